@@ -1,0 +1,103 @@
+"""The native engine of Paceline; only `paceline.engine` may import it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+class TaskFuture:
+    """The native half of `paceline.Future`: the outcome of one call, or of one map, not yet or already known.
+
+    Behaves as `concurrent.futures.Future`; the names with an underscore are the ones that
+    `concurrent.futures.wait`, `as_completed` and `asyncio.wrap_future` look at.
+    """
+
+    def cancel(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def running(self) -> bool: ...
+    def done(self) -> bool: ...
+    def result(self, timeout: float | None = None) -> Any: ...
+    def exception(self, timeout: float | None = None) -> BaseException | None: ...
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until done or `timeout` seconds have passed; tells whether it is done. Raises nothing of the task's."""
+    def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]:
+        """Of a map: the results before the first failed item, and that item's exception (or None)."""
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
+    @property
+    def _state(self) -> str: ...
+    @property
+    def _condition(self) -> Any: ...
+    @property
+    def _waiters(self) -> list[Any]: ...
+    @property
+    def _result(self) -> Any: ...
+    @property
+    def _exception(self) -> BaseException | None: ...
+
+@final
+class Stream:
+    """Hands out futures in the order in which they end."""
+
+    def __new__(cls) -> Stream: ...
+    def next(self, timeout: float | None = None) -> Any:
+        """The next future to have ended. Raises `StopIteration` when none is outstanding, `TimeoutError` after `timeout` seconds."""
+
+@final
+class Engine:
+    """A pool's engine: `workers` processes started by the fork server, and the task table they share."""
+
+    def __new__(
+        cls,
+        *,
+        workers: int,
+        setup: bytes,
+        future_type: type[TaskFuture],
+        max_tasks_per_worker: int | None = None,
+    ) -> Engine:
+        """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each."""
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        /,
+        *,
+        retries: int = 0,
+        stream: Stream | None = None,
+    ) -> Any:
+        """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises."""
+    def map(
+        self,
+        fn: Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        star: bool = False,
+        chunksize: int | None = None,
+        retries: int = 0,
+        stream: Stream | None = None,
+    ) -> Any:
+        """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
+
+        The result raises the exception of the first failed item. `chunksize=None` chooses chunks by measured time.
+        """
+    def close(self) -> None:
+        """No more submissions; the workers leave when everything has ended. Does not wait."""
+    def terminate(self) -> None:
+        """Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def workers(self) -> int: ...
+    def pids(self) -> list[int]:
+        """The process ids of the workers that are alive now, by seat."""
+    def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
+        """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
+        worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
+        indices in the pool's order of submission."""
+
+def default_workers() -> int:
+    """How many CPUs this process may really use: affinity mask and cgroup quota, at least one."""
+
+def serve_forks(parent_pid: int) -> None:
+    """The main function of the fork server, and of each worker that it forks; never called by users."""
