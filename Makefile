@@ -1,0 +1,171 @@
+# Paceline's commands. Each target sets up what it needs; `make` alone prints the list.
+#
+# Needed on the machine: cargo, gcc, make, and python3 (3.11 or later) with its venv module.
+
+PYTHON ?= python3
+# `make test` also runs the Python tests on each of these that works by its name (python3.12, ...).
+OTHER_PYTHONS ?= 3.11 3.12 3.13
+SEEDS ?= 10000
+SOAK_TIMEOUT_S ?= 7200
+
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find crates -name '*.rs' -o -name Cargo.toml)
+
+# One interpreter for every cargo command, so that PyO3 is not built anew for each way of calling it.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+# pip's advice to update itself is not ours to follow: what is installed is pinned.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# Set-up: an environment with pinned tools, and the native module built into it.
+
+$(BIN)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Paceline needs Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "Paceline needs cargo (Rust 1.88 or later) on the PATH" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(BIN)/.dev: requirements-dev.txt requirements-test.txt $(BIN)/.python
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/.bench: requirements-bench.txt $(BIN)/.dev
+	$(BIN)/pip install --quiet -r requirements-bench.txt
+	@touch $@
+
+$(BIN)/.native: $(NATIVE_SOURCES) $(BIN)/.dev
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked
+	@touch $@
+
+.PHONY: build
+build: $(BIN)/.native ## make .venv and build the native module into it (the others do this by themselves)
+
+# To use and to measure.
+
+.PHONY: demo
+demo: build ## cross-validate scikit-learn's classifiers on its data sets, in parallel
+	$(BIN)/paceline demo
+
+.PHONY: bench
+bench: build $(BIN)/.bench ## measure Paceline beside its peers; writes docs/benchmarks.md
+	$(BIN)/python -m benches.compare $(BENCH)
+
+.PHONY: bench-table
+bench-table: ## measure the task table alone (Rust)
+	cargo bench --locked -p paceline-ipc
+
+# Tests.
+
+.PHONY: test
+test: which-pythons test-rust wheel-check test-python test-others ## everything that must pass: Rust, the simulation, the wheel, every Python
+
+.PHONY: test-rust
+test-rust: $(BIN)/.python ## the tests of all crates, and SEEDS=10000 seeds of the simulation
+	cargo test --locked --workspace --exclude paceline-py
+	cargo run --locked --release -p paceline-sim -- --seeds $(SEEDS) --first-seed 0
+
+.PHONY: test-python
+test-python: build ## the Python tests; ARGS='-k name' goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+# Those of OTHER_PYTHONS that work and are not what .venv has, one to a line.
+define other_pythons
+own=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+for version in $(OTHER_PYTHONS); do \
+	if test $$version != $$own && python$$version -c 'import venv' >/dev/null 2>&1; then echo $$version; fi; \
+done
+endef
+
+.PHONY: which-pythons
+which-pythons: $(BIN)/.python
+	@echo "Pythons to test on: $$($(BIN)/python -V)" $$($(other_pythons))
+
+.PHONY: test-others
+test-others: $(BIN)/.python
+	@for version in $$($(other_pythons)); do $(MAKE) --no-print-directory test-python-$$version || exit; done
+
+.venv-%/bin/.tools: requirements-test.txt
+	python$* -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet -r requirements-test.txt
+	@touch $@
+
+.PRECIOUS: .venv-%/bin/.tools .venv-%/bin/.native
+.venv-%/bin/.native: $(NATIVE_SOURCES) .venv-%/bin/.tools
+	VIRTUAL_ENV=$(abspath .venv-$*) PYO3_PYTHON=$(abspath .venv-$*/bin/python) CARGO_TARGET_DIR=target/python-$* \
+		.venv-$*/bin/maturin develop --release --locked
+	@touch $@
+
+test-python-%: .venv-%/bin/.native
+	.venv-$*/bin/python -m pytest $(ARGS)
+
+.PHONY: wheel-check
+wheel-check: build ## the wheel that users get works in an empty environment, with cloudpickle alone
+	rm -rf target/wheel-check
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir target/wheel-check .
+	$(PYTHON) -m venv target/wheel-check/venv
+	target/wheel-check/venv/bin/pip install --quiet target/wheel-check/*.whl
+	cd target/wheel-check && venv/bin/python -W error -I ../../checks/wheel.py
+
+.PHONY: sim
+sim: ## replay one seed of the simulation with its events: make sim SEED=42
+	@test -n "$(SEED)" || { echo "which seed? make sim SEED=42" >&2; exit 2; }
+	cargo run --locked --release -p paceline-sim -- --seed $(SEED)
+
+.PHONY: loom
+loom: ## every interleaving of the task table's claims, completions, cancels and deaths
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p paceline-ipc --test loom
+
+.PHONY: soak
+soak: build ## the fault tests over and over, with kills at random moments
+	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=$(SOAK_TIMEOUT_S) $(ARGS)
+
+.PHONY: miri
+miri: ## the core and the task table under miri, where it is installed
+	@if cargo miri --version >/dev/null 2>&1; then cargo miri test --locked -p paceline-core -p paceline-ipc --lib; \
+	elif cargo +nightly miri --version >/dev/null 2>&1; then \
+		cargo +nightly miri test --locked -p paceline-core -p paceline-ipc --lib; \
+	else echo "miri: skipped, for it is not installed (rustup component add miri --toolchain nightly)"; fi
+
+# Checks: what can be told without running a pool.
+
+.PHONY: check
+check: check-rust check-python check-layers ## formats, lints, types, stubs, layers, and the quick tests
+
+.PHONY: check-rust
+check-rust: $(BIN)/.python
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked -p paceline-core -p paceline-ipc
+
+.PHONY: check-python
+check-python: build
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest paceline._paceline
+
+.PHONY: check-layers
+check-layers: build
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+.PHONY: format
+format: $(BIN)/.dev ## put everything into the form that `make check` asks for
+	cargo fmt --all
+	$(BIN)/ruff check --fix --exit-zero --quiet
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## remove all that was built, and the environments
+	rm -rf target .venv .venv-* python/paceline/*.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
