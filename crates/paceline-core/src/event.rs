@@ -50,7 +50,7 @@ pub enum Event {
         /// How many times an item may be run again after the worker that ran it died.
         retries: u16,
     },
-    /// The user wants a job cancelled. It is, if nothing of it has begun; else nothing changes. The core answers with
+    /// The user wants a job cancelled. It is, if nothing of it has begun; else nothing changes, nor if it has ended. The core answers with
     /// [`Command::Withdraw`](crate::Command::Withdraw) for each of its chunks in the table, and decides when the
     /// engine has reported each as withdrawn or kept.
     CancelRequested {
@@ -88,8 +88,9 @@ pub enum Event {
         /// The chunk it had claimed, if any.
         held: Option<Held>,
     },
-    /// No more jobs will come; workers leave when all jobs have ended.
+    /// No more jobs will come; workers leave when all jobs have ended. Closing twice, or closing what is terminated or
+    /// broken, changes nothing.
     PoolClosed,
-    /// Everything ends now: waiting and running items alike are given up.
+    /// Everything ends now: waiting and running items alike are given up. May come at any time, and more than once.
     PoolTerminated,
 }

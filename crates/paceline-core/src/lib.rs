@@ -4,13 +4,34 @@
 //! Owns jobs, chunks, attempts, retries, the backlog and the seats of the workers. Never has a clock, a thread, a
 //! file, bytes of a payload, unsafe code or Python: it is handed the moment and an [`Event`], and answers with
 //! [`Command`]s.
+//!
+//! The map: `event`, `command` and `ids` are the contract. [`Scheduler`] hands each event to the file named for what
+//! happens (`submit`, `finish`, `lost`, `cancel`, `workers`, `shutdown`), and `dispatch` fills the table afterwards.
+//! What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses how many items make a chunk.
 
 #![forbid(unsafe_code)]
 
+mod backlog;
+mod cancel;
+mod chunks;
 mod command;
+mod dispatch;
 mod event;
+mod finish;
 mod ids;
+mod jobs;
+mod lost;
+#[cfg(test)]
+mod rehearsal;
+mod scheduler;
+mod seats;
+mod shutdown;
+mod sizing;
+mod submit;
+mod workers;
 
+pub use chunks::Assignment;
 pub use command::{Breakage, Command, JobEnd};
 pub use event::{Event, Held, Sizing, WorkerExit};
 pub use ids::{ChunkId, JobId, Moment, WorkerId};
+pub use scheduler::{Config, Scheduler};

@@ -1,0 +1,58 @@
+//! Owns the publishing of waiting items: which go into the task table next, and how many at a time. Never takes
+//! anything out of the table.
+
+use crate::backlog::Entry;
+use crate::command::Command;
+use crate::ids::JobId;
+use crate::jobs::{Progress, Range};
+use crate::scheduler::Scheduler;
+
+impl Scheduler {
+    /// Fills the table from the front of the backlog.
+    ///
+    /// Order is strict: when the oldest job must not go on (it has as many chunks out as it may have, or its cancel is
+    /// being decided), the younger ones wait with it. Both end by themselves: a chunk ends, the engine answers.
+    pub(crate) fn dispatch(&mut self, commands: &mut Vec<Command>) {
+        while self.chunks.has_room() {
+            let Some(Entry { place, job: number }) = self.backlog.front() else {
+                return;
+            };
+            let Some(job) = self.jobs.job_at(number, place).filter(|job| job.waiting > 0) else {
+                self.backlog.drop_front();
+                continue;
+            };
+            if job.progress == Progress::Cancelling || job.chunks_out >= job.most_chunks_out(self.workers) {
+                return;
+            }
+            let range = job.carve(self.workers);
+            if job.waiting == 0 {
+                job.is_queued = false;
+                self.backlog.drop_front();
+            }
+            self.backlog.remove_items(range.count);
+            let chunk = self.chunks.open(number, job, range);
+            let Range { first, count, attempt } = range;
+            commands.push(Command::Publish {
+                chunk,
+                job: number,
+                first,
+                count,
+                attempt,
+            });
+        }
+    }
+
+    /// Puts items that were published back into the backlog, before everything younger.
+    pub(crate) fn put_back(&mut self, number: JobId, range: Range) {
+        let job = self.jobs.job(number);
+        job.put_back(range);
+        self.backlog.add_items(range.count);
+        if !job.is_queued {
+            job.is_queued = true;
+            self.backlog.enter(Entry {
+                place: job.place,
+                job: number,
+            });
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Owns the jobs: their items, which of them wait, and how far each job has come. Never publishes or ends anything.
+//!
+//! The items of a job that wait are its fresh ones, `next..items`, and ranges that were published once and came back.
+//! A job's slot is used again with its number, and keeps its memory, so that submitting allocates nothing once the
+//! pool has been as full as it gets.
+
+use crate::chunks::NO_CHUNK;
+use crate::event::Sizing;
+use crate::ids::JobId;
+use crate::sizing::Pace;
+
+/// Consecutive items of one job that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// How often the items have been begun before; more than zero only for a range of one item.
+    pub(crate) attempt: u16,
+}
+
+/// How far a job has come, as far as a cancel is concerned. Only these changes are legal:
+///
+/// ```text
+/// Untouched ── cancel requested, chunks out ──► Cancelling ── a chunk was kept, finished or held ──► Begun
+///     └──────────────────────── a chunk was finished or held ─────────────────────────────────────────┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// As far as is known, no worker has claimed any of it.
+    Untouched,
+    /// Its chunks have been asked back; nothing more of it is published until that is decided.
+    Cancelling,
+    /// A worker has claimed some of it: it cannot be cancelled any more.
+    Begun,
+}
+
+/// One job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Place in the order of submission, over all jobs of the pool.
+    pub(crate) place: u64,
+    /// Ranges that came back, the lowest last, so that the next to go out is taken from the end.
+    returned: Vec<Range>,
+    pub(crate) pace: Pace,
+    sizing: Sizing,
+    items: u32,
+    next: u32,
+    /// How many items have no outcome yet.
+    pub(crate) unended: u32,
+    /// How many items wait: fresh and returned.
+    pub(crate) waiting: u32,
+    pub(crate) chunks_out: u32,
+    pub(crate) newest_chunk: u32,
+    pub(crate) retries: u16,
+    pub(crate) progress: Progress,
+    /// Whether the backlog has an entry for it.
+    pub(crate) is_queued: bool,
+    is_live: bool,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self {
+            place: 0,
+            returned: Vec::new(),
+            pace: Pace::default(),
+            sizing: Sizing::Measured,
+            items: 0,
+            next: 0,
+            unended: 0,
+            waiting: 0,
+            chunks_out: 0,
+            newest_chunk: NO_CHUNK,
+            retries: 0,
+            progress: Progress::Untouched,
+            is_queued: false,
+            is_live: false,
+        }
+    }
+}
+
+impl Job {
+    /// How many chunks it may have out at once. With measured sizes few, because a size is chosen when a chunk is
+    /// published, and chunks that lie in the table cannot learn from those that end meanwhile: two for each worker is
+    /// one to run and one to take next.
+    pub(crate) fn most_chunks_out(&self, workers: u32) -> u32 {
+        match self.sizing {
+            Sizing::Fixed(_) => u32::MAX,
+            Sizing::Measured => workers * 2,
+        }
+    }
+
+    /// Takes the next range to be published from what waits: what came back first, lowest item first.
+    pub(crate) fn carve(&mut self, workers: u32) -> Range {
+        let most = match self.sizing {
+            Sizing::Fixed(items) => items.max(1),
+            Sizing::Measured => self.pace.chunk_items(self.waiting, workers),
+        };
+        let range = if let Some(lowest) = self.returned.last_mut() {
+            let range = Range {
+                count: lowest.count.min(most),
+                ..*lowest
+            };
+            if range.count == lowest.count {
+                self.returned.pop();
+            } else {
+                lowest.first += range.count;
+                lowest.count -= range.count;
+            }
+            range
+        } else {
+            let range = Range {
+                first: self.next,
+                count: (self.items - self.next).min(most),
+                attempt: 0,
+            };
+            self.next += range.count;
+            range
+        };
+        debug_assert!(range.count > 0, "a job without waiting items was asked for some");
+        self.waiting -= range.count;
+        range
+    }
+
+    /// Takes a range back that was published, keeping the order of items.
+    pub(crate) fn put_back(&mut self, range: Range) {
+        debug_assert!(
+            range.first + range.count <= self.next,
+            "items came back that were never published"
+        );
+        let place = self.returned.partition_point(|other| other.first > range.first);
+        self.returned.insert(place, range);
+        self.waiting += range.count;
+    }
+}
+
+/// All jobs, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    slots: Vec<Job>,
+    unfinished: u32,
+    submitted: u64,
+}
+
+impl Jobs {
+    pub(crate) fn unfinished(&self) -> u32 {
+        self.unfinished
+    }
+
+    pub(crate) fn is_live(&self, number: JobId) -> bool {
+        self.slots.get(number.0 as usize).is_some_and(|job| job.is_live)
+    }
+
+    /// The job of this number, which must not have ended.
+    pub(crate) fn job(&mut self, number: JobId) -> &mut Job {
+        let job = &mut self.slots[number.0 as usize];
+        debug_assert!(job.is_live, "job {} has ended", number.0);
+        job
+    }
+
+    /// The job of this number, if it is the one that was submitted at this place and has not ended.
+    pub(crate) fn job_at(&mut self, number: JobId, place: u64) -> Option<&mut Job> {
+        self.slots
+            .get_mut(number.0 as usize)
+            .filter(|job| job.is_live && job.place == place)
+    }
+
+    /// Makes a slot the job of this number.
+    pub(crate) fn admit(&mut self, number: JobId, items: u32, sizing: Sizing, retries: u16) -> &mut Job {
+        let index = number.0 as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Job::default);
+        }
+        self.unfinished += 1;
+        self.submitted += 1;
+        let job = &mut self.slots[index];
+        let mut returned = std::mem::take(&mut job.returned);
+        returned.clear();
+        *job = Job {
+            place: self.submitted,
+            returned,
+            sizing,
+            items,
+            unended: items,
+            waiting: items,
+            retries,
+            is_live: true,
+            ..Job::default()
+        };
+        job
+    }
+
+    /// Marks a job as ended; its number may be used again.
+    pub(crate) fn dismiss(&mut self, number: JobId) {
+        let job = &mut self.slots[number.0 as usize];
+        debug_assert!(job.is_live, "job {} ends twice", number.0);
+        job.is_live = false;
+        self.unfinished -= 1;
+    }
+
+    /// Marks every job as ended, and hands out each, in the order of their numbers.
+    pub(crate) fn dismiss_all(&mut self, mut each: impl FnMut(JobId)) {
+        for (number, job) in (0..).zip(&mut self.slots) {
+            if job.is_live {
+                job.is_live = false;
+                each(JobId(number));
+            }
+        }
+        self.unfinished = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixed(items: u32, size: u32) -> Job {
+        let mut jobs = Jobs::default();
+        jobs.admit(JobId(0), items, Sizing::Fixed(size), 0);
+        jobs.slots.remove(0)
+    }
+
+    fn carved(job: &mut Job) -> Vec<(u32, u32)> {
+        let mut all = Vec::new();
+        while job.waiting > 0 {
+            let range = job.carve(1);
+            all.push((range.first, range.count));
+        }
+        all
+    }
+
+    #[test]
+    fn fixed_chunks_are_equal_and_the_last_may_be_shorter() {
+        assert_eq!(carved(&mut fixed(7, 3)), [(0, 3), (3, 3), (6, 1)]);
+        assert_eq!(carved(&mut fixed(2, 0)), [(0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn ranges_that_came_back_go_out_first_in_the_order_of_items() {
+        let mut job = fixed(10, 2);
+        job.carve(1);
+        job.carve(1);
+        job.put_back(Range {
+            first: 3,
+            count: 1,
+            attempt: 0,
+        });
+        job.put_back(Range {
+            first: 0,
+            count: 1,
+            attempt: 1,
+        });
+        job.put_back(Range {
+            first: 1,
+            count: 2,
+            attempt: 0,
+        });
+        assert_eq!(carved(&mut job), [(0, 1), (1, 2), (3, 1), (4, 2), (6, 2), (8, 2)]);
+    }
+
+    #[test]
+    fn number_used_again_forgets_what_came_back_before() {
+        let mut jobs = Jobs::default();
+        let job = jobs.admit(JobId(3), 4, Sizing::Fixed(4), 0);
+        let range = job.carve(1);
+        job.put_back(range);
+        jobs.dismiss(JobId(3));
+        let job = jobs.admit(JobId(3), 1, Sizing::Fixed(4), 0);
+        assert_eq!(carved(job), [(0, 1)]);
+        assert_eq!(jobs.unfinished(), 1);
+    }
+}

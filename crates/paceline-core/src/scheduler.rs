@@ -1,0 +1,124 @@
+//! Owns the scheduler: the state of one pool, and the table that hands each event to its handler. Never decides
+//! anything itself: what an event means is told in the file named for what happens.
+
+use crate::backlog::Backlog;
+use crate::chunks::{Assignment, Chunks};
+use crate::command::Command;
+use crate::event::Event;
+use crate::ids::{ChunkId, Moment};
+use crate::jobs::Jobs;
+use crate::seats::Seats;
+use crate::shutdown::Phase;
+
+/// What a pool is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How many workers it has, at least one.
+    pub workers: u16,
+    /// How many chunks may be in the task table at once, at least one.
+    pub table_slots: u32,
+}
+
+/// Decides for one pool: is told what has happened, answers with what to do.
+///
+/// The same events at the same moments always give the same commands, so a log of events can be replayed.
+#[derive(Debug)]
+pub struct Scheduler {
+    pub(crate) workers: u32,
+    pub(crate) phase: Phase,
+    pub(crate) jobs: Jobs,
+    pub(crate) chunks: Chunks,
+    pub(crate) backlog: Backlog,
+    pub(crate) seats: Seats,
+}
+
+impl Scheduler {
+    /// A scheduler for a pool that has not been opened yet.
+    ///
+    /// # Panics
+    ///
+    /// If there is no worker or no slot: such a pool could never run anything.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        assert!(config.workers > 0, "a pool needs at least one worker");
+        assert!(
+            config.table_slots > 0,
+            "a pool needs at least one slot in its task table"
+        );
+        Self {
+            workers: u32::from(config.workers),
+            phase: Phase::New,
+            jobs: Jobs::default(),
+            chunks: Chunks::new(config.table_slots),
+            backlog: Backlog::default(),
+            seats: Seats::new(config.workers),
+        }
+    }
+
+    /// Takes in what has happened, and appends to `commands` what is to be done, in the order in which to do it.
+    ///
+    /// # Panics
+    ///
+    /// If the event cannot be (a job number in use is submitted, an empty seat exits): a mistake of the engine.
+    /// Answers to assignments of the past are no mistake, and change nothing.
+    pub fn handle(&mut self, now: Moment, event: Event, commands: &mut Vec<Command>) {
+        match event {
+            Event::PoolOpened => self.on_pool_opened(commands),
+            Event::JobSubmitted {
+                job,
+                items,
+                sizing,
+                retries,
+            } => {
+                self.on_job_submitted(job, items, sizing, retries, commands);
+            }
+            Event::CancelRequested { job } => self.on_cancel_requested(job, commands),
+            Event::ChunkWithdrawn { chunk } => self.on_chunk_withdrawn(chunk, commands),
+            Event::ChunkKept { chunk } => self.on_chunk_kept(chunk, commands),
+            Event::ChunkFinished { chunk, busy_ns } => self.on_chunk_finished(chunk, busy_ns, commands),
+            Event::WorkerReady { worker } => self.on_worker_ready(now, worker),
+            Event::WorkerExited { worker, exit, held } => self.on_worker_exited(now, worker, exit, held, commands),
+            Event::PoolClosed => self.on_pool_closed(),
+            Event::PoolTerminated => self.on_pool_terminated(commands),
+        }
+        if self.phase != Phase::Open {
+            self.leave_when_done(commands);
+        }
+    }
+
+    /// How many items wait outside the task table.
+    #[must_use]
+    pub fn waiting_items(&self) -> u64 {
+        self.backlog.waiting_items()
+    }
+
+    /// Whether any item waits outside the task table.
+    #[must_use]
+    pub fn has_backlog(&self) -> bool {
+        self.backlog.waiting_items() > 0
+    }
+
+    /// How many jobs have been submitted and have not ended.
+    #[must_use]
+    pub fn unfinished_jobs(&self) -> u32 {
+        self.jobs.unfinished()
+    }
+
+    /// How many chunks are in the task table, claimed ones included.
+    #[must_use]
+    pub fn published_chunks(&self) -> u32 {
+        self.chunks.published()
+    }
+
+    /// What a chunk stands for, unless it is an assignment of the past.
+    #[must_use]
+    pub fn chunk(&self, chunk: ChunkId) -> Option<Assignment> {
+        self.chunks.assignment(chunk)
+    }
+
+    /// Whether jobs may be submitted: the pool is open, and neither closed, terminated nor broken.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.phase == Phase::Open
+    }
+}

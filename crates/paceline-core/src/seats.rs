@@ -1,0 +1,143 @@
+//! Owns the seats of the workers: who sits there, and whether deaths look like a crash loop. Never starts or stops
+//! anyone.
+//!
+//! What is a crash loop? Workers that die again and again without getting anything done: a library that crashes when
+//! it is imported, a machine without memory. A death is a *failed start* if the worker was never ready; or if it died
+//! holding nothing, soon after it was ready, and no chunk of the whole pool has ended since then. The core is not told
+//! which worker ran a chunk that ended, so the whole pool's progress stands for the worker's own. That can only excuse
+//! a death, never accuse: the worker's own chunks are among the pool's. And what it excuses would not have counted,
+//! as each chunk that ends begins the row of failed starts anew. A worker that dies holding a chunk begins the row anew
+//! too; that cannot go on for ever, as each such death uses up an attempt of an item. The time limit is there so that
+//! an idle pool is not broken because someone ended three of its sleeping workers in the course of a week.
+
+use crate::ids::{Moment, WorkerId};
+
+/// How many failed starts in a row break the pool.
+pub(crate) const MOST_FAILED_STARTS: u32 = 3;
+
+/// How long after it was ready the death of an idle worker still counts as a failed start.
+const SETTLED_AFTER_NS: u64 = 10_000_000_000;
+
+/// Who sits in a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seat {
+    Empty,
+    Starting,
+    Ready {
+        since: Moment,
+        /// How many chunks of the pool had ended then.
+        chunks_ended: u64,
+    },
+}
+
+/// All seats of a pool.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    places: Vec<Seat>,
+    live: u32,
+    chunks_ended: u64,
+    failed_starts: u32,
+}
+
+impl Seats {
+    pub(crate) fn new(workers: u16) -> Self {
+        Self {
+            places: vec![Seat::Empty; usize::from(workers)],
+            live: 0,
+            chunks_ended: 0,
+            failed_starts: 0,
+        }
+    }
+
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.live == 0
+    }
+
+    pub(crate) fn failed_starts(&self) -> u32 {
+        self.failed_starts
+    }
+
+    /// Every seat, taken or not.
+    pub(crate) fn all(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..self.places.len())
+            .filter_map(|index| u16::try_from(index).ok())
+            .map(WorkerId)
+    }
+
+    /// Every seat in which a worker sits or is being started.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = WorkerId> {
+        self.all()
+            .filter(|&worker| self.places[usize::from(worker.0)] != Seat::Empty)
+    }
+
+    pub(crate) fn occupy(&mut self, worker: WorkerId) {
+        let seat = &mut self.places[usize::from(worker.0)];
+        debug_assert_eq!(*seat, Seat::Empty, "seat {} is taken", worker.0);
+        *seat = Seat::Starting;
+        self.live += 1;
+    }
+
+    pub(crate) fn settle(&mut self, worker: WorkerId, now: Moment) {
+        let chunks_ended = self.chunks_ended;
+        let seat = self.seat(worker);
+        assert_eq!(
+            *seat,
+            Seat::Starting,
+            "a worker is ready in seat {} where none was starting",
+            worker.0
+        );
+        *seat = Seat::Ready {
+            since: now,
+            chunks_ended,
+        };
+    }
+
+    /// Empties a seat whose worker left in good order, or failed in a way that breaks the pool at once.
+    pub(crate) fn vacate(&mut self, worker: WorkerId) {
+        self.take_out(worker);
+    }
+
+    /// Empties a seat whose worker died, and judges the death.
+    pub(crate) fn bury(&mut self, worker: WorkerId, now: Moment, held_a_chunk: bool) {
+        let seat = self.take_out(worker);
+        if held_a_chunk {
+            self.failed_starts = 0;
+            return;
+        }
+        let is_failed_start = match seat {
+            Seat::Empty => false,
+            Seat::Starting => true,
+            Seat::Ready { since, chunks_ended } => {
+                chunks_ended == self.chunks_ended && now.0.saturating_sub(since.0) < SETTLED_AFTER_NS
+            }
+        };
+        if is_failed_start {
+            self.failed_starts += 1;
+        }
+    }
+
+    /// A chunk has ended: whoever ran it, the pool gets something done.
+    pub(crate) fn note_progress(&mut self) {
+        self.chunks_ended += 1;
+        self.failed_starts = 0;
+    }
+
+    fn take_out(&mut self, worker: WorkerId) -> Seat {
+        let seat = std::mem::replace(self.seat(worker), Seat::Empty);
+        assert_ne!(
+            seat,
+            Seat::Empty,
+            "a worker is gone from seat {} which was empty",
+            worker.0
+        );
+        self.live -= 1;
+        seat
+    }
+
+    fn seat(&mut self, worker: WorkerId) -> &mut Seat {
+        let seats = self.places.len();
+        self.places
+            .get_mut(usize::from(worker.0))
+            .unwrap_or_else(|| panic!("seat {} does not exist: the pool has {seats}", worker.0))
+    }
+}

@@ -1,0 +1,146 @@
+//! Owns the coming and going of workers: a seat that falls empty is filled again while there is, or may be, work.
+//! Never decides about the items they held.
+
+use crate::command::{Breakage, Command};
+use crate::event::{Held, WorkerExit};
+use crate::ids::{Moment, WorkerId};
+use crate::scheduler::Scheduler;
+use crate::seats::MOST_FAILED_STARTS;
+use crate::shutdown::Phase;
+
+impl Scheduler {
+    pub(crate) fn on_pool_opened(&mut self, commands: &mut Vec<Command>) {
+        assert_eq!(self.phase, Phase::New, "a pool is opened a second time");
+        self.phase = Phase::Open;
+        for worker in self.seats.all() {
+            self.start_worker(worker, commands);
+        }
+    }
+
+    pub(crate) fn on_worker_ready(&mut self, now: Moment, worker: WorkerId) {
+        self.seats.settle(worker, now);
+    }
+
+    pub(crate) fn on_worker_exited(
+        &mut self,
+        now: Moment,
+        worker: WorkerId,
+        exit: WorkerExit,
+        held: Option<Held>,
+        commands: &mut Vec<Command>,
+    ) {
+        if exit == WorkerExit::Died {
+            self.seats.bury(worker, now, held.is_some());
+        } else {
+            self.seats.vacate(worker);
+        }
+        if let Some(held) = held {
+            self.settle_held(worker, held, commands);
+        }
+        if !self.wants_workers() {
+            return;
+        }
+        let deaths = self.seats.failed_starts();
+        if exit == WorkerExit::FailedToStart {
+            self.break_pool(Breakage::StartFailed, commands);
+        } else if deaths >= MOST_FAILED_STARTS {
+            self.break_pool(Breakage::CrashLoop { deaths }, commands);
+        } else {
+            self.start_worker(worker, commands);
+            self.dispatch(commands);
+        }
+    }
+
+    fn start_worker(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        self.seats.occupy(worker);
+        commands.push(Command::StartWorker { worker });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::rehearsal::{Rehearsal, complete, start};
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn crash_loop(commands: &[Command]) -> bool {
+        commands.contains(&Command::BreakPool {
+            why: Breakage::CrashLoop { deaths: 3 },
+        })
+    }
+
+    #[test]
+    fn opened_pool_fills_every_seat_and_a_seat_that_falls_empty() {
+        let mut pool = Rehearsal::new(2, 4);
+        assert_eq!(pool.tell(Event::PoolOpened), [start(0), start(1)]);
+        assert_eq!(pool.exit(1, WorkerExit::Retired), [start(1)]);
+        assert_eq!(pool.exit(1, WorkerExit::Died), [start(1)]);
+    }
+
+    #[test]
+    fn three_deaths_before_ready_in_a_row_break_the_pool() {
+        let mut pool = Rehearsal::open(2, 4);
+        assert_eq!(pool.exit(0, WorkerExit::Died), [start(0)]);
+        assert_eq!(pool.exit(1, WorkerExit::Died), [start(1)]);
+        let answer = pool.exit(0, WorkerExit::Died);
+        assert!(crash_loop(&answer));
+        assert_eq!(answer[1..], [Command::KillWorker { worker: WorkerId(1) }]);
+        assert_eq!(pool.exit(1, WorkerExit::Died), [Command::EndPool]);
+    }
+
+    #[test]
+    fn chunk_that_ends_in_between_excuses_earlier_deaths() {
+        let mut pool = Rehearsal::open(2, 4);
+        pool.submit(0, 1, 1);
+        pool.exit(0, WorkerExit::Died);
+        pool.exit(0, WorkerExit::Died);
+        assert_eq!(pool.finish((0, 0)), [complete(0)]);
+        assert_eq!(pool.exit(0, WorkerExit::Died), [start(0)]);
+        assert_eq!(pool.exit(0, WorkerExit::Died), [start(0)]);
+        assert!(crash_loop(&pool.exit(0, WorkerExit::Died)));
+    }
+
+    #[test]
+    fn worker_that_died_with_a_chunk_does_not_count() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 9, 1);
+        for index in 0..4 {
+            let answer = pool.lose(0, WorkerExit::Died, (index, 0), 0);
+            assert!(answer.contains(&start(0)));
+        }
+    }
+
+    #[test]
+    fn idle_worker_that_dies_young_counts_and_one_that_dies_old_does_not() {
+        let mut young = Rehearsal::open(1, 4);
+        let mut old = Rehearsal::open(1, 4);
+        for death in 1..=3 {
+            young.ready(0);
+            young.now.0 += SECOND_NS;
+            assert_eq!(crash_loop(&young.exit(0, WorkerExit::Died)), death == 3);
+            old.ready(0);
+            old.now.0 += 3_600 * SECOND_NS;
+            assert_eq!(old.exit(0, WorkerExit::Died), [start(0)]);
+        }
+    }
+
+    #[test]
+    fn retired_workers_never_count() {
+        let mut pool = Rehearsal::open(1, 4);
+        for _ in 0..10 {
+            pool.ready(0);
+            assert_eq!(pool.exit(0, WorkerExit::Retired), [start(0)]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "which was empty")]
+    fn exit_from_an_empty_seat_is_refused_loudly() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.tell(Event::PoolClosed);
+        pool.exit(0, WorkerExit::Stopped);
+        pool.exit(0, WorkerExit::Stopped);
+    }
+}
