@@ -1,0 +1,450 @@
+//! Owns the segments in which payloads travel that are larger than a slot. Never knows what they mean.
+//!
+//! An arena is one memory file, sparse and of a fixed huge size, with one writer: the process that owns it. It begins
+//! with a directory of segments; a segment is a range of the file, of a size class, and keeps its place for ever. The
+//! owner allocates; a reader in another process maps what it is told of and, when done, frees it by one atomic store
+//! into the directory. The owner finds freed segments when it next needs one, and uses them again while they are warm:
+//! a copy into warm pages is three times as fast as into fresh ones.
+//!
+//! There is one file for each process, not one for each segment, so that every descriptor is passed when the worker
+//! starts and none can be lost on the way later; the kernel frees the whole when the last holder goes.
+
+use crate::memory::{Mapping, MemoryFile, PAGE};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The size of an arena's file: address space, not memory.
+const FILE_SIZE: u64 = 1 << 44;
+const DIRECTORY_ENTRIES: usize = 1 << 14;
+const DIRECTORY_BYTES: u64 = (DIRECTORY_ENTRIES * size_of::<Entry>()) as u64;
+/// Segments of at least this size give their memory back when they are freed; mapping them afresh is cheap beside
+/// filling them.
+const RETURNED_FROM: u64 = 256 << 20;
+/// Free segments hold at most about this much memory for the next payload.
+const WARM_LIMIT: u64 = 256 << 20;
+/// How many segments in use are looked at for one that a reader has freed, before a new one is made.
+const SWEEP: usize = 64;
+
+const FREE: u32 = 0;
+const USED: u32 = 1;
+
+#[derive(Debug)]
+#[repr(C)]
+struct Entry {
+    offset: AtomicU64,
+    capacity: AtomicU64,
+    state: AtomicU32,
+    padding: u32,
+}
+
+/// Where a payload lies: a segment of somebody's arena, and bytes in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Span {
+    /// The segment's number in the directory.
+    pub segment: u32,
+    /// Zero, so that a span has no hidden bytes.
+    pub reserved: u32,
+    /// The first byte, counted from the segment's beginning.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// Why an arena could not give memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllocateError {
+    /// The system has no memory for it.
+    System(Errno),
+    /// Too many segments are in use at once.
+    DirectoryFull,
+}
+
+impl std::fmt::Display for AllocateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System(errno) => write!(f, "the system refused shared memory: {errno}"),
+            Self::DirectoryFull => write!(f, "more than {DIRECTORY_ENTRIES} payloads are in flight"),
+        }
+    }
+}
+
+/// A span does not lie inside a segment of the arena it was said to be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadSpan;
+
+/// The size class of a payload: at least a page, at most a quarter larger than asked for.
+fn class_of(length: u64) -> u64 {
+    let pages = length.max(1).div_ceil(PAGE);
+    let step = (pages.next_power_of_two() / 8).max(1);
+    pages.div_ceil(step) * step * PAGE
+}
+
+#[derive(Debug)]
+struct Shared {
+    file: MemoryFile,
+    directory: Mapping,
+}
+
+impl Shared {
+    fn new(file: MemoryFile) -> Result<Self, Errno> {
+        let directory = file.map(0, DIRECTORY_BYTES)?;
+        Ok(Self { file, directory })
+    }
+
+    fn entry(&self, segment: u32) -> Option<&Entry> {
+        let index = segment as usize;
+        (index < DIRECTORY_ENTRIES).then(|| {
+            // SAFETY: the directory's mapping holds `DIRECTORY_ENTRIES` entries, page-aligned, of atomics for which
+            // any bytes are valid.
+            unsafe { &*self.directory.address().cast::<Entry>().add(index) }
+        })
+    }
+
+    fn bounds(&self, segment: u32) -> Option<(u64, u64)> {
+        let entry = self.entry(segment)?;
+        Some((entry.offset.load(Ordering::Acquire), entry.capacity.load(Ordering::Acquire)))
+    }
+}
+
+/// The owner's side of an arena: allocates.
+#[derive(Debug)]
+pub struct Arena {
+    shared: Arc<Shared>,
+    next_offset: u64,
+    segments: Vec<Segment>,
+    classes: HashMap<u64, Class>,
+    warm_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    capacity: u64,
+    mapping: Option<Mapping>,
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    free: Vec<u32>,
+    used: Vec<u32>,
+    next_look: usize,
+}
+
+/// A segment just allocated, to be filled by its owner. Plain data: freeing it is the holder's to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocation {
+    /// Its number.
+    pub segment: u32,
+    /// Where it is mapped in the owner's process, valid until the arena is dropped or the segment released.
+    pub address: *mut u8,
+    /// How many bytes fit.
+    pub capacity: u64,
+}
+
+// SAFETY: it is an address and two numbers; whoever writes through it answers for the synchronisation.
+unsafe impl Send for Allocation {}
+
+impl Arena {
+    /// A new, empty arena. `label` shows in `/proc/<pid>/maps`.
+    ///
+    /// # Errors
+    /// What the system says when it refuses the memory file.
+    pub fn create(label: &str) -> Result<Self, Errno> {
+        Self::adopt(MemoryFile::create(label, FILE_SIZE)?)
+    }
+
+    /// The owner's side over a file that another process has created for this one, never used before.
+    ///
+    /// # Errors
+    /// When the file is too small or cannot be mapped.
+    pub fn adopt(file: MemoryFile) -> Result<Self, Errno> {
+        let shared = Arc::new(Shared::new(file)?);
+        Ok(Self {
+            shared,
+            next_offset: DIRECTORY_BYTES.next_multiple_of(PAGE),
+            segments: Vec::new(),
+            classes: HashMap::new(),
+            warm_bytes: 0,
+        })
+    }
+
+    /// The file, to be sent to readers.
+    #[must_use]
+    pub fn file(&self) -> &MemoryFile {
+        &self.shared.file
+    }
+
+    /// A segment for `length` bytes, backed by memory.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn allocate(&mut self, length: u64) -> Result<Allocation, AllocateError> {
+        let capacity = class_of(length);
+        let segment = match self.recycle(capacity) {
+            Some(segment) => segment,
+            None => self.extend(capacity)?,
+        };
+        self.occupy(segment, capacity).inspect_err(|_| self.entry(segment).state.store(FREE, Ordering::Release))
+    }
+
+    fn entry(&self, segment: u32) -> &Entry {
+        self.shared.entry(segment).expect("the arena made this segment")
+    }
+
+    /// A free segment of this class, or one that a reader has freed meanwhile.
+    fn recycle(&mut self, capacity: u64) -> Option<u32> {
+        let class = self.classes.entry(capacity).or_default();
+        if class.free.is_empty() {
+            for _ in 0..SWEEP.min(class.used.len()) {
+                if class.next_look >= class.used.len() {
+                    class.next_look = 0;
+                }
+                let segment = class.used[class.next_look];
+                let entry = self.shared.entry(segment)?;
+                if entry.state.load(Ordering::Acquire) == FREE {
+                    class.used.swap_remove(class.next_look);
+                    class.free.push(segment);
+                    self.warm_bytes += capacity;
+                } else {
+                    class.next_look += 1;
+                }
+            }
+        }
+        let segment = class.free.pop()?;
+        self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
+        Some(segment)
+    }
+
+    fn extend(&mut self, capacity: u64) -> Result<u32, AllocateError> {
+        let segment = u32::try_from(self.segments.len()).map_err(|_| AllocateError::DirectoryFull)?;
+        let Some(entry) = self.shared.entry(segment) else { return Err(AllocateError::DirectoryFull) };
+        if self.next_offset.checked_add(capacity).is_none_or(|end| end > self.shared.file.size()) {
+            return Err(AllocateError::System(Errno::NOSPC));
+        }
+        entry.offset.store(self.next_offset, Ordering::Release);
+        entry.capacity.store(capacity, Ordering::Release);
+        self.next_offset += capacity;
+        self.segments.push(Segment { capacity, mapping: None });
+        Ok(segment)
+    }
+
+    fn occupy(&mut self, segment: u32, capacity: u64) -> Result<Allocation, AllocateError> {
+        let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
+        let kept = &mut self.segments[segment as usize];
+        // A huge one may have lost its memory when a reader freed it.
+        if kept.mapping.is_none() || capacity >= RETURNED_FROM {
+            self.shared.file.reserve(offset, capacity).map_err(AllocateError::System)?;
+        }
+        if kept.mapping.is_none() {
+            kept.mapping = Some(self.shared.file.map(offset, capacity).map_err(AllocateError::System)?);
+        }
+        let address = kept.mapping.as_ref().map_or(std::ptr::null_mut(), Mapping::address);
+        self.entry(segment).state.store(USED, Ordering::Release);
+        self.classes.entry(capacity).or_default().used.push(segment);
+        Ok(Allocation { segment, address, capacity })
+    }
+
+    /// Frees a segment on the owner's side.
+    pub fn release(&mut self, segment: u32) {
+        let capacity = self.segments[segment as usize].capacity;
+        let class = self.classes.entry(capacity).or_default();
+        if let Some(position) = class.used.iter().rposition(|used| *used == segment) {
+            class.used.swap_remove(position);
+            class.free.push(segment);
+            self.entry(segment).state.store(FREE, Ordering::Release);
+            self.warm_bytes += capacity;
+            if capacity >= RETURNED_FROM || self.warm_bytes > WARM_LIMIT {
+                self.chill(segment, capacity);
+            }
+        }
+    }
+
+    /// Gives the memory of a free segment back to the system; its place stays.
+    fn chill(&mut self, segment: u32, capacity: u64) {
+        if self.segments[segment as usize].mapping.take().is_some() {
+            let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
+            self.shared.file.discard(offset, capacity);
+            self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
+        }
+    }
+}
+
+/// A reader's side of another process's arena: maps and frees.
+#[derive(Debug)]
+pub struct ArenaReader {
+    shared: Shared,
+    mappings: Mutex<HashMap<u32, Arc<Mapping>>>,
+}
+
+/// Bytes of a segment, mapped while this lives.
+#[derive(Debug)]
+pub struct View {
+    mapping: Arc<Mapping>,
+    offset: usize,
+    length: usize,
+}
+
+impl View {
+    /// The bytes.
+    ///
+    /// The writer wrote them before it told of them, and does not touch them until the segment is freed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `ArenaReader::view` checked that the range lies inside the mapping, which lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.mapping.address().add(self.offset), self.length) }
+    }
+}
+
+impl ArenaReader {
+    /// The reader's side over a file that the owner sent, or that this process created for the owner.
+    ///
+    /// # Errors
+    /// When the file is too small or cannot be mapped.
+    pub fn new(file: MemoryFile) -> Result<Self, Errno> {
+        Ok(Self { shared: Shared::new(file)?, mappings: Mutex::new(HashMap::new()) })
+    }
+
+    /// A file for an arena that another process will own, and this one read.
+    ///
+    /// # Errors
+    /// What the system says when it refuses the memory file.
+    pub fn create(label: &str) -> Result<Self, Errno> {
+        Self::new(MemoryFile::create(label, FILE_SIZE)?)
+    }
+
+    /// The file, to be sent to the owner.
+    #[must_use]
+    pub fn file(&self) -> &MemoryFile {
+        &self.shared.file
+    }
+
+    /// The bytes of a span.
+    ///
+    /// # Errors
+    /// [`BadSpan`] when it does not lie inside a segment, or cannot be mapped.
+    pub fn view(&self, span: Span) -> Result<View, BadSpan> {
+        let (start, capacity) = self.shared.bounds(span.segment).ok_or(BadSpan)?;
+        if span.offset.checked_add(span.length).is_none_or(|end| end > capacity) {
+            return Err(BadSpan);
+        }
+        let mapping = self.mapping(span.segment, start, capacity)?;
+        let offset = usize::try_from(span.offset).map_err(|_| BadSpan)?;
+        let length = usize::try_from(span.length).map_err(|_| BadSpan)?;
+        // A directory that changed under us must not make us read outside what is mapped.
+        if offset.checked_add(length).is_none_or(|end| end > mapping.length()) {
+            return Err(BadSpan);
+        }
+        Ok(View { mapping, offset, length })
+    }
+
+    fn mapping(&self, segment: u32, start: u64, capacity: u64) -> Result<Arc<Mapping>, BadSpan> {
+        let mut mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mapping) = mappings.get(&segment) {
+            return Ok(Arc::clone(mapping));
+        }
+        let mapping = Arc::new(self.shared.file.map(start, capacity).map_err(|_| BadSpan)?);
+        if capacity < RETURNED_FROM {
+            mappings.insert(segment, Arc::clone(&mapping));
+        }
+        Ok(mapping)
+    }
+
+    /// Frees a segment on the reader's side, so that its owner may use it again.
+    pub fn release(&self, segment: u32) {
+        let Some(entry) = self.shared.entry(segment) else { return };
+        if let Some((start, capacity)) = self.shared.bounds(segment)
+            && capacity >= RETURNED_FROM
+        {
+            self.shared.file.discard(start, capacity);
+        }
+        entry.state.store(FREE, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::fd::AsFd;
+
+    fn pair() -> (Arena, ArenaReader) {
+        let arena = Arena::create("test").unwrap();
+        let file = MemoryFile::from_descriptor(arena.file().as_fd().try_clone_to_owned().unwrap()).unwrap();
+        (arena, ArenaReader::new(file).unwrap())
+    }
+
+    fn fill(allocation: Allocation, bytes: &[u8]) -> Span {
+        assert!(bytes.len() as u64 <= allocation.capacity);
+        // SAFETY: the allocation is mapped and large enough.
+        unsafe { allocation.address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Span { segment: allocation.segment, length: bytes.len() as u64, ..Span::default() }
+    }
+
+    #[test]
+    fn a_freed_segment_is_used_again() {
+        let (mut arena, reader) = pair();
+        let first = arena.allocate(10_000).unwrap();
+        let second = arena.allocate(10_000).unwrap();
+        assert_ne!(first.segment, second.segment);
+        reader.release(first.segment);
+        assert_eq!(arena.allocate(10_100).unwrap().segment, first.segment);
+        arena.release(second.segment);
+        assert_eq!(arena.allocate(9_900).unwrap().segment, second.segment);
+    }
+
+    #[test]
+    fn a_span_outside_its_segment_is_refused() {
+        let (mut arena, reader) = pair();
+        let span = fill(arena.allocate(5).unwrap(), b"hello");
+        assert_eq!(reader.view(span).unwrap().bytes(), b"hello");
+        for bad in [
+            Span { segment: 1, ..span },
+            Span { segment: u32::MAX, ..span },
+            Span { offset: 4092, ..span },
+            Span { offset: u64::MAX, ..span },
+            Span { length: u64::MAX, ..span },
+        ] {
+            assert!(reader.view(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_huge_segment_gives_its_memory_back() {
+        let (mut arena, reader) = pair();
+        let huge = arena.allocate(RETURNED_FROM).unwrap();
+        arena.release(huge.segment);
+        let blocks = rustix::fs::fstat(arena.file()).unwrap().st_blocks;
+        assert!(blocks * 512 < 1 << 20, "{blocks} blocks are still held");
+        assert_eq!(reader.view(Span { segment: huge.segment, length: 1, ..Span::default() }).unwrap().bytes(), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_class_fits_and_wastes_at_most_a_quarter(length in 1u64..(1 << 40)) {
+            let class = class_of(length);
+            prop_assert!(class >= length && class.is_multiple_of(PAGE));
+            prop_assert!(class <= (length + length / 4).max(PAGE) + PAGE);
+        }
+
+        #[test]
+        fn payloads_in_flight_never_overlap(sizes in proptest::collection::vec((1u64..50_000, any::<bool>()), 1..60)) {
+            let (mut arena, reader) = pair();
+            let mut live: Vec<(Span, u8)> = Vec::new();
+            for (number, (size, by_reader)) in sizes.into_iter().enumerate() {
+                let mark = u8::try_from(number).unwrap();
+                let bytes = vec![mark; usize::try_from(size).unwrap()];
+                live.push((fill(arena.allocate(size).unwrap(), &bytes), mark));
+                if live.len() > 5 {
+                    let (span, mark) = live.remove(number % 5);
+                    prop_assert!(reader.view(span).unwrap().bytes().iter().all(|byte| *byte == mark));
+                    if by_reader { reader.release(span.segment) } else { arena.release(span.segment) }
+                }
+            }
+            for (span, mark) in live {
+                prop_assert!(reader.view(span).unwrap().bytes().iter().all(|byte| *byte == mark));
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Owns how an idle worker sleeps and is woken by a publication, and how an idle parent sleeps and is woken by an
+//! answer. Never looks at a task.
+//!
+//! # The problem
+//!
+//! Waking a sleeper costs the waker a system call (2–5 µs) and the sleeper 20–50 µs, so nobody may be woken in vain;
+//! and nobody may sleep while there is something to do. Both sides race: one publishes and looks for sleepers, the
+//! other announces its sleep and looks for tasks.
+//!
+//! # The argument
+//!
+//! Each race is Dekker's: *write mine, full fence, read yours*, on both sides. Of two such sequences at least one
+//! reads what the other wrote, so either the publisher sees the sleeper or the sleeper sees the task.
+//!
+//! A worker that searches has its bit in `searching`, and publishers wake nobody then: the searcher will look once
+//! more after it clears its bit, whether it found something ([`end_search`](Idle::end_search), then the caller passes
+//! the wake-up on if more is ready) or goes to sleep ([`begin_sleep`](Idle::begin_sleep), then the caller claims once
+//! more). So a task published while a worker searched is found by it, or by whoever it wakes.
+//!
+//! The bits are hints for the wakers; the truth is each worker's `park` word. A waker takes the bit first, so that two
+//! publishers wake two workers. If it is killed between the bit and the word, the sleeper is in no bitmap; therefore
+//! the parent, on every death, wakes whoever sleeps by the words ([`wake_all_workers`](Idle::wake_all_workers)).
+//!
+//! The parent has two kinds of sleepers. The *leader* is a caller that waits for a result and drains the table
+//! itself; while it is present every answer is its business. The *driver* is the engine's own thread; it is woken only
+//! for what cannot wait until somebody asks, as said by `interest`. A result nobody waits for stays in the table.
+//!
+//! # Tried and rejected
+//!
+//! A count of searchers instead of bits: a worker killed while it searches would be counted for ever, and tasks would
+//! wait for it. One futex for all workers: wakes the wrong ones, and `FUTEX_WAKE(1)` may pick one that is on its way
+//! out.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, futex_wait, futex_wake};
+use crate::table::Line;
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+
+const ABSENT: u32 = 0;
+const PRESENT: u32 = 1;
+const RESTING: u32 = 2;
+
+/// Wake the driver for no answer.
+pub const INTEREST_NONE: u32 = 0;
+/// Wake the driver for every answer.
+pub const INTEREST_EVERY: u32 = u32::MAX;
+
+/// Who is idle. All zero: every worker busy, the parent's leader absent, its driver awake, nothing of interest.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Idle<const SEATS: usize, const GROUPS: usize> {
+    searching: Line<[AtomicU64; GROUPS]>,
+    asleep: Line<[AtomicU64; GROUPS]>,
+    dismissed: Line<[AtomicU64; GROUPS]>,
+    leader: Line<AtomicU32>,
+    driver: Line<AtomicU32>,
+    interest: Line<AtomicU32>,
+    park: [AtomicU32; SEATS],
+}
+
+const fn group(worker: u16) -> (usize, u64) {
+    (worker as usize / 64, 1 << (worker % 64))
+}
+
+/// The worker's half.
+impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
+    pub(crate) fn begin_search(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.searching.0[word].fetch_or(bit, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_search(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.searching.0[word].fetch_and(!bit, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn begin_sleep(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.park[worker as usize].store(ASLEEP, Ordering::Relaxed);
+        self.asleep.0[word].fetch_or(bit, Ordering::Release);
+        self.searching.0[word].fetch_and(!bit, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn sleep(&self, worker: u16) {
+        let park = &self.park[worker as usize];
+        while park.load(Ordering::Acquire) == ASLEEP {
+            futex_wait(park, ASLEEP, None);
+        }
+    }
+
+    /// Clears what announced the sleep. If a waker took the bit, its wake-up was for some task: the caller, which then
+    /// claims or passes on, serves it.
+    pub(crate) fn end_sleep(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.asleep.0[word].fetch_and(!bit, Ordering::Relaxed);
+        self.park[worker as usize].store(AWAKE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether this worker has been asked to leave.
+    pub fn is_dismissed(&self, worker: u16) -> bool {
+        let (word, bit) = group(worker);
+        self.dismissed.0[word].load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Tells the parent of an answer, if anybody there needs to know now; `ready` is about how many tasks still wait
+    /// for workers.
+    pub fn wake_parent(&self, ready: u64) {
+        fence(Ordering::SeqCst);
+        match self.leader.0.load(Ordering::Relaxed) {
+            ABSENT => {
+                let interest = self.interest.0.load(Ordering::Relaxed);
+                if interest != INTEREST_NONE && ready <= u64::from(interest) {
+                    self.wake_driver();
+                }
+            }
+            RESTING => self.wake_leader(),
+            _ => {}
+        }
+    }
+}
+
+/// The half of whoever publishes.
+impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
+    pub(crate) fn wake_worker_unless_searching(&self) {
+        fence(Ordering::SeqCst);
+        if self.searching.0.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
+            self.wake_one_worker();
+        }
+    }
+
+    fn wake_one_worker(&self) {
+        for (index, word) in self.asleep.0.iter().enumerate() {
+            let mut bits = word.load(Ordering::Relaxed);
+            while bits != 0 {
+                let bit = bits & bits.wrapping_neg();
+                bits &= !bit;
+                if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+                    self.unpark(index * 64 + bit.trailing_zeros() as usize);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn unpark(&self, seat: usize) {
+        self.park[seat].store(AWAKE, Ordering::Release);
+        futex_wake(&self.park[seat]);
+    }
+}
+
+/// The parent's half.
+impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
+    /// Wakes every worker that sleeps, whatever the bitmap says. After a death, and against lost wake-ups of a killed
+    /// or stopped waker.
+    pub fn wake_all_workers(&self) {
+        for seat in 0..SEATS {
+            if self.park[seat].load(Ordering::Relaxed) == ASLEEP {
+                self.unpark(seat);
+            }
+        }
+    }
+
+    /// Asks a worker to leave once it is idle.
+    pub fn dismiss(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.dismissed.0[word].fetch_or(bit, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.park[worker as usize].load(Ordering::Relaxed) == ASLEEP {
+            self.unpark(worker as usize);
+        }
+    }
+
+    /// Clears all that a seat's last worker left behind, so that a new one finds it as at the beginning.
+    pub fn forget(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        for words in [&self.searching.0, &self.asleep.0, &self.dismissed.0] {
+            words[word].fetch_and(!bit, Ordering::Relaxed);
+        }
+        self.park[worker as usize].store(AWAKE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// A caller begins to drain the table for itself; at most one does at a time.
+    pub fn begin_leading(&self) {
+        self.leader.0.store(PRESENT, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The leader sleeps until an answer comes, a signal arrives or the time is up; not at all if `anything` holds.
+    pub fn rest_leading(&self, timeout_ns: Option<u64>, anything: impl FnOnce() -> bool) {
+        self.leader.0.store(RESTING, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !anything() {
+            futex_wait(&self.leader.0, RESTING, timeout_ns);
+        }
+        self.begin_leading();
+    }
+
+    /// The leader leaves; what came in its last moments is the driver's, if `anything` holds and is of interest.
+    pub fn end_leading(&self, anything: impl FnOnce() -> bool) {
+        self.leader.0.store(ABSENT, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.interest.0.load(Ordering::Relaxed) != INTEREST_NONE && anything() {
+            self.wake_driver();
+        }
+    }
+
+    /// Wakes the leader, if it rests.
+    pub fn wake_leader(&self) {
+        if self.leader.0.compare_exchange(RESTING, PRESENT, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            futex_wake(&self.leader.0);
+        }
+    }
+
+    /// Says for which answers the driver is woken while no leader is present: none, every, or only when at most this
+    /// many tasks still wait for workers. `anything` tells whether answers are there already.
+    pub fn set_interest(&self, interest: u32, anything: impl FnOnce() -> bool) {
+        if self.interest.0.load(Ordering::Relaxed) == interest {
+            return;
+        }
+        self.interest.0.store(interest, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if interest != INTEREST_NONE && self.leader.0.load(Ordering::Relaxed) == ABSENT && anything() {
+            self.wake_driver();
+        }
+    }
+
+    /// The driver sleeps until something of interest, a private reason ([`wake_driver`](Self::wake_driver)) or the
+    /// end of the time; not at all if `anything` holds, which must cover both.
+    pub fn rest_driving(&self, timeout_ns: Option<u64>, anything: impl FnOnce() -> bool) {
+        self.driver.0.store(ASLEEP, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !anything() {
+            futex_wait(&self.driver.0, ASLEEP, timeout_ns);
+        }
+        self.driver.0.store(AWAKE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether a leader is present, awake or at rest.
+    pub fn has_leader(&self) -> bool {
+        self.leader.0.load(Ordering::Relaxed) != ABSENT
+    }
+
+    /// Wakes the driver, if it sleeps.
+    pub fn wake_driver(&self) {
+        if self.driver.0.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            futex_wake(&self.driver.0);
+        }
+    }
+
+    /// Wakes leader and driver even if a killed worker had begun to wake them.
+    pub fn wake_parent_after_death(&self) {
+        for (word, sleeping, awake) in [(&self.leader.0, RESTING, PRESENT), (&self.driver.0, ASLEEP, AWAKE)] {
+            let _ = word.compare_exchange(sleeping, awake, Ordering::AcqRel, Ordering::Relaxed);
+            futex_wake(word);
+        }
+    }
+}
+
+#[cfg(loom)]
+impl<const SEATS: usize, const GROUPS: usize> Default for Idle<SEATS, GROUPS> {
+    fn default() -> Self {
+        let words = || Line(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self {
+            searching: words(),
+            asleep: words(),
+            dismissed: words(),
+            leader: Line(AtomicU32::new(0)),
+            driver: Line(AtomicU32::new(0)),
+            interest: Line(AtomicU32::new(0)),
+            park: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+}

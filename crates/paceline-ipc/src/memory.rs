@@ -1,0 +1,162 @@
+//! Owns anonymous memory files and their mappings. Nothing here has a name in any file system: memory goes when the
+//! last process that holds the file or a mapping of it goes.
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// The size of a page, to which all offsets here are rounded.
+pub const PAGE: u64 = 4096;
+
+/// A memory file of a fixed size, sparse until written.
+#[derive(Debug)]
+pub struct MemoryFile {
+    descriptor: OwnedFd,
+    size: u64,
+}
+
+impl MemoryFile {
+    /// A new file of `size` bytes, sealed against resizing. `label` shows in `/proc/<pid>/maps`.
+    ///
+    /// # Errors
+    /// What the system says when it refuses the file or its size.
+    pub fn create(label: &str, size: u64) -> Result<Self, Errno> {
+        let descriptor = memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&descriptor, size)?;
+        fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok(Self { descriptor, size })
+    }
+
+    /// The file behind a descriptor that another process sent.
+    ///
+    /// # Errors
+    /// When the descriptor is no file.
+    pub fn from_descriptor(descriptor: OwnedFd) -> Result<Self, Errno> {
+        let size = u64::try_from(fstat(&descriptor)?.st_size).map_err(|_| Errno::INVAL)?;
+        Ok(Self { descriptor, size })
+    }
+
+    /// How many bytes the file has, written or not.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes sure that this range is backed by memory, so that writing it cannot fail later.
+    ///
+    /// # Errors
+    /// `NOMEM` or `NOSPC` when there is not enough.
+    pub fn reserve(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        loop {
+            match fallocate(&self.descriptor, FallocateFlags::empty(), offset, length) {
+                Err(Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives the memory of this range back to the system; it reads as zeros afterwards.
+    pub fn discard(&self, offset: u64, length: u64) {
+        // A refusal only means that the memory stays.
+        let _ = fallocate(&self.descriptor, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length);
+    }
+
+    /// Maps a range, shared with every other process that maps it. `offset` is a multiple of [`PAGE`].
+    ///
+    /// # Errors
+    /// `INVAL` when the range is not inside the file; else what the system says.
+    pub fn map(&self, offset: u64, length: u64) -> Result<Mapping, Errno> {
+        if length == 0 || !offset.is_multiple_of(PAGE) || offset.checked_add(length).is_none_or(|end| end > self.size) {
+            return Err(Errno::INVAL);
+        }
+        let length = usize::try_from(length).map_err(|_| Errno::NOMEM)?;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+        let address = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::NORESERVE,
+                &self.descriptor,
+                offset,
+            )
+        }?;
+        let address = NonNull::new(address.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Mapping { address, length })
+    }
+}
+
+impl AsFd for MemoryFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// A range of a memory file in this process's address space, until dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    address: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: a mapping is plain memory; whoever reads or writes through it answers for the synchronisation.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; `&Mapping` gives out nothing but the address.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// The first byte.
+    #[must_use]
+    pub fn address(&self) -> *mut u8 {
+        self.address.as_ptr()
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `MemoryFile::map`, and nobody else unmaps it.
+        let _ = unsafe { munmap(self.address.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_mappings_of_one_file_show_the_same_bytes() {
+        let file = MemoryFile::create("test", 4 * PAGE).unwrap();
+        let (one, two) = (file.map(PAGE, PAGE).unwrap(), file.map(0, 4 * PAGE).unwrap());
+        // SAFETY: both addresses lie inside their mappings.
+        unsafe {
+            one.address().write(7);
+            assert_eq!(two.address().add(usize::try_from(PAGE).unwrap()).read(), 7);
+        }
+        file.discard(PAGE, PAGE);
+        // SAFETY: as above.
+        unsafe { assert_eq!(one.address().read(), 0) };
+    }
+
+    #[test]
+    fn a_range_outside_the_file_is_refused() {
+        let file = MemoryFile::create("test", PAGE).unwrap();
+        for (offset, length) in [(0, PAGE + 1), (PAGE, 1), (1, 1), (0, 0), (u64::MAX - PAGE + 1, PAGE)] {
+            assert_eq!(file.map(offset, length).unwrap_err(), Errno::INVAL);
+        }
+    }
+
+    #[test]
+    fn the_size_is_sealed() {
+        let file = MemoryFile::create("test", PAGE).unwrap();
+        assert_eq!(ftruncate(&file, 0).unwrap_err(), Errno::PERM);
+        assert_eq!(ftruncate(&file, 2 * PAGE).unwrap_err(), Errno::PERM);
+    }
+}

@@ -1,0 +1,193 @@
+//! Owns the few messages that travel on sockets beside the table: to and from the fork server, and on a worker's life
+//! line. Each is one datagram; descriptors ride along with it ([`crate::socket`]). Never acts on one.
+
+/// The longest datagram; longer texts are cut.
+pub const LONGEST: usize = 64 << 10;
+
+/// From a parent to its fork server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToForkServer {
+    /// Fork a worker; its descriptors ride along.
+    Fork {
+        /// The parent's number for it, given back in every answer.
+        birth: u64,
+        /// The seat it takes in its engine.
+        seat: u16,
+        /// How many chunks it may run before it retires; zero for any number.
+        chunks: u64,
+    },
+}
+
+/// From the fork server to its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromForkServer {
+    /// The worker runs; its pidfd rides along.
+    Forked {
+        /// Which.
+        birth: u64,
+        /// Its process id.
+        pid: i32,
+    },
+    /// The system refused the fork.
+    Refused {
+        /// Which.
+        birth: u64,
+        /// The system's error number.
+        errno: i32,
+    },
+    /// The worker is gone.
+    Exited {
+        /// Which.
+        birth: u64,
+        /// Its exit code, if it exited.
+        code: Option<i32>,
+        /// The signal that ended it, if one did.
+        signal: Option<i32>,
+    },
+}
+
+/// From a worker to its parent, on the life line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromWorker {
+    /// It is set up and takes tasks.
+    Ready,
+    /// It cannot be set up; the bytes say why, in the words of whoever set it up.
+    Failed(Vec<u8>),
+    /// It has run as many chunks as it may, and leaves.
+    Retired,
+}
+
+/// A datagram that is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed> {
+    bytes.get(at..at + N).and_then(|part| part.try_into().ok()).ok_or(Malformed)
+}
+
+impl ToForkServer {
+    /// As a datagram.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let Self::Fork { birth, seat, chunks } = self;
+        let mut bytes = vec![1];
+        bytes.extend(birth.to_le_bytes());
+        bytes.extend(seat.to_le_bytes());
+        bytes.extend(chunks.to_le_bytes());
+        bytes
+    }
+
+    /// Of a datagram.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        match bytes.first() {
+            Some(1) => Ok(Self::Fork {
+                birth: u64::from_le_bytes(number(bytes, 1)?),
+                seat: u16::from_le_bytes(number(bytes, 9)?),
+                chunks: u64::from_le_bytes(number(bytes, 11)?),
+            }),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl FromForkServer {
+    /// As a datagram.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let (kind, birth, one, two) = match self {
+            Self::Forked { birth, pid } => (1, birth, pid, 0),
+            Self::Refused { birth, errno } => (2, birth, errno, 0),
+            Self::Exited { birth, code: Some(code), .. } => (3, birth, code, 0),
+            Self::Exited { birth, signal: Some(signal), .. } => (3, birth, 0, signal),
+            Self::Exited { birth, .. } => (4, birth, 0, 0),
+        };
+        let mut bytes = vec![kind];
+        bytes.extend(birth.to_le_bytes());
+        bytes.extend(one.to_le_bytes());
+        bytes.extend(two.to_le_bytes());
+        bytes
+    }
+
+    /// Of a datagram.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let birth = u64::from_le_bytes(number(bytes, 1)?);
+        let (one, two) = (i32::from_le_bytes(number(bytes, 9)?), i32::from_le_bytes(number(bytes, 13)?));
+        match bytes[0] {
+            1 => Ok(Self::Forked { birth, pid: one }),
+            2 => Ok(Self::Refused { birth, errno: one }),
+            3 if two == 0 => Ok(Self::Exited { birth, code: Some(one), signal: None }),
+            3 => Ok(Self::Exited { birth, code: None, signal: Some(two) }),
+            4 => Ok(Self::Exited { birth, code: None, signal: None }),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl FromWorker {
+    /// As a datagram.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Ready => vec![1],
+            Self::Failed(reason) => {
+                let mut bytes = vec![2];
+                bytes.extend_from_slice(&reason[..reason.len().min(LONGEST - 1)]);
+                bytes
+            }
+            Self::Retired => vec![3],
+        }
+    }
+
+    /// Of a datagram.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        match bytes.split_first() {
+            Some((1, [])) => Ok(Self::Ready),
+            Some((2, reason)) => Ok(Self::Failed(reason.to_vec())),
+            Some((3, [])) => Ok(Self::Retired),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_come_back_as_sent() {
+        let fork = ToForkServer::Fork { birth: 1 << 40, seat: 511, chunks: 3 };
+        assert_eq!(ToForkServer::decode(&fork.encode()), Ok(fork));
+        for answer in [
+            FromForkServer::Forked { birth: 7, pid: 4_194_304 },
+            FromForkServer::Refused { birth: 7, errno: 11 },
+            FromForkServer::Exited { birth: 7, code: Some(0), signal: None },
+            FromForkServer::Exited { birth: 7, code: None, signal: Some(9) },
+            FromForkServer::Exited { birth: 7, code: None, signal: None },
+        ] {
+            assert_eq!(FromForkServer::decode(&answer.encode()), Ok(answer));
+        }
+        for word in [FromWorker::Ready, FromWorker::Failed(b"no".to_vec()), FromWorker::Retired] {
+            assert_eq!(FromWorker::decode(&word.encode()), Ok(word));
+        }
+        assert_eq!(FromWorker::Failed(vec![0; 1 << 20]).encode().len(), LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn any_datagram_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = ToForkServer::decode(&bytes);
+            let _ = FromForkServer::decode(&bytes);
+            let _ = FromWorker::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Owns how the outcomes of a chunk's items stand one after the other: kind, length, bytes; or kind and the span of a
+//! segment of its own, for a large one. Never knows what the kinds mean.
+
+use crate::arena::Span;
+
+/// An outcome of at least this many bytes gets a segment of its own.
+pub const OUT_OF_LINE_FROM: usize = 64 << 10;
+/// The bytes before a record that stands in line.
+pub const HEADER: usize = 5;
+/// The bytes of a record that stands elsewhere.
+pub const ELSEWHERE: usize = 21;
+
+const ELSEWHERE_BIT: u8 = 0x80;
+
+/// The bytes of one outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// These.
+    Here(&'a [u8]),
+    /// Those in this segment of the worker's arena.
+    Elsewhere(Span),
+}
+
+/// The header of a record in line. `kind` is below 128, and `length` below [`OUT_OF_LINE_FROM`].
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "longer outcomes stand elsewhere")]
+pub fn header(kind: u8, length: usize) -> [u8; HEADER] {
+    debug_assert!(kind < ELSEWHERE_BIT && length < OUT_OF_LINE_FROM);
+    let [a, b, c, d] = (length as u32).to_le_bytes();
+    [kind, a, b, c, d]
+}
+
+/// A whole record whose bytes begin a segment of their own.
+#[must_use]
+pub fn elsewhere(kind: u8, segment: u32, length: u64) -> [u8; ELSEWHERE] {
+    debug_assert!(kind < ELSEWHERE_BIT);
+    let mut record = [0; ELSEWHERE];
+    record[0] = kind | ELSEWHERE_BIT;
+    record[1..5].copy_from_slice(&segment.to_le_bytes());
+    record[5..13].copy_from_slice(&length.to_le_bytes());
+    record
+}
+
+/// Walks the records in `bytes`; ends early, rather than misread, where they are cut off.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    /// The records that begin at the first byte.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (u8, Content<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let kind = *self.bytes.first()?;
+        if kind & ELSEWHERE_BIT == 0 {
+            let length = u32::from_le_bytes(self.bytes.get(1..HEADER)?.try_into().ok()?);
+            let end = HEADER.checked_add(usize::try_from(length).ok()?)?;
+            let content = self.bytes.get(HEADER..end)?;
+            self.bytes = &self.bytes[end..];
+            Some((kind, Content::Here(content)))
+        } else {
+            let record = self.bytes.get(..ELSEWHERE)?;
+            let segment = u32::from_le_bytes(record[1..5].try_into().ok()?);
+            let length = u64::from_le_bytes(record[5..13].try_into().ok()?);
+            self.bytes = &self.bytes[ELSEWHERE..];
+            Some((kind & !ELSEWHERE_BIT, Content::Elsewhere(Span { segment, length, ..Span::default() })))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_come_back_as_written(outcomes in proptest::collection::vec(
+            (0u8..128, proptest::collection::vec(any::<u8>(), 0..100), any::<Option<(u32, u64)>>()), 0..20,
+        )) {
+            let mut bytes = Vec::new();
+            for (kind, content, place) in &outcomes {
+                match place {
+                    Some((segment, length)) => bytes.extend(elsewhere(*kind, *segment, *length)),
+                    None => { bytes.extend(header(*kind, content.len())); bytes.extend(content); }
+                }
+            }
+            let read: Vec<_> = Records::new(&bytes).collect();
+            prop_assert_eq!(read.len(), outcomes.len());
+            for ((kind, content), (written, expected, place)) in read.into_iter().zip(&outcomes) {
+                prop_assert_eq!(kind, *written);
+                match place {
+                    Some((segment, length)) => prop_assert_eq!(
+                        content, Content::Elsewhere(Span { segment: *segment, length: *length, ..Span::default() })
+                    ),
+                    None => prop_assert_eq!(content, Content::Here(expected.as_slice())),
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_end_in_fewer_records_and_never_in_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Records::new(&bytes).count() <= bytes.len());
+        }
+    }
+}

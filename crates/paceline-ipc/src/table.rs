@@ -1,0 +1,328 @@
+//! Owns the task table: a ring of slots that the parent fills and workers empty, and the bitmap by which they answer.
+//!
+//! Never decides what goes into it, sleeps, or looks into a body.
+//!
+//! # Why it is safe against death at any instruction
+//!
+//! A slot changes hands only by its state word ([`crate::word`]). The claim is one compare-exchange that records the
+//! owner, so whatever a killed worker held can be read off the words. Everything else is a hint:
+//!
+//! - `tail` says how far the parent has published, `head` below which ticket nothing is ready. A worker that dies
+//!   before it advances `head` costs the next one a few more looks.
+//! - The completion bitmap says which slots may be done. A worker that dies between its `DONE` and its bit leaves a
+//!   slot that [`Table::reclaim`] finds by its owner.
+//!
+//! # Memory ordering
+//!
+//! The body is written before the `Release` store of `READY` and read after the `Acquire` of the claim; the answer is
+//! written before the `Release` of `DONE` and read after the `Acquire` load in [`Table::drain`]. The parent frees and
+//! publishes from under one lock, so `FREE → READY` needs no ordering between processes. Bits are set word first,
+//! summary second, and taken summary first, word second: a bit set after its word was taken finds the word empty and
+//! sets the summary again. Sleeping and waking has its own argument in [`crate::idle`].
+
+use crate::idle::Idle;
+use crate::sync::{AtomicU64, Ordering, UnsafeCell};
+use crate::word::{Phase, Word};
+
+/// A value alone on its cache line, so that writers of its neighbours do not slow its readers.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line<T>(pub(crate) T);
+
+/// One place in the table.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Slot<B> {
+    state: AtomicU64,
+    body: UnsafeCell<B>,
+}
+
+/// The table, laid over shared memory: `SLOTS` slots (a power of two), their `WORDS` = ⌈`SLOTS` / 64⌉ words of
+/// completion bits, `SEATS` workers and their `GROUPS` = ⌈`SEATS` / 64⌉ words of idle bits. All zero is an empty table.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Table<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS: usize> {
+    head: Line<AtomicU64>,
+    tail: Line<AtomicU64>,
+    summary: Line<AtomicU64>,
+    finished: Line<[AtomicU64; WORDS]>,
+    /// How workers and parent sleep and are woken.
+    pub idle: Idle<SEATS, GROUPS>,
+    slots: [Slot<B>; SLOTS],
+}
+
+// SAFETY: bodies are reached only by the one side that the state word names, with the orderings argued above.
+unsafe impl<B: Send, const S: usize, const W: usize, const T: usize, const G: usize> Sync for Table<B, S, W, T, G> {}
+
+/// What the parent alone knows of the table: how far it has published, and which slots are not free.
+#[derive(Debug)]
+pub struct Feeder {
+    tail: u64,
+    occupied: Vec<bool>,
+    used: usize,
+}
+
+impl Feeder {
+    /// The feeder of an empty table with this many slots.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        Self { tail: 0, occupied: vec![false; slots], used: 0 }
+    }
+
+    /// How many slots are not free.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    fn release(&mut self, slot: usize) {
+        debug_assert!(self.occupied[slot], "slot {slot} was freed twice");
+        self.occupied[slot] = false;
+        self.used -= 1;
+    }
+}
+
+/// Where something was published, or claimed: a slot and the ticket that makes this use of it unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The slot's index.
+    pub slot: u32,
+    /// The ticket of this publication.
+    pub ticket: u64,
+}
+
+/// A slot that a worker has claimed and not yet answered.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Where.
+    pub place: Place,
+    owner: u16,
+}
+
+impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS: usize>
+    Table<B, SLOTS, WORDS, SEATS, GROUPS>
+{
+    const MASK: u64 = SLOTS as u64 - 1;
+
+    #[expect(clippy::cast_possible_truncation, reason = "masked to the number of slots")]
+    fn index(ticket: u64) -> usize {
+        (ticket & Self::MASK) as usize
+    }
+
+    fn load(&self, slot: usize) -> Word {
+        Word(self.slots[slot].state.load(Ordering::Acquire))
+    }
+
+    fn exchange(&self, slot: usize, from: Word, to: Word) -> bool {
+        self.slots[slot].state.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Puts one more task into the table; `fill` writes its body. `None` if every slot is in use. Parent only.
+    ///
+    /// Wakes nobody: [`Table::wake_worker`] comes after, once for as many publications as you like.
+    pub fn publish(&self, feeder: &mut Feeder, fill: impl FnOnce(*mut B)) -> Option<Place> {
+        if feeder.used == SLOTS {
+            return None;
+        }
+        // Slots of tasks that take long are stepped over; workers step over them too.
+        while feeder.occupied[Self::index(feeder.tail)] {
+            feeder.tail += 1;
+        }
+        let ticket = feeder.tail;
+        let slot = Self::index(ticket);
+        self.slots[slot].body.with_mut(fill);
+        self.slots[slot].state.store(Word::ready(ticket).0, Ordering::Release);
+        feeder.occupied[slot] = true;
+        feeder.used += 1;
+        feeder.tail += 1;
+        self.tail.0.store(feeder.tail, Ordering::Release);
+        Some(Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket })
+    }
+
+    /// Takes a task back before any worker has claimed it; false if one has. Parent only.
+    pub fn withdraw(&self, feeder: &mut Feeder, place: Place) -> bool {
+        let slot = place.slot as usize;
+        let withdrawn = self.exchange(slot, Word::ready(place.ticket), Word::FREE);
+        if withdrawn {
+            feeder.release(slot);
+        }
+        withdrawn
+    }
+
+    /// Claims the oldest ready task for `worker`.
+    pub fn claim(&self, worker: u16) -> Option<Claim> {
+        let tail = self.tail.0.load(Ordering::Acquire);
+        let head = self.head.0.load(Ordering::Relaxed);
+        let mut ticket = head;
+        while ticket < tail {
+            let slot = Self::index(ticket);
+            let word = self.load(slot);
+            ticket += 1;
+            if word.phase() == Phase::Ready && self.exchange(slot, word, Word::running(worker, word.ticket())) {
+                self.advance_head(head, ticket);
+                let place = Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket: word.ticket() };
+                return Some(Claim { place, owner: worker });
+            }
+        }
+        self.advance_head(head, tail);
+        None
+    }
+
+    /// Every ticket below `to` was seen not to be ready, and a ticket that is not ready never becomes so again.
+    fn advance_head(&self, from: u64, to: u64) {
+        if to > from {
+            self.head.0.fetch_max(to, Ordering::Relaxed);
+        }
+    }
+
+    /// The body of a claimed slot, for its owner alone.
+    pub fn with_claimed<R>(&self, claim: &Claim, access: impl FnOnce(*mut B) -> R) -> R {
+        self.slots[claim.place.slot as usize].body.with_mut(access)
+    }
+
+    /// Answers a claimed task, whose outcome stands in the body. False, and nothing changed, if the slot is no longer
+    /// this claim's. Wakes nobody: [`Idle::wake_parent`] comes after.
+    pub fn finish(&self, claim: Claim) -> bool {
+        let slot = claim.place.slot as usize;
+        let ticket = claim.place.ticket;
+        if !self.exchange(slot, Word::running(claim.owner, ticket), Word::done(claim.owner, ticket)) {
+            return false;
+        }
+        let (word, bit) = (slot / 64, 1 << (slot % 64));
+        if self.finished.0[word].fetch_or(bit, Ordering::AcqRel) == 0 {
+            self.summary.0.fetch_or(1 << word, Ordering::AcqRel);
+        }
+        true
+    }
+
+    /// Whether something may be done that has not been drained.
+    pub fn has_finished(&self) -> bool {
+        self.summary.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Hands every done slot to `take` and frees it. Parent only.
+    pub fn drain(&self, feeder: &mut Feeder, mut take: impl FnMut(Place, u16, *const B)) {
+        if !self.has_finished() {
+            return;
+        }
+        let summary = self.summary.0.swap(0, Ordering::AcqRel);
+        self.drain_words(feeder, summary, &mut take);
+    }
+
+    fn drain_words(&self, feeder: &mut Feeder, mut words: u64, take: &mut impl FnMut(Place, u16, *const B)) {
+        while words != 0 {
+            let word = words.trailing_zeros() as usize;
+            words &= words - 1;
+            let mut bits = self.finished.0[word].swap(0, Ordering::AcqRel);
+            while bits != 0 {
+                let slot = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let state = self.load(slot);
+                if state.phase() == Phase::Done {
+                    self.take(feeder, slot, state, take);
+                }
+            }
+        }
+    }
+
+    fn take(&self, feeder: &mut Feeder, slot: usize, state: Word, take: &mut impl FnMut(Place, u16, *const B)) {
+        let place = Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket: state.ticket() };
+        self.slots[slot].body.with(|body| take(place, state.owner(), body));
+        self.slots[slot].state.store(Word::FREE.0, Ordering::Release);
+        feeder.release(slot);
+    }
+
+    /// Takes back everything that a dead worker left: what it had answered goes to `done`, what it was running to
+    /// `held`. Parent only, and only once the process is known to be gone.
+    ///
+    /// Also drains every bit there is, since the dead worker may have set a word and not its summary.
+    pub fn reclaim(
+        &self,
+        feeder: &mut Feeder,
+        worker: u16,
+        mut done: impl FnMut(Place, u16, *const B),
+        mut held: impl FnMut(Place, u16, *const B),
+    ) {
+        self.summary.0.swap(0, Ordering::AcqRel);
+        self.drain_words(feeder, u64::MAX >> (64 - WORDS), &mut done);
+        for slot in 0..SLOTS {
+            if !feeder.occupied[slot] {
+                continue;
+            }
+            let state = self.load(slot);
+            match state.phase() {
+                Phase::Done if state.owner() == worker => self.take(feeder, slot, state, &mut done),
+                Phase::Running if state.owner() == worker => self.take(feeder, slot, state, &mut held),
+                _ => {}
+            }
+        }
+        self.idle.forget(worker);
+    }
+
+    /// Whether a worker has claimed what was published here and not answered it yet.
+    pub fn is_running(&self, place: Place) -> bool {
+        let word = self.load(place.slot as usize);
+        word.phase() == Phase::Running && word.ticket() == place.ticket
+    }
+
+    /// About how many published tasks wait for a worker: a hint, never less than there are.
+    pub fn ready_hint(&self) -> u64 {
+        self.tail.0.load(Ordering::Relaxed).saturating_sub(self.head.0.load(Ordering::Relaxed))
+    }
+
+    /// Whether some task is ready now.
+    pub fn has_ready(&self) -> bool {
+        let tail = self.tail.0.load(Ordering::Acquire);
+        let head = self.head.0.load(Ordering::Relaxed);
+        (head..tail).any(|ticket| self.load(Self::index(ticket)).phase() == Phase::Ready)
+    }
+
+    /// Sees to it that a published task finds a worker: wakes one, unless one is searching. Parent, after publishing.
+    pub fn wake_worker(&self) {
+        self.idle.wake_worker_unless_searching();
+    }
+
+    /// Waits for a task on behalf of `worker`: searches while `keep_searching` says so, then sleeps until woken.
+    /// `None` after a wake-up that brought no task: look at [`Idle::is_dismissed`] and call again.
+    pub fn wait(&self, worker: u16, mut keep_searching: impl FnMut() -> bool) -> Option<Claim> {
+        self.idle.begin_search(worker);
+        let mut found = self.claim(worker);
+        while found.is_none() && !self.idle.is_dismissed(worker) && keep_searching() {
+            crate::sync::spin_loop();
+            if self.tail.0.load(Ordering::Relaxed) > self.head.0.load(Ordering::Relaxed) {
+                found = self.claim(worker);
+            }
+        }
+        if found.is_some() {
+            self.idle.end_search(worker);
+        } else {
+            self.idle.begin_sleep(worker);
+            found = self.claim(worker);
+            if found.is_none() && !self.idle.is_dismissed(worker) {
+                self.idle.sleep(worker);
+            }
+            self.idle.end_sleep(worker);
+        }
+        // Others may have relied on this worker's search for a task that it has not claimed.
+        if found.is_some() && self.has_ready() {
+            self.idle.wake_worker_unless_searching();
+        }
+        found
+    }
+}
+
+#[cfg(loom)]
+impl<B: Default, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS: usize> Default
+    for Table<B, SLOTS, WORDS, SEATS, GROUPS>
+{
+    fn default() -> Self {
+        Self {
+            head: Line(AtomicU64::new(0)),
+            tail: Line(AtomicU64::new(0)),
+            summary: Line(AtomicU64::new(0)),
+            finished: Line(std::array::from_fn(|_| AtomicU64::new(0))),
+            idle: Idle::default(),
+            slots: std::array::from_fn(|_| Slot { state: AtomicU64::new(0), body: UnsafeCell::new(B::default()) }),
+        }
+    }
+}
