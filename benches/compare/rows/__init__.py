@@ -1,0 +1,19 @@
+"""The questions, in the order of the table."""
+
+from benches.compare.question import Question
+from benches.compare.rows import idle, mapping, payload, round_trip, start, submit, tail
+
+QUESTIONS: dict[str, Question] = {
+    "submit": submit.QUESTION,
+    "round-trip": round_trip.QUESTION,
+    "map": mapping.DEFAULT_CHUNKS,
+    "map-singly": mapping.SINGLE_ITEMS,
+    "start": start.FIRST_POOL,
+    "second-pool": start.SECOND_POOL,
+    "tail-sleep": tail.SLEEPING,
+    "tail-burn": tail.BURNING,
+    "megabytes": payload.MEGABYTES,
+    "big-result": payload.BIG_RESULT,
+    "memory": idle.MEMORY,
+    "idle": idle.CPU,
+}

@@ -1,0 +1,62 @@
+"""How far from the best possible end does a map of very unequal tasks end, in each of three orders?
+
+The best possible is max(total / workers, longest task). The tasks either sleep, so that nothing but the chunking
+counts, or use as much time of a core, so that what the pool itself uses of the two cores counts as well.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from benches.compare import tasks
+from benches.compare.question import WORKERS, Figure, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benches.compare.peers import Peer
+
+COUNT = 400
+EXPONENT = 1.2
+TOTAL_S = 3.0
+
+
+def durations(total_s: float) -> list[float]:
+    """The quantiles of a Pareto distribution: most tasks are short, and a few hold most of the time."""
+    raw = [(1 - (index + 0.5) / COUNT) ** (-1 / EXPONENT) for index in range(COUNT)]
+    return [total_s * value / sum(raw) for value in raw]
+
+
+def ask(task: Callable[[float], float], peer: type[Peer], quick: bool) -> dict[str, float]:
+    ascending = durations(TOTAL_S / 4 if quick else TOTAL_S)
+    shuffled = ascending.copy()
+    random.Random(1).shuffle(shuffled)
+    orders = {"shuffled": shuffled, "ascending": ascending, "descending": ascending[::-1]}
+    bound_s = max(sum(ascending) / WORKERS, ascending[-1])
+    pool = peer(WORKERS)
+    pool.map(tasks.noop, range(100))
+    figures = {}
+    for name, items in orders.items():
+        start = time.perf_counter()
+        results = pool.map(task, items)
+        figures[name] = (time.perf_counter() - start) / bound_s
+        assert results == items
+    pool.close()
+    return figures
+
+
+def question(task: Callable[[Any], Any], told: str) -> Question:
+    return Question(
+        {
+            order: Figure(f"heavy-tailed tasks that {told}, {order}: time over the bound", "×", "less", 3)
+            for order in ("shuffled", "ascending", "descending")
+        },
+        partial(ask, task),
+    )
+
+
+SLEEPING = question(tasks.sleep, "sleep")
+BURNING = question(tasks.burn, "compute")
