@@ -1,0 +1,69 @@
+//! Owns the list of the invariants; each has a file and a function of the same name. Never changes anything: an
+//! invariant is handed the ledger as it was before a fact, and the fact.
+
+use crate::fact::Fact;
+use crate::ledger::Ledger;
+
+mod backlog_order_is_kept;
+mod cancelled_jobs_never_ran;
+mod chunks_have_their_size;
+mod complete_jobs_have_every_outcome;
+mod items_run_again_only_when_lost;
+mod jobs_end_once;
+mod measured_jobs_keep_few_chunks_out;
+mod no_item_is_forgotten;
+mod nothing_gets_stuck;
+mod old_answers_change_nothing;
+mod only_doomed_items_fail;
+mod pool_breaks_for_a_cause;
+mod pool_ends_once;
+mod room_is_used;
+mod seats_are_in_order;
+mod table_is_never_overfull;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its name.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+type Invariant = fn(&Ledger, Fact) -> Result<(), String>;
+
+macro_rules! invariants {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name::$name)),*] };
+}
+
+/// All of them; of several that a fact offends, the first is named.
+const INVARIANTS: &[(&str, Invariant)] = invariants![
+    jobs_end_once,
+    no_item_is_forgotten,
+    complete_jobs_have_every_outcome,
+    cancelled_jobs_never_ran,
+    items_run_again_only_when_lost,
+    only_doomed_items_fail,
+    table_is_never_overfull,
+    measured_jobs_keep_few_chunks_out,
+    chunks_have_their_size,
+    backlog_order_is_kept,
+    old_answers_change_nothing,
+    seats_are_in_order,
+    pool_breaks_for_a_cause,
+    pool_ends_once,
+    room_is_used,
+    nothing_gets_stuck,
+];
+
+/// Judges a fact by every invariant.
+pub(crate) fn judge(ledger: &Ledger, fact: Fact) -> Result<(), Violation> {
+    INVARIANTS
+        .iter()
+        .try_for_each(|&(invariant, holds)| holds(ledger, fact).map_err(|what| Violation { invariant, what }))
+}
+
+/// Fails with a message unless a condition holds.
+fn require(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
