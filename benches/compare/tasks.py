@@ -17,12 +17,14 @@ def block_of(size: int) -> bytes:
 
 
 def sleep(seconds: float) -> float:
+    """Gives the time that it really took."""
+    start = time.perf_counter()
     time.sleep(seconds)
-    return seconds
+    return time.perf_counter() - start
 
 
 def burn(seconds: float) -> float:
-    """Uses `seconds` of this core's time: what others take of the core comes on top."""
+    """Uses `seconds` of a core: what others take of that core comes on top, and is not in the result."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass

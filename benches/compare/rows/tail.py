@@ -2,6 +2,9 @@
 
 The best possible is max(total / workers, longest task). The tasks either sleep, so that nothing but the chunking
 counts, or use as much time of a core, so that what the pool itself uses of the two cores counts as well.
+
+The longest task has 2.2 % of the total, because of the ascending order: it is begun last, so that whoever takes tasks
+in their order and cannot know their times ends at best at 1 + longest / total of the bound, here 1.022.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ if TYPE_CHECKING:
 
     from benches.compare.peers import Peer
 
-COUNT = 400
-EXPONENT = 1.2
-TOTAL_S = 3.0
+COUNT = 1_000
+EXPONENT = 2.0
+TOTAL_S = 4.0
 
 
 def durations(total_s: float) -> list[float]:
@@ -35,15 +38,16 @@ def ask(task: Callable[[float], float], peer: type[Peer], quick: bool) -> dict[s
     shuffled = ascending.copy()
     random.Random(1).shuffle(shuffled)
     orders = {"shuffled": shuffled, "ascending": ascending, "descending": ascending[::-1]}
-    bound_s = max(sum(ascending) / WORKERS, ascending[-1])
     pool = peer(WORKERS)
     pool.map(tasks.noop, range(100))
     figures = {}
     for name, items in orders.items():
         start = time.perf_counter()
         results = pool.map(task, items)
-        figures[name] = (time.perf_counter() - start) / bound_s
-        assert results == items
+        elapsed_s = time.perf_counter() - start
+        assert len(results) == len(items)
+        # What the tasks say they took: a sleep is always a little longer than asked.
+        figures[name] = elapsed_s / max(sum(results) / WORKERS, *results)
     pool.close()
     return figures
 
