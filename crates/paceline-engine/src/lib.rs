@@ -1,1 +1,40 @@
-//! Placeholder head, replaced by the first module of the crate.
+//! Starts, watches, stops and times: the engine of a pool in the parent, the fork server, the worker loop.
+//!
+//! Owns processes, threads, clocks and signals. Never decides what happens next (the core does), never lays out shared
+//! memory (ipc does), and never names what runs on it: payloads are opaque, and workers run a [`Run`].
+//!
+//! The map, in the parent: [`Engine`] is what a caller holds; its `state` carries out the core's commands under one
+//! lock; `wait` is how callers wait, `driver` the engine's own thread; the `supervisor`, one for the process, starts
+//! workers through the fork server and notices how they end. In the other processes: [`fork_server`] and [`worker`].
+
+mod accounts;
+mod answers;
+mod clock;
+mod driver;
+mod engine;
+mod fork_guard;
+pub mod fork_server;
+mod last_words;
+mod outcome;
+mod patience;
+mod pending;
+mod run;
+mod state;
+mod supervisor;
+mod threads;
+mod wait;
+pub mod worker;
+
+pub use accounts::{Account, Accounts};
+pub use answers::Answers;
+pub use clock::now_ns;
+pub use engine::{Announce, Engine, OpenError, Options};
+pub use last_words::flush as flush_worker_output;
+pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
+pub use paceline_core::Sizing;
+pub use paceline_ipc::arena::AllocateError;
+pub use pending::{Attachment, Pending, Stream};
+pub use run::{Call, Run};
+pub use state::{Function, SubmitError};
+pub use supervisor::ForkServerCommand;
+pub use wait::{Target, Waited};

@@ -112,8 +112,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         fence(Ordering::SeqCst);
         match self.leader.0.load(Ordering::Relaxed) {
             ABSENT => {
-                let interest = self.interest.0.load(Ordering::Relaxed);
-                if interest != INTEREST_NONE && ready <= u64::from(interest) {
+                if self.is_interested(ready) {
                     self.wake_driver();
                 }
             }
@@ -125,14 +124,13 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
 
 /// The half of whoever publishes.
 impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
-    pub(crate) fn wake_worker_unless_searching(&self) {
+    /// Whether one was woken.
+    pub(crate) fn wake_worker_unless_searching(&self) -> bool {
         fence(Ordering::SeqCst);
-        if self.searching.0.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
-            self.wake_one_worker();
-        }
+        self.searching.0.iter().all(|word| word.load(Ordering::Relaxed) == 0) && self.wake_one_worker()
     }
 
-    fn wake_one_worker(&self) {
+    fn wake_one_worker(&self) -> bool {
         for (index, word) in self.asleep.0.iter().enumerate() {
             let mut bits = word.load(Ordering::Relaxed);
             while bits != 0 {
@@ -140,10 +138,11 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
                 bits &= !bit;
                 if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
                     self.unpark(index * 64 + bit.trailing_zeros() as usize);
-                    return;
+                    return true;
                 }
             }
         }
+        false
     }
 
     fn unpark(&self, seat: usize) {
@@ -200,11 +199,11 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         self.begin_leading();
     }
 
-    /// The leader leaves; what came in its last moments is the driver's, if `anything` holds and is of interest.
+    /// The leader leaves; what came in its last moments is the driver's, if `anything` of interest did.
     pub fn end_leading(&self, anything: impl FnOnce() -> bool) {
         self.leader.0.store(ABSENT, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.interest.0.load(Ordering::Relaxed) != INTEREST_NONE && anything() {
+        if anything() {
             self.wake_driver();
         }
     }
@@ -217,16 +216,22 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
     }
 
     /// Says for which answers the driver is woken while no leader is present: none, every, or only when at most this
-    /// many tasks still wait for workers. `anything` tells whether answers are there already.
+    /// many tasks still wait for workers. `anything` tells whether answers of interest are there already.
     pub fn set_interest(&self, interest: u32, anything: impl FnOnce() -> bool) {
         if self.interest.0.load(Ordering::Relaxed) == interest {
             return;
         }
         self.interest.0.store(interest, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if interest != INTEREST_NONE && self.leader.0.load(Ordering::Relaxed) == ABSENT && anything() {
+        if self.leader.0.load(Ordering::Relaxed) == ABSENT && anything() {
             self.wake_driver();
         }
+    }
+
+    /// Whether an answer is of interest to the driver while about this many tasks wait for workers.
+    pub(crate) fn is_interested(&self, ready: u64) -> bool {
+        let interest = self.interest.0.load(Ordering::Relaxed);
+        interest != INTEREST_NONE && ready <= u64::from(interest)
     }
 
     /// The driver sleeps until something of interest, a private reason ([`wake_driver`](Self::wake_driver)) or the

@@ -38,6 +38,31 @@ impl MemoryFile {
         Ok(Self { descriptor, size })
     }
 
+    /// A new file that holds just these bytes.
+    ///
+    /// # Errors
+    /// What the system says when it refuses the file or the memory.
+    pub fn holding(label: &str, bytes: &[u8]) -> Result<Self, Errno> {
+        let file = Self::create(label, bytes.len() as u64)?;
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::pwrite(&file.descriptor, &bytes[written..], written as u64) {
+                Ok(count) => written += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(file)
+    }
+
+    /// Another descriptor of the same file.
+    ///
+    /// # Errors
+    /// When there are too many descriptors.
+    pub fn try_clone(&self) -> Result<Self, Errno> {
+        Ok(Self { descriptor: rustix::io::fcntl_dupfd_cloexec(&self.descriptor, 3)?, size: self.size })
+    }
+
     /// How many bytes the file has, written or not.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -53,6 +53,12 @@ impl<'a> Records<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
+
+    /// How many bytes the records not yet walked may take.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl<'a> Iterator for Records<'a> {

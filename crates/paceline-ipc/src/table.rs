@@ -160,7 +160,8 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             ticket += 1;
             if word.phase() == Phase::Ready && self.exchange(slot, word, Word::running(worker, word.ticket())) {
                 self.advance_head(head, ticket);
-                let place = Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket: word.ticket() };
+                let place =
+                    Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket: word.ticket() };
                 return Some(Claim { place, owner: worker });
             }
         }
@@ -198,6 +199,11 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     /// Whether something may be done that has not been drained.
     pub fn has_finished(&self) -> bool {
         self.summary.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether something may be done that the driver wants to know while no caller waits.
+    pub fn concerns_driver(&self) -> bool {
+        self.has_finished() && self.idle.is_interested(self.ready_hint())
     }
 
     /// Hands every done slot to `take` and frees it. Parent only.
@@ -259,10 +265,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         self.idle.forget(worker);
     }
 
-    /// Whether a worker has claimed what was published here and not answered it yet.
-    pub fn is_running(&self, place: Place) -> bool {
-        let word = self.load(place.slot as usize);
-        word.phase() == Phase::Running && word.ticket() == place.ticket
+    /// Whether no worker has claimed what was published here.
+    pub fn is_ready(&self, place: Place) -> bool {
+        self.load(place.slot as usize) == Word::ready(place.ticket)
     }
 
     /// About how many published tasks wait for a worker: a hint, never less than there are.
@@ -277,9 +282,10 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         (head..tail).any(|ticket| self.load(Self::index(ticket)).phase() == Phase::Ready)
     }
 
-    /// Sees to it that a published task finds a worker: wakes one, unless one is searching. Parent, after publishing.
-    pub fn wake_worker(&self) {
-        self.idle.wake_worker_unless_searching();
+    /// Sees to it that a published task finds a worker: wakes one, unless one is searching or none sleeps; whether it
+    /// did. Parent, after publishing.
+    pub fn wake_worker(&self) -> bool {
+        self.idle.wake_worker_unless_searching()
     }
 
     /// Waits for a task on behalf of `worker`: searches while `keep_searching` says so, then sleeps until woken.
@@ -302,8 +308,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
                 self.idle.sleep(worker);
             }
             self.idle.end_sleep(worker);
+            found = found.or_else(|| self.claim(worker));
         }
-        // Others may have relied on this worker's search for a task that it has not claimed.
+        // Others may have relied on this worker, searching or being woken, for more than the one task it has claimed.
         if found.is_some() && self.has_ready() {
             self.idle.wake_worker_unless_searching();
         }

@@ -1,0 +1,41 @@
+//! Owns the account of each worker process: how long it was busy, with which items. Only looks at what happened.
+
+use std::ops::Range;
+
+/// What one worker process has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Its process id.
+    pub pid: i32,
+    /// How long it was at it.
+    pub busy_ns: u64,
+    /// Which items, by their place in the pool's order of submission, in the order in which they ended.
+    pub items: Vec<Range<u64>>,
+}
+
+/// What a pool has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// When the first item was submitted, if any was.
+    pub began_ns: Option<u64>,
+    /// When the last item ended, or now while some have not.
+    pub ended_ns: u64,
+    /// Each worker process that there has been, in the order of their births.
+    pub workers: Vec<Account>,
+}
+
+impl Accounts {
+    pub(crate) fn open(&mut self, pid: i32) -> usize {
+        self.workers.push(Account { pid, ..Account::default() });
+        self.workers.len() - 1
+    }
+
+    pub(crate) fn add(&mut self, worker: usize, busy_ns: u64, items: Range<u64>) {
+        let account = &mut self.workers[worker];
+        account.busy_ns += busy_ns;
+        match account.items.last_mut() {
+            Some(last) if last.end == items.start => last.end = items.end,
+            _ => account.items.push(items),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Owns the worker's writing of outcomes: each is in shared memory, and counted, before the next item begins, so that
+//! a death costs the item that was running and no other. Never knows what an outcome means.
+
+use paceline_ipc::arena::{AllocateError, Arena, Span};
+use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
+use paceline_ipc::record;
+
+/// The outcomes of one chunk, being written.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    body: &'a mut Body,
+    arena: &'a mut Arena,
+    place: Place,
+    written: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    segment: u32,
+    address: *mut u8,
+    capacity: usize,
+}
+
+impl<'a> Answers<'a> {
+    /// Begins with the slot's own bytes; the input must have been taken out of them.
+    pub(crate) fn begin(body: &'a mut Body, arena: &'a mut Arena) -> Self {
+        let place = Place { segment: INLINE_SEGMENT, address: body.inline.as_mut_ptr(), capacity: INLINE_BYTES };
+        body.put_answer(Span { segment: INLINE_SEGMENT, length: INLINE_BYTES as u64, ..Span::default() });
+        Self { body, arena, place, written: 0 }
+    }
+
+    /// Adds the outcome of the next item. `kind`, below 128, is for whoever reads it.
+    ///
+    /// # Errors
+    /// When there is no memory for it; nothing was added then.
+    pub fn push(&mut self, kind: u8, content: &[u8]) -> Result<(), AllocateError> {
+        if content.len() < record::OUT_OF_LINE_FROM {
+            let needed = record::HEADER + content.len();
+            self.make_room(needed)?;
+            self.write(&record::header(kind, content.len()));
+            self.write(content);
+        } else {
+            let allocation = self.arena.allocate(content.len() as u64)?;
+            // SAFETY: the segment is this worker's, mapped, and at least as large as asked for.
+            unsafe { allocation.address.copy_from_nonoverlapping(content.as_ptr(), content.len()) };
+            if let Err(error) = self.make_room(record::ELSEWHERE) {
+                self.arena.release(allocation.segment);
+                return Err(error);
+            }
+            self.write(&record::elsewhere(kind, allocation.segment, content.len() as u64));
+        }
+        self.body.count_finished();
+        Ok(())
+    }
+
+    /// How many outcomes have been added.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.body.answer().1
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(self.written + bytes.len() <= self.place.capacity);
+        // SAFETY: `make_room` saw to it that the bytes fit into the place, which only this worker writes.
+        unsafe { self.place.address.add(self.written).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        self.written += bytes.len();
+    }
+
+    fn make_room(&mut self, needed: usize) -> Result<(), AllocateError> {
+        if self.written + needed <= self.place.capacity {
+            return Ok(());
+        }
+        let wanted = (self.place.capacity * 4).max(self.written + needed);
+        let allocation = self.arena.allocate(wanted as u64)?;
+        // SAFETY: what was written fits into the old place and the new one, which do not overlap.
+        unsafe { allocation.address.copy_from_nonoverlapping(self.place.address, self.written) };
+        let old = self.place;
+        self.place = Place {
+            segment: allocation.segment,
+            address: allocation.address,
+            capacity: usize::try_from(allocation.capacity).unwrap_or(usize::MAX),
+        };
+        self.body.move_answer(Span { segment: allocation.segment, length: allocation.capacity, ..Span::default() });
+        if old.segment != INLINE_SEGMENT {
+            self.arena.release(old.segment);
+        }
+        Ok(())
+    }
+
+    /// States how many bytes there are in the end.
+    pub(crate) fn end(self) {
+        let span = Span { segment: self.place.segment, length: self.written as u64, ..Span::default() };
+        self.body.put_answer(span);
+    }
+}

@@ -1,0 +1,363 @@
+//! Owns the engine that a caller holds: submits, cancels, waits, closes. Never decides (the core does) and never names
+//! what runs on it.
+
+use crate::accounts::Accounts;
+use crate::fork_guard;
+use crate::pending::{Attachment, Pending};
+use crate::state::{Context, Effects, Function, InputBytes, State, Submission, SubmitError};
+use crate::supervisor::{ForkServerCommand, Start, Supervisor};
+use crate::wait::{Target, WaitRoom, Waited};
+use crate::worker::MappedTable;
+use paceline_core::{Event, Sizing};
+use paceline_ipc::SEATS;
+use paceline_ipc::arena::{Arena, ArenaReader, Span};
+use paceline_ipc::body::INLINE_BYTES;
+use paceline_ipc::memory::MemoryFile;
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+/// What an engine is opened with.
+pub struct Options {
+    /// How many workers, from one to [`SEATS`].
+    pub workers: u16,
+    /// How many chunks a worker may run before it is replaced; zero for any number.
+    pub chunks_per_worker: u64,
+    /// The bytes that set up each worker.
+    pub setup: Vec<u8>,
+    /// How a fork server is started, should none be running.
+    pub fork_server: ForkServerCommand,
+    /// Who is told of the jobs whose end was to be announced.
+    pub announce: Box<dyn Announce>,
+}
+
+/// Told of ended jobs, on the engine's own thread, in the order in which they ended.
+pub trait Announce: Send + Sync {
+    /// These jobs have ended; their attachments can be taken.
+    fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>);
+}
+
+/// An engine could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The number of workers is zero or more than [`SEATS`].
+    WorkerCount,
+    /// The system refused memory or a thread.
+    System(Errno),
+}
+
+/// A pool's engine. Dropped, it takes no more jobs, and its workers leave when those it has are done.
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What the engine's callers, its driver and the supervisor share.
+pub(crate) struct Shared {
+    pub(crate) table: MappedTable,
+    pub(crate) waiting: WaitRoom,
+    state: Mutex<State>,
+    supervisor: Arc<Supervisor>,
+    files: Files,
+    chunks_per_worker: u64,
+    fork_server: ForkServerCommand,
+    pub(crate) announce: Box<dyn Announce>,
+    generation: u32,
+    /// Something is to be announced, or the pool has ended: the driver's private reasons to wake.
+    pub(crate) attention: AtomicBool,
+    pub(crate) ended: AtomicBool,
+    left: Mutex<bool>,
+    leaving: Condvar,
+    me: Weak<Self>,
+}
+
+/// What each worker is given.
+pub(crate) struct Files {
+    pub(crate) table: MemoryFile,
+    pub(crate) arena: MemoryFile,
+    pub(crate) setup: MemoryFile,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something under the lock, and then what must follow it: wakes workers, waiting callers, the driver.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
+        let (result, effects) = self.act(act);
+        self.settle(&effects);
+        if effects.resolved {
+            self.table.idle.wake_leader();
+        }
+        result
+    }
+
+    /// The same for the leader, who need not wake itself.
+    pub(crate) fn with_leader<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
+        let (result, effects) = self.act(act);
+        self.settle(&effects);
+        result
+    }
+
+    fn act<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> (R, Effects) {
+        let birth = |seat: u16, arena: &ArenaReader| self.start_worker(seat, arena);
+        let context =
+            Context { table: &self.table, supervisor: &self.supervisor, waiting: &self.waiting, birth: &birth };
+        let mut state = self.lock();
+        let result = act(&mut state, &context);
+        self.table.idle.set_interest(state.interest(), || self.table.concerns_driver());
+        (result, state.take_effects())
+    }
+
+    fn settle(&self, effects: &Effects) {
+        for _ in 0..effects.published {
+            if !self.table.wake_worker() {
+                break;
+            }
+        }
+        if effects.attention {
+            self.attention.store(true, Ordering::Release);
+        }
+        if effects.ended {
+            self.ended.store(true, Ordering::Release);
+        }
+        if effects.attention || effects.ended {
+            self.table.idle.wake_driver();
+        }
+    }
+
+    fn start_worker(&self, seat: u16, arena: &ArenaReader) -> u64 {
+        let own_arena = arena.file().as_fd().try_clone_to_owned();
+        let start = Start {
+            engine: Weak::clone(&self.me),
+            seat,
+            chunks: self.chunks_per_worker,
+            own_arena: own_arena.ok(),
+            fork_server: self.fork_server.clone(),
+        };
+        self.supervisor.start(start)
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The driver has nothing more to do.
+    pub(crate) fn leave(&self) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.leaving.notify_all();
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.generation != fork_guard::generation()
+    }
+}
+
+impl Engine {
+    /// Opens an engine; its workers start meanwhile.
+    ///
+    /// # Errors
+    /// When the number of workers makes no sense, or the system refuses what the engine needs.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        if options.workers == 0 || usize::from(options.workers) > SEATS {
+            return Err(OpenError::WorkerCount);
+        }
+        let generation = fork_guard::settle();
+        let system = OpenError::System;
+        let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
+        let arena = Arena::create("paceline-inputs").map_err(system)?;
+        let arena_file = arena.file().try_clone().map_err(system)?;
+        let shared = Shared {
+            table: MappedTable::map(&table_file).map_err(system)?,
+            waiting: WaitRoom::new(),
+            state: Mutex::new(State::new(options.workers, arena)),
+            supervisor: Supervisor::of_this_process(generation).map_err(system)?,
+            files: Files {
+                table: table_file,
+                arena: arena_file,
+                setup: MemoryFile::holding("paceline-setup", &options.setup).map_err(system)?,
+            },
+            chunks_per_worker: options.chunks_per_worker,
+            fork_server: options.fork_server,
+            announce: options.announce,
+            generation,
+            attention: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            left: Mutex::new(false),
+            leaving: Condvar::new(),
+            me: Weak::new(),
+        };
+        let shared = Arc::new_cyclic(|me| Shared { me: Weak::clone(me), ..shared });
+        crate::driver::start(Arc::clone(&shared)).map_err(system)?;
+        shared.with(|state, context| state.apply(Event::PoolOpened, context));
+        Ok(Self { shared })
+    }
+
+    /// Gives the workers a function, by its bytes; it is theirs until the last holder and the last job let go.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or this process was forked from the engine's.
+    pub fn register(&self, bytes: &[u8]) -> Result<Arc<Function>, SubmitError> {
+        if self.shared.is_foreign() {
+            return Err(SubmitError::Forked);
+        }
+        self.shared.with(|state, _| state.register(bytes))
+    }
+
+    /// Submits a job of one item.
+    ///
+    /// # Errors
+    /// When the pool takes no submissions, or there is no memory for the input.
+    pub fn submit(
+        &self,
+        function: &Arc<Function>,
+        input: &[u8],
+        retries: u16,
+        pending: &Arc<Pending>,
+    ) -> Result<(), SubmitError> {
+        self.submit_items(function, input, None, 1, Sizing::Fixed(1), retries, pending)
+    }
+
+    /// Submits a job of many items, the input of which lies one after the other and ends where `ends` says.
+    ///
+    /// # Errors
+    /// When the pool takes no submissions, there are too many items, or there is no memory for the input.
+    pub fn submit_many(
+        &self,
+        function: &Arc<Function>,
+        input: &[u8],
+        ends: Vec<u64>,
+        sizing: Sizing,
+        retries: u16,
+        pending: &Arc<Pending>,
+    ) -> Result<(), SubmitError> {
+        let items = u32::try_from(ends.len()).map_err(|_| SubmitError::TooManyItems)?;
+        self.submit_items(function, input, Some(ends.into()), items, sizing, retries, pending)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one submission, gathered here")]
+    fn submit_items(
+        &self,
+        function: &Arc<Function>,
+        input: &[u8],
+        ends: Option<Box<[u64]>>,
+        items: u32,
+        sizing: Sizing,
+        retries: u16,
+        pending: &Arc<Pending>,
+    ) -> Result<(), SubmitError> {
+        if self.shared.is_foreign() {
+            return Err(SubmitError::Forked);
+        }
+        let input = if input.len() <= INLINE_BYTES { InputBytes::Short(input) } else { self.place(input)? };
+        let submission = Submission { function, input, ends, items, sizing, retries, pending };
+        self.shared.with(|state, context| state.submit(submission, context))
+    }
+
+    /// Copies long input into the arena, without holding the lock while copying.
+    fn place(&self, input: &[u8]) -> Result<InputBytes<'static>, SubmitError> {
+        let length = input.len() as u64;
+        let allocation = self.shared.with(|state, _| state.arena.allocate(length)).map_err(SubmitError::NoMemory)?;
+        // SAFETY: the segment is ours, mapped, at least as large as asked for, and stays so until the job has ended.
+        unsafe { allocation.address.copy_from_nonoverlapping(input.as_ptr(), input.len()) };
+        Ok(InputBytes::Long(Span { segment: allocation.segment, length, ..Span::default() }))
+    }
+
+    /// Cancels a job if nothing of it has begun; whether it is cancelled.
+    #[must_use]
+    pub fn cancel(&self, pending: &Arc<Pending>) -> bool {
+        !self.shared.is_foreign() && self.shared.with(|state, context| state.cancel(pending, context))
+    }
+
+    /// Whether a worker has begun with something of a job that has not ended.
+    #[must_use]
+    pub fn is_running(&self, pending: &Arc<Pending>) -> bool {
+        !self.shared.is_foreign() && self.shared.with(|state, context| state.is_running(pending, context))
+    }
+
+    /// Asks for the end of a job to be announced, with this attached.
+    ///
+    /// # Errors
+    /// Gives the attachment back if the job has ended already.
+    pub fn announce(&self, pending: &Arc<Pending>, attachment: Attachment) -> Result<(), Attachment> {
+        if self.shared.is_foreign() {
+            return Err(attachment);
+        }
+        self.shared.with(|state, _| state.want_attention(pending, attachment))
+    }
+
+    /// Takes in what has been answered, without waiting.
+    pub fn poll(&self) {
+        if self.shared.table.has_finished() && !self.shared.is_foreign() {
+            self.shared.with(|state, context| state.drain(context));
+        }
+    }
+
+    /// Waits until `target` is there, the deadline (of the monotonic clock) has passed, or for at most a slice.
+    #[must_use]
+    pub fn wait(&self, target: &impl Target, deadline_ns: Option<u64>, slice_ns: u64) -> Waited {
+        if self.shared.is_foreign() { Waited::TimedOut } else { self.shared.wait(target, deadline_ns, slice_ns) }
+    }
+
+    /// Takes no more jobs; the workers leave when those there are have ended.
+    pub fn close(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.with(State::close);
+        }
+    }
+
+    /// Gives up every job and ends the workers at once.
+    pub fn terminate(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.with(State::terminate);
+        }
+    }
+
+    /// Waits, after [`close`](Self::close) or [`terminate`](Self::terminate), until every worker and the engine's
+    /// thread are gone; whether they are.
+    #[must_use]
+    pub fn join(&self, patience: Duration) -> bool {
+        if self.shared.is_foreign() {
+            return true;
+        }
+        let left = self.shared.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, _) = self
+            .shared
+            .leaving
+            .wait_timeout_while(left, patience, |left| !*left)
+            .unwrap_or_else(PoisonError::into_inner);
+        *left
+    }
+
+    /// Whether jobs may be submitted.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        !self.shared.is_foreign() && self.shared.lock().is_accepting()
+    }
+
+    /// Whether this process is a fork of the one that opened the engine, and may not use it.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.shared.is_foreign()
+    }
+
+    /// What each worker has done so far.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        if self.shared.is_foreign() { Accounts::default() } else { self.shared.lock().accounts() }
+    }
+
+    /// The process ids of the workers that live, by seat.
+    #[must_use]
+    pub fn pids(&self) -> Vec<i32> {
+        if self.shared.is_foreign() { Vec::new() } else { self.shared.lock().pids() }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

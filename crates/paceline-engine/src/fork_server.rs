@@ -1,0 +1,165 @@
+//! Owns the fork server: one clean, single-threaded process that forks workers on request, tells how they end, and
+//! leaves with its parent. Never decides when to fork, and never talks to a worker.
+
+use crate::worker::{Birth, exit_now, raw_pid};
+use paceline_ipc::message::{FromForkServer, LONGEST, ToForkServer};
+use paceline_ipc::socket::{self, Received};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, getppid, pidfd_open, setpgid, waitid, waitpid,
+};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Which side of a fork this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The child.
+    Child,
+    /// The parent, and the child's process id.
+    Parent(i32),
+}
+
+/// Why [`serve`] returned.
+#[derive(Debug)]
+pub enum Served {
+    /// This process is a new worker.
+    Worker(Box<Birth>),
+    /// The parent is gone or wants no more; the server should leave.
+    Ended,
+}
+
+struct Server {
+    socket: OwnedFd,
+    parent: Option<OwnedFd>,
+    children: Vec<Child>,
+}
+
+struct Child {
+    birth: u64,
+    watch: OwnedFd,
+}
+
+/// Serves the parent with this process id at the other end of `socket`, forking with `fork`, until it is gone.
+/// Returns in each worker as well.
+pub fn serve(socket: OwnedFd, parent_pid: i32, fork: &mut dyn FnMut() -> Result<Side, Errno>) -> Served {
+    let parent = Pid::from_raw(parent_pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    // The parent may have died, and its number been given away, before it could be watched.
+    if getppid().map(raw_pid) != Some(parent_pid) {
+        return Served::Ended;
+    }
+    let mut server = Server { socket, parent, children: Vec::new() };
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let Some(ready) = server.wait() else { return Served::Ended };
+        server.bury();
+        if !ready {
+            continue;
+        }
+        match socket::receive(server.socket.as_fd(), &mut buffer, false) {
+            Ok(Received::Datagram(length, descriptors)) => {
+                let Ok(ToForkServer::Fork { birth, seat, chunks }) = ToForkServer::decode(&buffer[..length]) else {
+                    return Served::Ended;
+                };
+                if let Some(birth) = server.fork(birth, seat, chunks, descriptors, fork) {
+                    return Served::Worker(birth);
+                }
+            }
+            Err(Errno::AGAIN) => {}
+            Ok(Received::End) | Err(_) => return Served::Ended,
+        }
+    }
+}
+
+impl Server {
+    /// Sleeps until something happens; whether there is a message, or `None` when the parent is gone.
+    fn wait(&self) -> Option<bool> {
+        let mut watched = vec![PollFd::new(&self.socket, PollFlags::IN)];
+        watched.extend(self.children.iter().map(|child| PollFd::new(&child.watch, PollFlags::IN)));
+        if let Some(parent) = &self.parent {
+            watched.push(PollFd::new(parent, PollFlags::IN));
+        }
+        match poll(&mut watched, None) {
+            Ok(_) => {
+                let parent_gone = self.parent.is_some() && watched.last().is_some_and(|one| !one.revents().is_empty());
+                (!parent_gone).then(|| !watched[0].revents().is_empty())
+            }
+            Err(Errno::INTR) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Tells how every child that has ended did.
+    fn bury(&mut self) {
+        let mut index = 0;
+        while index < self.children.len() {
+            let child = &self.children[index];
+            match waitid(WaitId::PidFd(child.watch.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                Ok(None) | Err(Errno::INTR) => index += 1,
+                ended => {
+                    let status = ended.ok().flatten();
+                    let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
+                    let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
+                    let birth = self.children.swap_remove(index).birth;
+                    self.tell(FromForkServer::Exited { birth, code, signal }, &[]);
+                }
+            }
+        }
+    }
+
+    /// A parent that does not listen is gone, which the next wait will see.
+    fn tell(&self, word: FromForkServer, descriptors: &[BorrowedFd<'_>]) {
+        let _ = socket::send(self.socket.as_fd(), &word.encode(), descriptors);
+    }
+
+    fn fork(
+        &mut self,
+        birth: u64,
+        seat: u16,
+        chunks: u64,
+        descriptors: Vec<OwnedFd>,
+        fork: &mut dyn FnMut() -> Result<Side, Errno>,
+    ) -> Option<Box<Birth>> {
+        let Ok([life_line, table, parent_arena, own_arena, setup, errors]) = <[OwnedFd; 6]>::try_from(descriptors)
+        else {
+            self.tell(FromForkServer::Refused { birth, errno: Errno::MFILE.raw_os_error() }, &[]);
+            return None;
+        };
+        match fork() {
+            Ok(Side::Child) => {
+                let _ = setpgid(None, None);
+                if rustix::stdio::dup2_stderr(&errors).is_err() {
+                    exit_now(crate::worker::EXIT_DISCONNECTED);
+                }
+                let parent = self.parent.take();
+                Some(Box::new(Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, parent }))
+            }
+            Ok(Side::Parent(pid)) => {
+                self.announce(birth, pid);
+                None
+            }
+            Err(errno) => {
+                self.tell(FromForkServer::Refused { birth, errno: errno.raw_os_error() }, &[]);
+                None
+            }
+        }
+    }
+
+    fn announce(&mut self, birth: u64, raw: i32) {
+        let Some(pid) = Pid::from_raw(raw) else { return };
+        // Both sides do it, so that it holds whoever comes first.
+        let _ = setpgid(Some(pid), Some(pid));
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(watch) => {
+                self.tell(FromForkServer::Forked { birth, pid: raw }, &[watch.as_fd()]);
+                self.children.push(Child { birth, watch });
+            }
+            Err(errno) => {
+                // Without a way to watch it, it must not run.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = waitpid(Some(pid), WaitOptions::empty());
+                self.tell(FromForkServer::Refused { birth, errno: errno.raw_os_error() }, &[]);
+            }
+        }
+    }
+}

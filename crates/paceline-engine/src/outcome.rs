@@ -1,0 +1,187 @@
+//! Owns what has become of a job: the answers of workers, kept where they lie in shared memory until they are read,
+//! and the deaths that took the place of an answer. Never knows what an answer means.
+
+use crate::fork_guard::generation;
+use paceline_ipc::arena::{ArenaReader, Span, View};
+use paceline_ipc::record::{Content, Records};
+use std::sync::Arc;
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Every item has an answer or a death, in the order of the items.
+    Complete(Parts),
+    /// It was cancelled before anything of it began.
+    Cancelled,
+    /// The pool ended first; why, if it was not on request.
+    Abandoned(Option<Arc<Breakdown>>),
+}
+
+/// The parts of a complete job: nearly always one.
+#[derive(Debug)]
+pub enum Parts {
+    /// All items in one part.
+    One(Part),
+    /// Some items each, in order.
+    Many(Vec<Part>),
+}
+
+impl Parts {
+    /// The parts in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Part] {
+        match self {
+            Self::One(part) => std::slice::from_ref(part),
+            Self::Many(parts) => parts,
+        }
+    }
+}
+
+/// What became of some consecutive items.
+#[derive(Debug)]
+pub struct Part {
+    /// The first item.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// What became of them.
+    pub content: PartContent,
+}
+
+/// An answer, or none.
+#[derive(Debug)]
+pub enum PartContent {
+    /// The worker's records, one for each item.
+    Answer(Answer),
+    /// The worker died running this one item.
+    Died {
+        /// Who, and how.
+        death: Arc<Death>,
+        /// How often the item had been begun before.
+        attempt: u16,
+    },
+}
+
+/// How a worker ended that was running something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    /// Its process id.
+    pub pid: i32,
+    /// Its exit code, if it exited.
+    pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// The end of what it wrote to its standard error.
+    pub last_words: String,
+}
+
+/// Why a pool cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breakdown {
+    /// In words.
+    pub reason: String,
+    /// How the last worker ended.
+    pub death: Death,
+    /// What the worker itself sent about why it could not be set up.
+    pub complaint: Option<Vec<u8>>,
+}
+
+/// The records of some items, wherever they lie; freed when dropped.
+#[derive(Debug)]
+pub struct Answer {
+    bytes: Bytes,
+    /// The arena in which large outcomes lie, where there are any.
+    arena: Option<Arc<ArenaReader>>,
+    generation: u32,
+}
+
+const SHORT: usize = 32;
+
+#[derive(Debug)]
+enum Bytes {
+    Short([u8; SHORT], u8),
+    Heap(Box<[u8]>),
+    Segment(u32, View),
+    /// The worker told of a place that does not exist.
+    Corrupt,
+}
+
+/// The bytes of one record.
+#[derive(Debug)]
+pub enum RecordBytes<'a> {
+    /// Among the other records.
+    Here(&'a [u8]),
+    /// In a segment of its own.
+    Mapped(View),
+}
+
+impl RecordBytes<'_> {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Here(bytes) => bytes,
+            Self::Mapped(view) => view.bytes(),
+        }
+    }
+}
+
+impl Answer {
+    /// Takes over records from the inline bytes of a slot, which are copied.
+    pub(crate) fn inline(bytes: &[u8], arena: &Arc<ArenaReader>) -> Self {
+        let elsewhere = Records::new(bytes).any(|(_, content)| matches!(content, Content::Elsewhere(_)));
+        let arena = elsewhere.then(|| Arc::clone(arena));
+        if let Ok(length) = u8::try_from(bytes.len())
+            && bytes.len() <= SHORT
+        {
+            let mut short = [0; SHORT];
+            short[..bytes.len()].copy_from_slice(bytes);
+            return Self { bytes: Bytes::Short(short, length), arena, generation: generation() };
+        }
+        Self { bytes: Bytes::Heap(bytes.into()), arena, generation: generation() }
+    }
+
+    /// Takes over records in a segment, where they stay.
+    pub(crate) fn segment(span: Span, arena: &Arc<ArenaReader>) -> Self {
+        let bytes = arena.view(span).map_or(Bytes::Corrupt, |view| Bytes::Segment(span.segment, view));
+        Self { bytes, arena: Some(Arc::clone(arena)), generation: generation() }
+    }
+
+    fn raw(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Short(bytes, length) => &bytes[..usize::from(*length)],
+            Bytes::Heap(bytes) => bytes,
+            Bytes::Segment(_, view) => view.bytes(),
+            Bytes::Corrupt => &[],
+        }
+    }
+
+    /// Kind and bytes of each record in order. Ends early where what the worker left cannot be read.
+    pub fn records(&self) -> impl Iterator<Item = (u8, RecordBytes<'_>)> {
+        Records::new(self.raw()).map_while(|(kind, content)| match content {
+            Content::Here(bytes) => Some((kind, RecordBytes::Here(bytes))),
+            Content::Elsewhere(span) => {
+                let view = self.arena.as_ref()?.view(span).ok()?;
+                Some((kind, RecordBytes::Mapped(view)))
+            }
+        })
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let Some(arena) = &self.arena else { return };
+        if self.generation != generation() {
+            // A forked child shares the segments, and they are its parent's to free.
+            return;
+        }
+        for (_, content) in Records::new(self.raw()) {
+            if let Content::Elsewhere(span) = content {
+                arena.release(span.segment);
+            }
+        }
+        if let Bytes::Segment(segment, _) = self.bytes {
+            arena.release(segment);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Owns what a caller holds of a job: its outcome, once there is one, and who wants to know. Never waits; see
+//! [`crate::wait`].
+
+use crate::outcome::Outcome;
+use paceline_core::JobId;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+const NO_JOB: u32 = u32::MAX;
+
+/// A job that was submitted, and may have ended.
+#[derive(Debug)]
+pub struct Pending {
+    outcome: OnceLock<Outcome>,
+    job: AtomicU32,
+    followed: AtomicBool,
+    /// Whether the driver is to announce the end; changed only under the engine's lock.
+    attention: AtomicBool,
+    attachment: Mutex<Option<Attachment>>,
+    stream: Option<(Arc<Stream>, u64)>,
+}
+
+/// What a caller hangs on a job, to be given back when its end is announced.
+pub type Attachment = Box<dyn Any + Send>;
+
+impl Pending {
+    /// Of a job to be submitted. With a stream, its end will show there under the given number.
+    #[must_use]
+    pub fn new(stream: Option<(Arc<Stream>, u64)>) -> Arc<Self> {
+        if let Some((stream, _)) = &stream {
+            stream.outstanding.fetch_add(1, Ordering::Relaxed);
+        }
+        Arc::new(Self {
+            outcome: OnceLock::new(),
+            job: AtomicU32::new(NO_JOB),
+            followed: AtomicBool::new(false),
+            attention: AtomicBool::new(false),
+            attachment: Mutex::new(None),
+            stream,
+        })
+    }
+
+    /// The outcome, if the job has ended.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.get()
+    }
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    pub(crate) fn job(&self) -> Option<JobId> {
+        let job = self.job.load(Ordering::Relaxed);
+        (job != NO_JOB && !self.is_done()).then_some(JobId(job))
+    }
+
+    pub(crate) fn begin(&self, job: JobId) {
+        self.job.store(job.0, Ordering::Relaxed);
+    }
+
+    /// Sets the outcome; whether somebody follows this job and must be woken.
+    pub(crate) fn end(self: &Arc<Self>, outcome: Outcome) -> bool {
+        let first = self.outcome.set(outcome).is_ok();
+        debug_assert!(first, "a job ended twice");
+        let mut followed = self.followed.swap(false, Ordering::SeqCst);
+        if let Some((stream, number)) = &self.stream {
+            followed |= stream.push(*number);
+        }
+        followed
+    }
+
+    /// Says that a thread will sleep until this ends; it must look at the outcome once more before it does.
+    pub(crate) fn follow(&self) {
+        self.followed.store(true, Ordering::SeqCst);
+    }
+
+    /// What identifies this job, or its stream, to those who follow it.
+    pub(crate) fn keys(self: &Arc<Self>) -> [usize; 2] {
+        let stream = self.stream.as_ref().map_or(0, |(stream, _)| Arc::as_ptr(stream) as usize);
+        [Arc::as_ptr(self) as usize, stream]
+    }
+
+    pub(crate) fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn want_attention(&self, attachment: Attachment) {
+        self.attention.store(true, Ordering::Relaxed);
+        *self.attachment.lock().unwrap_or_else(PoisonError::into_inner) = Some(attachment);
+    }
+
+    /// Gives back what the caller has hung on the job.
+    pub fn take_attachment(&self) -> Option<Attachment> {
+        self.attachment.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The numbers of jobs in the order in which they ended.
+#[derive(Debug, Default)]
+pub struct Stream {
+    ended: Mutex<VecDeque<u64>>,
+    outstanding: AtomicUsize,
+    followed: AtomicBool,
+}
+
+impl Stream {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn push(&self, number: u64) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
+        self.followed.swap(false, Ordering::SeqCst)
+    }
+
+    /// The next that has ended.
+    #[must_use]
+    pub fn pop(&self) -> Option<u64> {
+        let number = self.ended.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if number.is_some() {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        }
+        number
+    }
+
+    /// Whether one can be popped.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        !self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// How many have been submitted and not been popped.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn follow(&self) {
+        self.followed.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,421 @@
+//! Owns the supervisor, one thread for the process: it starts workers through the fork server, listens to their life
+//! lines and their standard error, notices at once how each ends, and ends those it is told to. Never decides who is
+//! started or ended, and never touches a task.
+
+use crate::engine::Shared;
+use crate::last_words::LastWords;
+use crate::outcome::Death;
+use paceline_core::WorkerExit;
+use paceline_ipc::message::{FromForkServer, FromWorker, LONGEST, ToForkServer};
+use paceline_ipc::socket::{self, Received};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
+
+/// How to start a fork server: it finds its socket as standard input.
+#[derive(Clone, Debug)]
+pub struct ForkServerCommand {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// A worker to be started.
+pub(crate) struct Start {
+    pub(crate) engine: Weak<Shared>,
+    pub(crate) seat: u16,
+    pub(crate) chunks: u64,
+    pub(crate) own_arena: Option<OwnedFd>,
+    pub(crate) fork_server: ForkServerCommand,
+}
+
+/// How a worker ended.
+pub(crate) struct Ending {
+    pub(crate) exit: WorkerExit,
+    pub(crate) death: Death,
+    pub(crate) complaint: Option<Vec<u8>>,
+}
+
+enum Request {
+    Start(u64, Box<Start>),
+    Kill(u64),
+}
+
+/// The callers' side: what they hand over is done by the thread.
+pub(crate) struct Supervisor {
+    requests: Sender<Request>,
+    bell: Arc<OwnedFd>,
+    generation: u32,
+}
+
+static CURRENT: AtomicPtr<Arc<Supervisor>> = AtomicPtr::new(std::ptr::null_mut());
+static NEXT_BIRTH: AtomicU64 = AtomicU64::new(1);
+
+impl Supervisor {
+    /// The one of this process; a forked child gets one of its own. It lives as long as the process.
+    pub(crate) fn of_this_process(generation: u32) -> Result<Arc<Self>, Errno> {
+        loop {
+            let current = CURRENT.load(Ordering::Acquire);
+            // SAFETY: what was once stored is never freed.
+            if let Some(supervisor) = unsafe { current.as_ref() }
+                && supervisor.generation == generation
+            {
+                return Ok(Arc::clone(supervisor));
+            }
+            let mut new = Box::new(Arc::new(Self::start_thread(generation)?));
+            if CURRENT.compare_exchange(current, &raw mut *new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Ok(Arc::clone(Box::leak(new)));
+            }
+        }
+    }
+
+    fn start_thread(generation: u32) -> Result<Self, Errno> {
+        let (requests, receiver) = channel();
+        let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&watch, &*bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        let house = House {
+            requests: receiver,
+            bell: Arc::clone(&bell),
+            watch,
+            server: None,
+            lives: HashMap::new(),
+            muted: false,
+        };
+        crate::threads::spawn_quiet("paceline-supervisor", move || house.keep())?;
+        Ok(Self { requests, bell, generation })
+    }
+
+    /// Starts a worker; its number.
+    pub(crate) fn start(&self, start: Start) -> u64 {
+        let birth = NEXT_BIRTH.fetch_add(1, Ordering::Relaxed);
+        self.request(Request::Start(birth, Box::new(start)));
+        birth
+    }
+
+    /// Ends a worker at once, with its process group.
+    pub(crate) fn kill(&self, birth: u64) {
+        self.request(Request::Kill(birth));
+    }
+
+    fn request(&self, request: Request) {
+        let _ = self.requests.send(request);
+        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+}
+
+/// What the thread owns.
+struct House {
+    requests: Receiver<Request>,
+    bell: Arc<OwnedFd>,
+    watch: OwnedFd,
+    server: Option<ForkServer>,
+    lives: HashMap<u64, Life>,
+    /// Workers' output is not read, because what was read cannot be printed.
+    muted: bool,
+}
+
+struct ForkServer {
+    process: Child,
+    socket: OwnedFd,
+}
+
+struct Life {
+    engine: Arc<Shared>,
+    seat: u16,
+    life_line: OwnedFd,
+    words: LastWords,
+    process: Option<(i32, OwnedFd)>,
+    to_be_killed: bool,
+    told: Option<WorkerExit>,
+    complaint: Option<Vec<u8>>,
+}
+
+/// What a descriptor in the watch is, beside the number of its worker.
+const BELL: u64 = 0;
+const SERVER: u64 = 1;
+const LIFE_LINE: u64 = 2;
+const WORDS: u64 = 3;
+const PROCESS: u64 = 4;
+const KINDS: u64 = 8;
+
+/// How long output that cannot be printed is left unread before another look.
+const MUTED_MS: i64 = 20;
+
+impl House {
+    fn keep(mut self) {
+        let mut buffer = vec![0; LONGEST];
+        let mut events: [epoll::Event; 64] =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
+        loop {
+            let timeout = self.muted.then_some(rustix::event::Timespec { tv_sec: 0, tv_nsec: MUTED_MS * 1_000_000 });
+            let (ready, _) = match epoll::wait(&self.watch, &mut events, timeout.as_ref()) {
+                Ok(count) => events.split_at(count),
+                Err(_) => continue,
+            };
+            for event in ready {
+                let data = event.data.u64();
+                match data % KINDS {
+                    BELL => self.on_bell(),
+                    SERVER => self.on_server(&mut buffer),
+                    LIFE_LINE => self.on_life_line(data / KINDS, &mut buffer),
+                    WORDS => self.on_words(data / KINDS),
+                    _ => self.on_process(data / KINDS),
+                }
+            }
+            self.mute_or_unmute();
+        }
+    }
+
+    fn on_bell(&mut self) {
+        let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Start(birth, start) => self.start(birth, *start),
+                Request::Kill(birth) => {
+                    if let Some(life) = self.lives.get_mut(&birth) {
+                        life.to_be_killed = true;
+                        life.kill();
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, birth: u64, start: Start) {
+        let Some(engine) = start.engine.upgrade() else { return };
+        let seat = start.seat;
+        if let Err(errno) = self.try_start(birth, start, &engine) {
+            self.lives.remove(&birth);
+            let death = Death { last_words: format!("the worker could not be started: {errno}"), ..Death::default() };
+            let ending = Ending { exit: WorkerExit::Died, death, complaint: None };
+            engine.with(|state, context| state.on_exited(seat, birth, ending, context));
+        }
+    }
+
+    fn try_start(&mut self, birth: u64, start: Start, engine: &Arc<Shared>) -> Result<(), Errno> {
+        let (ours, theirs) = socket::pair()?;
+        let (pipe, errors) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        let own_arena = start.own_arena.ok_or(Errno::MFILE)?;
+        self.add(&ours, birth * KINDS + LIFE_LINE)?;
+        if !self.muted {
+            self.add(&pipe, birth * KINDS + WORDS)?;
+        }
+        let life = Life {
+            engine: Arc::clone(engine),
+            seat: start.seat,
+            life_line: ours,
+            words: LastWords::new(pipe),
+            process: None,
+            to_be_killed: false,
+            told: None,
+            complaint: None,
+        };
+        self.lives.insert(birth, life);
+        let files = engine.files();
+        let descriptors = [
+            theirs.as_fd(),
+            files.table.as_fd(),
+            files.arena.as_fd(),
+            own_arena.as_fd(),
+            files.setup.as_fd(),
+            errors.as_fd(),
+        ];
+        let message = ToForkServer::Fork { birth, seat: start.seat, chunks: start.chunks }.encode();
+        let server = self.server(&start.fork_server)?;
+        socket::send(server.socket.as_fd(), &message, &descriptors)
+    }
+
+    fn add(&self, descriptor: &impl AsFd, data: u64) -> Result<(), Errno> {
+        epoll::add(&self.watch, descriptor, epoll::EventData::new_u64(data), epoll::EventFlags::IN)
+    }
+
+    fn forget(&self, descriptor: &impl AsFd) {
+        // It may not have been watched.
+        let _ = epoll::delete(&self.watch, descriptor);
+    }
+
+    fn server(&mut self, command: &ForkServerCommand) -> Result<&ForkServer, Errno> {
+        if self.server.is_none() {
+            let (ours, theirs) = socket::pair()?;
+            rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+            // A process group of its own: what the terminal sends to the caller's is not for it.
+            let process = Command::new(&command.program)
+                .args(&command.arguments)
+                .stdin(Stdio::from(theirs))
+                .process_group(0)
+                .spawn()
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOEXEC))?;
+            self.add(&ours, SERVER)?;
+            self.server = Some(ForkServer { process, socket: ours });
+        }
+        self.server.as_ref().ok_or(Errno::NOEXEC)
+    }
+
+    fn on_server(&mut self, buffer: &mut [u8]) {
+        loop {
+            let Some(server) = &self.server else { return };
+            match socket::receive(server.socket.as_fd(), buffer, false) {
+                Ok(Received::Datagram(length, descriptors)) => match FromForkServer::decode(&buffer[..length]) {
+                    Ok(word) => self.on_word(word, descriptors, buffer),
+                    Err(_) => return self.lose_server(),
+                },
+                Err(Errno::AGAIN) => return,
+                Ok(Received::End) | Err(_) => return self.lose_server(),
+            }
+        }
+    }
+
+    fn on_word(&mut self, word: FromForkServer, descriptors: Vec<OwnedFd>, buffer: &mut [u8]) {
+        match word {
+            FromForkServer::Forked { birth, pid } => {
+                let Some(watch) = descriptors.into_iter().next() else { return };
+                if let Some(life) = self.lives.get_mut(&birth) {
+                    life.process = Some((pid, watch));
+                    if life.to_be_killed {
+                        life.kill();
+                    }
+                    let (engine, seat) = (Arc::clone(&life.engine), life.seat);
+                    engine.with(|state, _| state.on_forked(seat, birth, pid));
+                }
+            }
+            FromForkServer::Refused { birth, errno } => {
+                let errno = Errno::from_raw_os_error(errno);
+                self.bury(birth, None, None, Some(format!("the system refused to fork: {errno}")), buffer);
+            }
+            FromForkServer::Exited { birth, code, signal } => self.bury(birth, code, signal, None, buffer),
+        }
+    }
+
+    /// The fork server is gone. Workers that it has not forked never will be; those it has live on, and are watched
+    /// without it, though nobody can say any more how they end.
+    fn lose_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            self.forget(&server.socket);
+            let _ = server.process.kill();
+            let _ = server.process.wait();
+        }
+        let mut unborn = Vec::new();
+        for (birth, life) in &self.lives {
+            match &life.process {
+                Some((_, watch)) => {
+                    let _ = self.add(watch, birth * KINDS + PROCESS);
+                }
+                None => unborn.push(*birth),
+            }
+        }
+        for birth in unborn {
+            self.bury(birth, None, None, Some("the fork server ended before it forked the worker".into()), &mut []);
+        }
+    }
+
+    fn on_process(&mut self, birth: u64) {
+        self.bury(birth, None, None, None, &mut vec![0; LONGEST]);
+    }
+
+    fn on_life_line(&mut self, birth: u64, buffer: &mut [u8]) {
+        let Some(life) = self.lives.get_mut(&birth) else { return };
+        if life.listen(birth, buffer) {
+            return;
+        }
+        // Either it is dead, which will be told in a moment, or it has closed what connects it to us; then it must go.
+        life.kill();
+        if let Some(life) = self.lives.get(&birth) {
+            self.forget(&life.life_line);
+        }
+    }
+
+    fn on_words(&mut self, birth: u64) {
+        let Some(life) = self.lives.get_mut(&birth) else { return };
+        if !life.words.listen()
+            && let Some(life) = self.lives.get(&birth)
+        {
+            self.forget(life.words.pipe());
+        }
+    }
+
+    fn mute_or_unmute(&mut self) {
+        let muted = crate::last_words::is_backed_up();
+        if muted == self.muted {
+            return;
+        }
+        self.muted = muted;
+        for (birth, life) in &self.lives {
+            if muted {
+                self.forget(life.words.pipe());
+            } else {
+                let _ = self.add(life.words.pipe(), birth * KINDS + WORDS);
+            }
+        }
+    }
+
+    /// A worker is gone: hears its last words and tells its engine.
+    fn bury(&mut self, birth: u64, code: Option<i32>, signal: Option<i32>, excuse: Option<String>, buffer: &mut [u8]) {
+        let Some(mut life) = self.lives.remove(&birth) else { return };
+        if !buffer.is_empty() {
+            life.listen(birth, buffer);
+        }
+        self.forget(&life.life_line);
+        self.forget(life.words.pipe());
+        let exit = match life.told {
+            Some(told) => told,
+            None if code == Some(0) => WorkerExit::Stopped,
+            None => WorkerExit::Died,
+        };
+        let pid = life.process.as_ref().map_or(0, |(pid, _)| *pid);
+        let mut last_words = life.words.end();
+        if let Some(excuse) = excuse {
+            last_words = excuse;
+        }
+        let ending = Ending { exit, death: Death { pid, code, signal, last_words }, complaint: life.complaint };
+        life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
+    }
+}
+
+impl Life {
+    /// Takes in what the worker says; whether it may say more.
+    fn listen(&mut self, birth: u64, buffer: &mut [u8]) -> bool {
+        loop {
+            match socket::receive(self.life_line.as_fd(), buffer, false) {
+                Ok(Received::Datagram(length, _)) => match FromWorker::decode(&buffer[..length]) {
+                    Ok(FromWorker::Ready) => {
+                        self.engine.with(|state, context| state.on_ready(self.seat, birth, context));
+                    }
+                    Ok(FromWorker::Failed(reason)) => {
+                        self.told = Some(WorkerExit::FailedToStart);
+                        self.complaint = Some(reason);
+                    }
+                    Ok(FromWorker::Retired) => self.told = Some(WorkerExit::Retired),
+                    Err(_) => return false,
+                },
+                Err(Errno::AGAIN) => return true,
+                Ok(Received::End) | Err(_) => return false,
+            }
+        }
+    }
+
+    fn kill(&self) {
+        if let Some((pid, watch)) = &self.process {
+            // The group first, while its leader's number is surely still its own.
+            let watch: BorrowedFd<'_> = watch.as_fd();
+            if pidfd_send_signal(watch, Signal::STOP).is_ok()
+                && let Some(group) = Pid::from_raw(*pid)
+            {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = pidfd_send_signal(watch, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Owns how the engine starts threads of its own: named, and with every signal blocked, so that the caller's threads
+//! keep receiving theirs.
+
+use rustix::io::Errno;
+use std::thread::JoinHandle;
+
+/// Starts a thread that receives no signals.
+///
+/// # Errors
+/// What the system says when it refuses a thread.
+pub(crate) fn spawn_quiet<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Errno> {
+    // A new thread inherits the mask, so that there is no moment at which it could receive one.
+    let before = block_all_signals();
+    let started = std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(body);
+    set_signal_mask(&before);
+    started.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    // SAFETY: both sets are plain memory that the calls fill; blocking signals has no other effect.
+    unsafe {
+        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        before
+    }
+}
+
+fn set_signal_mask(mask: &libc::sigset_t) {
+    // SAFETY: the set was filled by `block_all_signals`.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::from_ref(mask), std::ptr::null_mut()) };
+}

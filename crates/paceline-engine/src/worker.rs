@@ -1,0 +1,242 @@
+//! Owns the life of a worker process: it is set up, claims and answers until it is told to leave, and never outlives
+//! its parent. Never decides what to run.
+
+use crate::answers::Answers;
+use crate::clock::now_ns;
+use crate::patience::Patience;
+use crate::run::{Call, Run};
+use paceline_ipc::TaskTable;
+use paceline_ipc::arena::{Arena, ArenaReader};
+use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
+use paceline_ipc::memory::{Mapping, MemoryFile};
+use paceline_ipc::message::FromWorker;
+use paceline_ipc::socket;
+use paceline_ipc::table::Claim;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The exit code of a worker that could not be set up.
+pub const EXIT_NOT_SET_UP: i32 = 70;
+/// The exit code of a worker that lost what connects it to its parent.
+pub const EXIT_DISCONNECTED: i32 = 71;
+
+/// What a new worker is given by the fork server.
+#[derive(Debug)]
+pub struct Birth {
+    /// Its seat in its engine.
+    pub seat: u16,
+    /// How many chunks it may run; zero for any number.
+    pub chunks: u64,
+    /// Its end of the life line.
+    pub life_line: OwnedFd,
+    /// The table.
+    pub table: OwnedFd,
+    /// The parent's arena.
+    pub parent_arena: OwnedFd,
+    /// Its own arena.
+    pub own_arena: OwnedFd,
+    /// The bytes that set it up.
+    pub setup: OwnedFd,
+    /// The process that must not be outlived, if the system can watch it.
+    pub parent: Option<OwnedFd>,
+}
+
+/// The table, mapped.
+#[derive(Debug)]
+pub(crate) struct MappedTable(Mapping);
+
+impl MappedTable {
+    pub(crate) const SIZE: u64 = size_of::<TaskTable>() as u64;
+
+    pub(crate) fn map(file: &MemoryFile) -> Result<Self, Errno> {
+        file.map(0, Self::SIZE).map(Self)
+    }
+}
+
+impl std::ops::Deref for MappedTable {
+    type Target = TaskTable;
+
+    fn deref(&self) -> &TaskTable {
+        // SAFETY: the mapping is as large as a table and page-aligned; all of a table is atomics and bodies for which
+        // any bytes are valid, all zero being an empty one.
+        unsafe { &*self.0.address().cast::<TaskTable>() }
+    }
+}
+
+struct Worker {
+    seat: u16,
+    chunks: u64,
+    life_line: Arc<OwnedFd>,
+    table: MappedTable,
+    inputs: ArenaReader,
+    outputs: Arena,
+    setup: MemoryFile,
+    patience: Patience,
+}
+
+/// Works until told to leave; the exit code. Call from the process's only thread.
+pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
+    let Ok(mut worker) = Worker::connect(birth) else { return EXIT_DISCONNECTED };
+    if let Err(reason) = worker.set_up(run) {
+        let _ = worker.tell(&FromWorker::Failed(reason));
+        return EXIT_NOT_SET_UP;
+    }
+    if worker.tell(&FromWorker::Ready).is_err() {
+        return EXIT_DISCONNECTED;
+    }
+    worker.serve(run);
+    0
+}
+
+impl Worker {
+    fn connect(birth: Birth) -> Result<Self, Errno> {
+        let life_line = Arc::new(birth.life_line);
+        watch_parent(Arc::clone(&life_line), birth.parent)?;
+        let table = MappedTable::map(&MemoryFile::from_descriptor(birth.table)?)?;
+        Ok(Self {
+            seat: birth.seat,
+            chunks: birth.chunks,
+            life_line,
+            table,
+            inputs: ArenaReader::new(MemoryFile::from_descriptor(birth.parent_arena)?)?,
+            outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?,
+            setup: MemoryFile::from_descriptor(birth.setup)?,
+            patience: Patience::new(),
+        })
+    }
+
+    fn set_up(&self, run: &mut impl Run) -> Result<(), Vec<u8>> {
+        if self.setup.size() == 0 {
+            return run.set_up(&[]);
+        }
+        let unmappable = |errno: Errno| format!("the set-up bytes cannot be mapped: {errno}").into_bytes();
+        let mapping = self.setup.map(0, self.setup.size()).map_err(unmappable)?;
+        // SAFETY: the mapping lives until the call returns, and the parent wrote the bytes before it sent the file.
+        run.set_up(unsafe { std::slice::from_raw_parts(mapping.address(), mapping.length()) })
+    }
+
+    fn tell(&self, word: &FromWorker) -> Result<(), Errno> {
+        socket::send(self.life_line.as_fd(), &word.encode(), &[])
+    }
+
+    fn serve(&mut self, run: &mut impl Run) {
+        let forked = forked_flag();
+        let mut served = 0;
+        loop {
+            let Some(claim) = self.table.claim(self.seat).or_else(|| self.wait(run)) else {
+                if self.table.idle.is_dismissed(self.seat) {
+                    return;
+                }
+                continue;
+            };
+            self.answer(claim, run);
+            if forked.load(Ordering::Relaxed) {
+                // The task forked, and this is the child, back from the task's function. The parent answers.
+                exit_now(0);
+            }
+            self.table.idle.wake_parent(self.table.ready_hint());
+            served += 1;
+            if served == self.chunks {
+                let _ = self.tell(&FromWorker::Retired);
+                return;
+            }
+        }
+    }
+
+    fn wait(&mut self, run: &mut impl Run) -> Option<Claim> {
+        let (table, seat, patience) = (&*self.table, self.seat, &mut self.patience);
+        let mut found = None;
+        run.while_idle(&mut || found = patience.exercise(|keep| table.wait(seat, keep)));
+        found
+    }
+
+    fn answer(&mut self, claim: Claim, run: &mut impl Run) {
+        let Self { table, inputs, outputs, .. } = self;
+        // SAFETY: the claim makes this worker the only one to touch the body until it finishes.
+        table.with_claimed(&claim, |body| answer(unsafe { &mut *body }, inputs, outputs, run));
+        if !forked_flag().load(Ordering::Relaxed) {
+            self.table.finish(claim);
+        }
+    }
+}
+
+fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) {
+    let began = now_ns();
+    body.began_ns.store(began, Ordering::Relaxed);
+    if !run.has_loaded(body.function) {
+        match inputs.view(body.function_at) {
+            Ok(view) => run.load(body.function, view.bytes()),
+            Err(_) => exit_now(EXIT_DISCONNECTED),
+        }
+    }
+    let (function, first, count) = (body.function, body.first, body.count);
+    if body.input.segment == INLINE_SEGMENT {
+        // The answer may take the input's place.
+        let mut copy = [0; INLINE_BYTES];
+        let bytes = body.inline_bytes(body.input);
+        let length = bytes.len();
+        copy[..length].copy_from_slice(bytes);
+        let mut answers = Answers::begin(body, outputs);
+        run.run(&Call { function, input: &copy[..length], first, count }, &mut answers);
+        answers.end();
+    } else {
+        let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
+        let mut answers = Answers::begin(body, outputs);
+        run.run(&Call { function, input: view.bytes(), first, count }, &mut answers);
+        answers.end();
+    }
+    body.ended_ns.store(now_ns(), Ordering::Relaxed);
+}
+
+/// Starts the thread that ends this process group when the parent is gone, whatever the main thread is doing.
+fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
+    let watch = move || loop {
+        let mut watched = vec![PollFd::new(&*life_line, PollFlags::empty())];
+        if let Some(parent) = &parent {
+            watched.push(PollFd::new(parent, PollFlags::IN));
+        }
+        match poll(&mut watched, None) {
+            Ok(_) if watched.iter().any(|one| !one.revents().is_empty()) => end_group(),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => end_group(),
+        }
+    };
+    crate::threads::spawn_quiet("paceline-watch", watch).map(|_| ())
+}
+
+fn end_group() -> ! {
+    if getpgrp() == getpid() {
+        let _ = kill_process_group(getpid(), Signal::KILL);
+    }
+    let _ = kill_process(getpid(), Signal::KILL);
+    exit_now(EXIT_DISCONNECTED)
+}
+
+/// Leaves at once, running no clean-up of anybody's.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Whether this process is a fork of a worker, made by a task; its answers are not wanted.
+fn forked_flag() -> &'static AtomicBool {
+    static FORKED: AtomicBool = AtomicBool::new(false);
+    static HANDLER: std::sync::Once = std::sync::Once::new();
+    extern "C" fn in_child() {
+        FORKED.store(true, Ordering::Relaxed);
+    }
+    HANDLER.call_once(|| {
+        // SAFETY: the handler only stores to an atomic, which is safe in a child of a threaded process.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+    &FORKED
+}
+
+/// The process id as the system prints it.
+pub(crate) fn raw_pid(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
+}
