@@ -2,8 +2,9 @@
 //! Never decides when one is made or ended.
 //!
 //! Numbers are used again, last returned first, because that slot is the one still in the cache; a generation tells
-//! the assignments of one number apart. The chunks of a job are linked with each other, newest first, so that a cancel
-//! finds them without a search through the table.
+//! the assignments of one number apart. The chunks of a job are linked, each to the one before, so that a cancel finds
+//! them without a search through the table. The links are followed only while every chunk that was ever published of the
+//! job is still out (nothing of it has begun, or its cancel would be off), so closing a chunk need not mend them.
 
 use crate::ids::{ChunkId, JobId};
 use crate::jobs::{Job, Range};
@@ -29,7 +30,6 @@ pub struct Assignment {
 struct Slot {
     generation: u32,
     assignment: Assignment,
-    newer: u32,
     older: u32,
     is_out: bool,
     is_asked_back: bool,
@@ -79,7 +79,6 @@ impl Chunks {
             count: range.count,
             attempt: range.attempt,
         };
-        slot.newer = NO_CHUNK;
         slot.older = job.newest_chunk;
         slot.is_out = true;
         slot.is_asked_back = false;
@@ -87,9 +86,6 @@ impl Chunks {
             index,
             generation: slot.generation,
         };
-        if job.newest_chunk != NO_CHUNK {
-            self.slots[job.newest_chunk as usize].newer = index;
-        }
         job.newest_chunk = index;
         job.chunks_out += 1;
         self.published += 1;
@@ -98,15 +94,6 @@ impl Chunks {
 
     /// Ends a current assignment; every later answer to it is refused.
     pub(crate) fn close(&mut self, chunk: ChunkId, job: &mut Job) {
-        let Slot { newer, older, .. } = self.slots[chunk.index as usize];
-        if newer == NO_CHUNK {
-            job.newest_chunk = older;
-        } else {
-            self.slots[newer as usize].older = older;
-        }
-        if older != NO_CHUNK {
-            self.slots[older as usize].newer = newer;
-        }
         job.chunks_out -= 1;
         self.retire(chunk.index);
     }
@@ -120,11 +107,12 @@ impl Chunks {
         }
     }
 
-    /// Marks every chunk of a job as asked back, and hands out each, newest first.
+    /// Marks every chunk of a job as asked back, and hands out each, newest first. None of them may have been closed.
     pub(crate) fn ask_back(&mut self, job: &Job, mut each: impl FnMut(ChunkId)) {
         let mut index = job.newest_chunk;
         while index != NO_CHUNK {
             let slot = &mut self.slots[index as usize];
+            debug_assert!(slot.is_out, "a chunk is asked back that was closed");
             slot.is_asked_back = true;
             each(ChunkId {
                 index,
@@ -158,7 +146,6 @@ impl Chunks {
                 count: 0,
                 attempt: 0,
             },
-            newer: NO_CHUNK,
             older: NO_CHUNK,
             is_out: false,
             is_asked_back: false,
@@ -191,17 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn chunk_closed_in_the_middle_leaves_its_neighbours_linked() {
-        let (mut chunks, mut job) = (Chunks::new(4), Job::default());
-        let all: Vec<_> = (0..4)
-            .map(|first| chunks.open(JobId(0), &mut job, one_item(first)))
+    fn chunks_of_a_job_are_found_among_those_of_others() {
+        let mut chunks = Chunks::new(6);
+        let (mut job, mut other) = (Job::default(), Job::default());
+        let mine: Vec<_> = (0..3)
+            .map(|first| {
+                chunks.open(JobId(1), &mut other, one_item(first));
+                chunks.open(JobId(0), &mut job, one_item(first))
+            })
             .collect();
-        chunks.close(all[1], &mut job);
-        chunks.close(all[3], &mut job);
         let mut asked = Vec::new();
         chunks.ask_back(&job, |chunk| asked.push(chunk));
-        assert_eq!(asked, [all[2], all[0]]);
-        assert_eq!(job.chunks_out, 2);
+        assert_eq!(asked, [mine[2], mine[1], mine[0]]);
+        assert!(chunks.is_asked_back(mine[0]));
+        assert_eq!(job.chunks_out, 3);
     }
 
     #[test]

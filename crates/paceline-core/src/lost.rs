@@ -12,7 +12,8 @@ impl Scheduler {
     /// Settles the chunk that a worker held when it was gone. An old assignment is refused like any late answer.
     ///
     /// Items before `held.finished` are done; the next one was running; the rest were never begun. The item that ran
-    /// becomes a range of its own, so that its attempt number is told apart from the others'.
+    /// becomes a range of its own, so that a chunk of many items is always begun for the first time, and its attempt
+    /// number is that of each of its items.
     pub(crate) fn settle_held(&mut self, worker: WorkerId, held: Held, commands: &mut Vec<Command>) {
         let Some(Assignment {
             job: number,
@@ -24,6 +25,10 @@ impl Scheduler {
             return;
         };
         let Held { chunk, finished } = held;
+        debug_assert!(
+            attempt == 0 || count == 1,
+            "an item that was lost is not alone in its chunk"
+        );
         assert!(
             finished <= count,
             "{finished} items of a chunk of {count} are said to be finished"
@@ -35,8 +40,6 @@ impl Scheduler {
         let mut ended = finished;
         if finished < count {
             let item = first + finished;
-            // The attempt number is that of the chunk's first item; every other item is begun for the first time.
-            let attempt = if finished == 0 { attempt } else { 0 };
             let rest = Range {
                 first: item + 1,
                 count: count - finished - 1,
