@@ -35,11 +35,7 @@ pub(crate) enum Happening {
     /// The engine notices that a chunk is done.
     Harvest { entry: u64 },
     /// The engine tells the core how an attempt to withdraw went.
-    AnswerWithdraw {
-        index: u32,
-        generation: u32,
-        is_withdrawn: bool,
-    },
+    AnswerWithdraw { index: u32, generation: u32, is_withdrawn: bool },
 }
 
 /// What will happen, soonest first.
@@ -52,13 +48,10 @@ pub(crate) struct Agenda {
 impl Agenda {
     pub(crate) fn add(&mut self, at_ns: u64, happening: Happening, random: &mut Random) {
         self.added += 1;
-        self.due
-            .push(Reverse((at_ns, random.below(u32::MAX), self.added, happening)));
+        self.due.push(Reverse((at_ns, random.below(u32::MAX), self.added, happening)));
     }
 
     pub(crate) fn next(&mut self) -> Option<(u64, Happening)> {
-        self.due
-            .pop()
-            .map(|Reverse((at_ns, _, _, happening))| (at_ns, happening))
+        self.due.pop().map(|Reverse((at_ns, _, _, happening))| (at_ns, happening))
     }
 }

@@ -44,32 +44,17 @@ impl World<'_> {
         }
         let (waiting_items, unfinished_jobs, published_chunks) = self.counts();
         let is_accepting = self.decider.scheduler().is_accepting();
-        self.see(Fact::Settled {
-            waiting_items,
-            unfinished_jobs,
-            published_chunks,
-            is_accepting,
-        })
+        self.see(Fact::Settled { waiting_items, unfinished_jobs, published_chunks, is_accepting })
     }
 
     fn counts(&self) -> (u64, u32, u32) {
         let scheduler = self.decider.scheduler();
-        (
-            scheduler.waiting_items(),
-            scheduler.unfinished_jobs(),
-            scheduler.published_chunks(),
-        )
+        (scheduler.waiting_items(), scheduler.unfinished_jobs(), scheduler.published_chunks())
     }
 
     fn carry_out(&mut self, command: Command) -> Result<(), Violation> {
         match command {
-            Command::Publish {
-                chunk,
-                job,
-                first,
-                count,
-                ..
-            } => {
+            Command::Publish { chunk, job, first, count, .. } => {
                 let position = self.ledger.position(job).expect("only running jobs are published");
                 self.table.publish(chunk, position, first, count);
                 self.wake_idle();
@@ -78,11 +63,7 @@ impl World<'_> {
                 let is_withdrawn = self.table.withdraw(chunk);
                 let ChunkId { index, generation } = chunk;
                 if self.scenario.is_answering_late {
-                    self.notice(Happening::AnswerWithdraw {
-                        index,
-                        generation,
-                        is_withdrawn,
-                    });
+                    self.notice(Happening::AnswerWithdraw { index, generation, is_withdrawn });
                 } else {
                     self.answer_withdraw(chunk, is_withdrawn)?;
                 }
@@ -109,13 +90,7 @@ impl World<'_> {
         for seat in 0..self.scenario.workers {
             let worker = self.workers[usize::from(seat)];
             if worker.activity == Activity::Idle {
-                self.soon(
-                    2,
-                    Happening::Look {
-                        seat,
-                        life: worker.life,
-                    },
-                );
+                self.soon(2, Happening::Look { seat, life: worker.life });
             }
         }
     }
@@ -125,8 +100,7 @@ impl World<'_> {
         self.free_numbers.push(number.0);
         if end == JobEnd::Abandoned {
             let position = self.ledger.jobs.iter().rposition(|job| job.number == number);
-            self.table
-                .drop_job(position.expect("only jobs that were submitted end"));
+            self.table.drop_job(position.expect("only jobs that were submitted end"));
         }
     }
 
@@ -160,19 +134,11 @@ impl World<'_> {
         let Some(job) = self.submitted[planned].map(|position| &self.ledger.jobs[position]) else {
             return Ok(());
         };
-        if job.end.is_some() {
-            Ok(())
-        } else {
-            self.tell(Event::CancelRequested { job: job.number })
-        }
+        if job.end.is_some() { Ok(()) } else { self.tell(Event::CancelRequested { job: job.number }) }
     }
 
     pub(crate) fn answer_withdraw(&mut self, chunk: ChunkId, is_withdrawn: bool) -> Result<(), Violation> {
-        self.tell(if is_withdrawn {
-            Event::ChunkWithdrawn { chunk }
-        } else {
-            Event::ChunkKept { chunk }
-        })
+        self.tell(if is_withdrawn { Event::ChunkWithdrawn { chunk } } else { Event::ChunkKept { chunk } })
     }
 
     pub(crate) fn hear_ready(&mut self, seat: u16, life: u32) -> Result<(), Violation> {
@@ -190,10 +156,7 @@ impl World<'_> {
         };
         self.keep_outcomes(entry)?;
         self.old_chunks.push(entry.chunk);
-        self.tell(Event::ChunkFinished {
-            chunk: entry.chunk,
-            busy_ns: busy_ns(entry),
-        })
+        self.tell(Event::ChunkFinished { chunk: entry.chunk, busy_ns: busy_ns(entry) })
     }
 
     /// Reports that a worker is gone, with what it held. Chunks it was done with are found now, or later as usual.
@@ -217,21 +180,13 @@ impl World<'_> {
         let held = if let Some(entry) = held {
             self.keep_outcomes(entry)?;
             self.old_chunks.push(entry.chunk);
-            Some(Held {
-                chunk: entry.chunk,
-                finished: entry.finished,
-            })
+            Some(Held { chunk: entry.chunk, finished: entry.finished })
         } else {
             // Now and then the engine names a chunk that the worker is known to be done with.
             let old = worker.last_entry.filter(|&chunk| self.ledger.find_out(chunk).is_none());
-            old.filter(|_| self.random.chance(20))
-                .map(|chunk| Held { chunk, finished: 0 })
+            old.filter(|_| self.random.chance(20)).map(|chunk| Held { chunk, finished: 0 })
         };
-        self.tell(Event::WorkerExited {
-            worker: WorkerId(seat),
-            exit,
-            held,
-        })
+        self.tell(Event::WorkerExited { worker: WorkerId(seat), exit, held })
     }
 
     fn keep_outcomes(&mut self, entry: Entry) -> Result<(), Violation> {
@@ -246,10 +201,7 @@ impl World<'_> {
         }
         let chunk = self.old_chunks[self.random.below(count) as usize];
         let report = match self.random.below(3) {
-            0 => Event::ChunkFinished {
-                chunk,
-                busy_ns: STEP_NS,
-            },
+            0 => Event::ChunkFinished { chunk, busy_ns: STEP_NS },
             1 => Event::ChunkWithdrawn { chunk },
             _ => Event::ChunkKept { chunk },
         };
@@ -261,9 +213,5 @@ impl World<'_> {
 /// through their whole range.
 fn busy_ns(entry: Entry) -> u64 {
     let real_ns = entry.done_at_ns - entry.claimed_at_ns;
-    if entry.key.is_multiple_of(3) {
-        real_ns * 1_000
-    } else {
-        real_ns
-    }
+    if entry.key.is_multiple_of(3) { real_ns * 1_000 } else { real_ns }
 }

@@ -29,12 +29,7 @@ pub(crate) enum Fact {
         item: u32,
     },
     /// Everything that the last happening led to at once is done; this is what the core counts now.
-    Settled {
-        waiting_items: u64,
-        unfinished_jobs: u32,
-        published_chunks: u32,
-        is_accepting: bool,
-    },
+    Settled { waiting_items: u64, unfinished_jobs: u32, published_chunks: u32, is_accepting: bool },
     /// Nothing will happen any more.
     Drained,
 }

@@ -118,9 +118,7 @@ impl Ledger {
 
     /// Position of the job that has this number now.
     pub(crate) fn position(&self, number: JobId) -> Option<usize> {
-        self.jobs
-            .iter()
-            .rposition(|job| job.number == number && job.end.is_none())
+        self.jobs.iter().rposition(|job| job.number == number && job.end.is_none())
     }
 
     pub(crate) fn job(&self, number: JobId) -> Option<&Job> {
@@ -137,6 +135,11 @@ impl Ledger {
 
     pub(crate) fn chunks_out(&self, job: usize) -> impl Iterator<Item = &Out> {
         self.out.iter().filter(move |out| out.job == job)
+    }
+
+    /// Whether the answers to withdrawals may still cancel this job.
+    pub(crate) fn is_being_decided(&self, job: usize) -> bool {
+        !self.jobs[job].is_known_to_have_begun && self.chunks_out(job).any(|out| out.is_asked_back)
     }
 
     /// The oldest job with waiting items.
@@ -170,17 +173,8 @@ impl Ledger {
             Event::PoolClosed if self.standing == Standing::Open => self.standing = Standing::Closed,
             Event::PoolClosed => {}
             Event::PoolTerminated => self.standing = Standing::GivenUp,
-            Event::JobSubmitted {
-                job: number,
-                items,
-                sizing,
-                retries,
-            } => {
-                let item = Item {
-                    state: ItemState::Waiting,
-                    begun: 0,
-                    lost: 0,
-                };
+            Event::JobSubmitted { job: number, items, sizing, retries } => {
+                let item = Item { state: ItemState::Waiting, begun: 0, lost: 0 };
                 self.jobs.push(Job {
                     number,
                     items: vec![item; items as usize],
@@ -244,35 +238,16 @@ impl Ledger {
             (ran + 1..out.first + out.count).for_each(|item| job.set(item, ItemState::Waiting));
             job.items[ran as usize].lost += 1;
             let is_doomed = job.items[ran as usize].lost > u32::from(job.retries);
-            job.set(
-                ran,
-                if is_doomed {
-                    ItemState::Doomed { worker }
-                } else {
-                    ItemState::Waiting
-                },
-            );
+            job.set(ran, if is_doomed { ItemState::Doomed { worker } } else { ItemState::Waiting });
         }
     }
 
     fn note_command(&mut self, command: Command) {
         match command {
-            Command::Publish {
-                chunk,
-                job: number,
-                first,
-                count,
-                ..
-            } => {
+            Command::Publish { chunk, job: number, first, count, .. } => {
                 let Some(job) = self.position(number) else { return };
                 (first..first + count).for_each(|item| self.jobs[job].set(item, ItemState::Out));
-                self.out.push(Out {
-                    chunk,
-                    job,
-                    first,
-                    count,
-                    is_asked_back: false,
-                });
+                self.out.push(Out { chunk, job, first, count, is_asked_back: false });
                 self.generations[chunk.index as usize] = Some(chunk.generation);
             }
             Command::Withdraw { chunk } => {

@@ -34,11 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options = Options {
-        first_seed: 0,
-        seeds: 10_000,
-        is_traced: false,
-    };
+    let mut options = Options { first_seed: 0, seeds: 10_000, is_traced: false };
     while let Some(name) = arguments.next() {
         let number = arguments.next()?.parse().ok()?;
         match name.as_str() {

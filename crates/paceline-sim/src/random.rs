@@ -14,9 +14,7 @@ pub(crate) struct Random {
 impl Random {
     pub(crate) fn from_seed(seed: u64) -> Self {
         let mut mix = seed;
-        Self {
-            state: std::array::from_fn(|_| split_mix(&mut mix)),
-        }
+        Self { state: std::array::from_fn(|_| split_mix(&mut mix)) }
     }
 
     fn next(&mut self) -> u64 {
@@ -64,14 +62,7 @@ mod tests {
     fn split_mix_gives_the_published_numbers() {
         let mut state = 1_234_567;
         let numbers: Vec<u64> = (0..3).map(|_| split_mix(&mut state)).collect();
-        assert_eq!(
-            numbers,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]

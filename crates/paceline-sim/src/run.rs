@@ -53,11 +53,7 @@ pub fn replay(seed: u64, mistake: Option<Mistake>) -> Report {
     let mut world = World::new(&scenario, &mut *decider, random, true);
     let outcome = world.play();
     let trace = world.trace.take().unwrap_or_default();
-    Report {
-        scenario: format!("{scenario:#?}"),
-        trace,
-        outcome,
-    }
+    Report { scenario: format!("{scenario:#?}"), trace, outcome }
 }
 
 fn prepare(seed: u64) -> (Scenario, Random) {
@@ -66,8 +62,5 @@ fn prepare(seed: u64) -> (Scenario, Random) {
 }
 
 fn honest(scenario: &Scenario) -> Scheduler {
-    Scheduler::new(Config {
-        workers: scenario.workers,
-        table_slots: scenario.table_slots,
-    })
+    Scheduler::new(Config { workers: scenario.workers, table_slots: scenario.table_slots })
 }

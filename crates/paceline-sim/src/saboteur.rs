@@ -60,6 +60,8 @@ mistakes! {
     TakeKeptForWithdrawn => cancelled_jobs_never_ran,
     /// A chunk is asked back twice.
     WithdrawTwice => cancelled_jobs_never_ran,
+    /// A cancel is given up at once, though it may succeed.
+    GiveCancelUp => nothing_goes_out_while_a_cancel_is_decided,
     /// The item next to the one that ran is failed.
     FailNeighbour => only_doomed_items_fail,
     /// An item's failure is not told.
@@ -112,10 +114,7 @@ impl Saboteur {
             _ => scenario.table_slots,
         };
         Self {
-            scheduler: Scheduler::new(Config {
-                workers: scenario.workers,
-                table_slots,
-            }),
+            scheduler: Scheduler::new(Config { workers: scenario.workers, table_slots }),
             mistake,
             published: vec![None; table_slots as usize],
             scratch: Vec::new(),
@@ -125,68 +124,21 @@ impl Saboteur {
     /// What the core is told instead, if anything.
     fn distort_event(&self, event: Event) -> Option<Event> {
         Some(match (self.mistake, event) {
-            (
-                Mistake::TakeMeasuredForFixed,
-                Event::JobSubmitted {
-                    job,
-                    items,
-                    sizing: Sizing::Measured,
-                    retries,
-                },
-            ) => Event::JobSubmitted {
-                job,
-                items,
-                sizing: Sizing::Fixed(1),
-                retries,
-            },
-            (
-                Mistake::EnlargeChunks,
-                Event::JobSubmitted {
-                    job,
-                    items,
-                    sizing: Sizing::Fixed(size),
-                    retries,
-                },
-            ) => Event::JobSubmitted {
-                job,
-                items,
-                sizing: Sizing::Fixed(size.max(1) + 1),
-                retries,
-            },
-            (
-                Mistake::AllowMoreRetries,
-                Event::JobSubmitted {
-                    job,
-                    items,
-                    sizing,
-                    retries,
-                },
-            ) => Event::JobSubmitted {
-                job,
-                items,
-                sizing,
-                retries: retries + 1,
-            },
-            (
-                Mistake::AllowFewerRetries,
-                Event::JobSubmitted {
-                    job,
-                    items,
-                    sizing,
-                    retries,
-                },
-            ) => Event::JobSubmitted {
-                job,
-                items,
-                sizing,
-                retries: retries.saturating_sub(1),
-            },
+            (Mistake::TakeMeasuredForFixed, Event::JobSubmitted { job, items, sizing: Sizing::Measured, retries }) => {
+                Event::JobSubmitted { job, items, sizing: Sizing::Fixed(1), retries }
+            }
+            (Mistake::EnlargeChunks, Event::JobSubmitted { job, items, sizing: Sizing::Fixed(size), retries }) => {
+                Event::JobSubmitted { job, items, sizing: Sizing::Fixed(size.max(1) + 1), retries }
+            }
+            (Mistake::AllowMoreRetries, Event::JobSubmitted { job, items, sizing, retries }) => {
+                Event::JobSubmitted { job, items, sizing, retries: retries + 1 }
+            }
+            (Mistake::AllowFewerRetries, Event::JobSubmitted { job, items, sizing, retries }) => {
+                Event::JobSubmitted { job, items, sizing, retries: retries.saturating_sub(1) }
+            }
             (Mistake::TakeOldForNew, Event::ChunkFinished { chunk, busy_ns }) => {
                 let current = self.published[chunk.index as usize].filter(|&id| self.scheduler.chunk(id).is_some());
-                Event::ChunkFinished {
-                    chunk: current.unwrap_or(chunk),
-                    busy_ns,
-                }
+                Event::ChunkFinished { chunk: current.unwrap_or(chunk), busy_ns }
             }
             (Mistake::TakeKeptForWithdrawn, Event::ChunkKept { chunk }) if self.scheduler.chunk(chunk).is_some() => {
                 Event::ChunkWithdrawn { chunk }
@@ -236,33 +188,11 @@ impl Saboteur {
             | (Mistake::DoubleStart, Command::StartWorker { .. })
             | (Mistake::WithdrawTwice, Command::Withdraw { .. })
             | (Mistake::DoubleEnd, Command::EndPool) => commands.extend([command, command]),
-            (
-                Mistake::CallCompleteCancelled,
-                Command::FinishJob {
-                    job,
-                    end: JobEnd::Complete,
-                },
-            ) => {
-                commands.push(Command::FinishJob {
-                    job,
-                    end: JobEnd::Cancelled,
-                });
+            (Mistake::CallCompleteCancelled, Command::FinishJob { job, end: JobEnd::Complete }) => {
+                commands.push(Command::FinishJob { job, end: JobEnd::Cancelled });
             }
-            (
-                Mistake::FailNeighbour,
-                Command::FailItem {
-                    job,
-                    item,
-                    worker,
-                    attempt,
-                },
-            ) => {
-                commands.push(Command::FailItem {
-                    job,
-                    item: item + 1,
-                    worker,
-                    attempt,
-                });
+            (Mistake::FailNeighbour, Command::FailItem { job, item, worker, attempt }) => {
+                commands.push(Command::FailItem { job, item: item + 1, worker, attempt });
             }
             (_, command) => commands.push(command),
         }
@@ -275,10 +205,13 @@ impl Decider for Saboteur {
         if let Some(event) = self.distort_event(event) {
             self.scheduler.handle(now, event, &mut answer);
         }
+        if self.mistake == Mistake::GiveCancelUp
+            && let Some(&Command::Withdraw { chunk }) = answer.first()
+        {
+            self.scheduler.handle(now, Event::ChunkKept { chunk }, &mut answer);
+        }
         if self.mistake == Mistake::SwapPublishes {
-            let first = answer
-                .windows(2)
-                .position(|pair| pair.iter().all(|it| matches!(it, Command::Publish { .. })));
+            let first = answer.windows(2).position(|pair| pair.iter().all(|it| matches!(it, Command::Publish { .. })));
             if let Some(first) = first {
                 answer.swap(first, first + 1);
             }

@@ -48,9 +48,7 @@ impl Scenario {
     pub(crate) fn from_random(random: &mut Random) -> Self {
         let span = random.between(5, 150);
         let longest_job = if random.chance(20) { 60 } else { 12 };
-        let jobs = (0..random.between(1, 9))
-            .map(|_| PlannedJob::from_random(random, span, longest_job))
-            .collect();
+        let jobs = (0..random.between(1, 9)).map(|_| PlannedJob::from_random(random, span, longest_job)).collect();
         let is_terminated = random.chance(25);
         let is_closed = !is_terminated || random.chance(50);
         let has_crashes = random.chance(60);
@@ -84,11 +82,7 @@ impl PlannedJob {
         Self {
             at_step,
             items,
-            sizing: if random.chance(40) {
-                Sizing::Measured
-            } else {
-                Sizing::Fixed(random.below(6))
-            },
+            sizing: if random.chance(40) { Sizing::Measured } else { Sizing::Fixed(random.below(6)) },
             retries: u16::try_from(random.below(4)).unwrap_or(0),
             cancel_at_step: random.chance(30).then(|| at_step + random.below(12)),
             is_cancelled_twice: random.chance(30),

@@ -72,10 +72,7 @@ impl Table {
 
     /// Takes a chunk back, if no worker has claimed it.
     pub(crate) fn withdraw(&mut self, chunk: ChunkId) -> bool {
-        let found = self
-            .entries
-            .iter()
-            .position(|entry| entry.chunk == chunk && entry.state == State::Ready);
+        let found = self.entries.iter().position(|entry| entry.chunk == chunk && entry.state == State::Ready);
         found.map(|index| self.entries.remove(index)).is_some()
     }
 
@@ -86,19 +83,12 @@ impl Table {
 
     /// Takes out what a worker that is gone was running.
     pub(crate) fn take_running(&mut self, seat: u16, life: u32) -> Option<Entry> {
-        let key = self
-            .entries
-            .iter()
-            .find(|entry| entry.state == State::Running { seat, life })?
-            .key;
+        let key = self.entries.iter().find(|entry| entry.state == State::Running { seat, life })?.key;
         self.remove(key)
     }
 
     /// One chunk that a worker that is gone was done with, and that the engine has not noticed yet.
     pub(crate) fn find_done(&self, seat: u16, life: u32) -> Option<Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.state == State::Done { seat, life })
-            .copied()
+        self.entries.iter().find(|entry| entry.state == State::Done { seat, life }).copied()
     }
 }

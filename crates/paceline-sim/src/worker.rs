@@ -39,13 +39,7 @@ pub(crate) struct Worker {
 
 impl Default for Worker {
     fn default() -> Self {
-        Self {
-            activity: Activity::Vacant,
-            life: 0,
-            is_asked_to_stop: false,
-            chunks_run: 0,
-            last_entry: None,
-        }
+        Self { activity: Activity::Vacant, life: 0, is_asked_to_stop: false, chunks_run: 0, last_entry: None }
     }
 }
 
@@ -57,10 +51,6 @@ impl Worker {
 
     /// Puts a new process into the seat.
     pub(crate) fn be_born(&mut self) {
-        *self = Self {
-            activity: Activity::Starting,
-            life: self.life + 1,
-            ..Self::default()
-        };
+        *self = Self { activity: Activity::Starting, life: self.life + 1, ..Self::default() };
     }
 }

@@ -74,10 +74,7 @@ impl<'a> World<'a> {
             self.happen(happening)?;
             self.settle()?;
         }
-        Err(Violation {
-            invariant: "nothing_gets_stuck",
-            what: format!("still going after {MOST_HAPPENINGS} steps"),
-        })
+        Err(Violation { invariant: "nothing_gets_stuck", what: format!("still going after {MOST_HAPPENINGS} steps") })
     }
 
     /// Writes a fact down, once it is judged.
@@ -97,8 +94,7 @@ impl<'a> World<'a> {
     /// Has something happen within so many steps.
     pub(crate) fn soon(&mut self, most_steps: u32, happening: Happening) {
         let steps = u64::from(self.random.between(0, most_steps));
-        self.agenda
-            .add(self.now_ns + steps * STEP_NS, happening, &mut self.random);
+        self.agenda.add(self.now_ns + steps * STEP_NS, happening, &mut self.random);
     }
 
     /// Has something happen after as long as the engine takes to notice.
@@ -146,11 +142,9 @@ impl<'a> World<'a> {
             }
             Happening::NoticeExit { seat, life } => self.notice_exit(seat, life),
             Happening::Harvest { entry } => self.harvest(entry),
-            Happening::AnswerWithdraw {
-                index,
-                generation,
-                is_withdrawn,
-            } => self.answer_withdraw(ChunkId { index, generation }, is_withdrawn),
+            Happening::AnswerWithdraw { index, generation, is_withdrawn } => {
+                self.answer_withdraw(ChunkId { index, generation }, is_withdrawn)
+            }
         }
     }
 
@@ -209,13 +203,7 @@ impl<'a> World<'a> {
 
     /// A worker writes down that an item is finished, and begins the next or says that the chunk is done.
     fn finish_item(&mut self, seat: u16, life: u32) -> Result<(), Violation> {
-        let Activity::Running {
-            entry: key,
-            job,
-            item,
-            end,
-        } = self.workers[usize::from(seat)].activity
-        else {
+        let Activity::Running { entry: key, job, item, end } = self.workers[usize::from(seat)].activity else {
             return Ok(());
         };
         if !self.is_this_life(seat, life) {
@@ -236,12 +224,7 @@ impl<'a> World<'a> {
             self.soon(1, Happening::Look { seat, life });
             Ok(())
         } else {
-            self.workers[usize::from(seat)].activity = Activity::Running {
-                entry: key,
-                job,
-                item: item + 1,
-                end,
-            };
+            self.workers[usize::from(seat)].activity = Activity::Running { entry: key, job, item: item + 1, end };
             self.begin_item(seat, life, job, item + 1)
         }
     }

@@ -13,27 +13,22 @@ fn every_mistake_is_seen_by_its_invariant() {
     let mut unseen = Vec::new();
     for sabotage in SABOTAGES {
         let mut other = Vec::new();
-        let is_seen = (0..SEEDS).any(
-            |seed| match std::panic::catch_unwind(|| run_sabotaged(seed, sabotage.mistake)) {
-                Ok(Err(violation)) if violation.invariant == sabotage.seen_by => true,
-                Ok(Err(violation)) => {
-                    other.push(violation.invariant);
-                    false
-                }
-                Err(_) => {
-                    other.push("a panic");
-                    false
-                }
-                Ok(Ok(())) => false,
-            },
-        );
+        let is_seen = (0..SEEDS).any(|seed| match std::panic::catch_unwind(|| run_sabotaged(seed, sabotage.mistake)) {
+            Ok(Err(violation)) if violation.invariant == sabotage.seen_by => true,
+            Ok(Err(violation)) => {
+                other.push(violation.invariant);
+                false
+            }
+            Err(_) => {
+                other.push("a panic");
+                false
+            }
+            Ok(Ok(())) => false,
+        });
         if !is_seen {
             other.sort_unstable();
             other.dedup();
-            unseen.push(format!(
-                "{:?} is not seen by {}, but by {other:?}",
-                sabotage.mistake, sabotage.seen_by
-            ));
+            unseen.push(format!("{:?} is not seen by {}, but by {other:?}", sabotage.mistake, sabotage.seen_by));
         }
     }
     drop(std::panic::take_hook());

@@ -28,9 +28,6 @@ fn every_invariant_holds_for_the_odd_half_of_ten_thousand_seeds() {
 #[test]
 fn same_seed_gives_the_same_run() {
     for seed in 0..20 {
-        assert_eq!(
-            paceline_sim::replay(seed, None).trace,
-            paceline_sim::replay(seed, None).trace
-        );
+        assert_eq!(paceline_sim::replay(seed, None).trace, paceline_sim::replay(seed, None).trace);
     }
 }

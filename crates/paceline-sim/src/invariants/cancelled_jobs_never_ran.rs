@@ -8,34 +8,20 @@ use crate::ledger::Ledger;
 
 pub(super) fn cancelled_jobs_never_ran(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     match fact {
-        Fact::Asked {
-            command:
-                Command::FinishJob {
-                    job: number,
-                    end: JobEnd::Cancelled,
-                },
-        } => {
+        Fact::Asked { command: Command::FinishJob { job: number, end: JobEnd::Cancelled } } => {
             let Some(job) = ledger.job(number) else { return Ok(()) };
-            require(job.is_cancel_requested, || {
-                format!("job {} is cancelled unasked", number.0)
-            })?;
+            require(job.is_cancel_requested, || format!("job {} is cancelled unasked", number.0))?;
             let begun = job.items.iter().position(|item| item.begun > 0);
-            require(begun.is_none(), || {
-                format!("job {} is cancelled though item {begun:?} began", number.0)
-            })
+            require(begun.is_none(), || format!("job {} is cancelled though item {begun:?} began", number.0))
         }
-        Fact::Asked {
-            command: Command::Withdraw { chunk },
-        } => {
+        Fact::Asked { command: Command::Withdraw { chunk } } => {
             let out = ledger.find_out(chunk);
             let is_asked = out.is_some_and(|out| ledger.jobs[out.job].is_cancel_requested && !out.is_asked_back);
             require(is_asked, || format!("{chunk:?} is asked back without need"))
         }
         Fact::Settled { .. } => {
             let forgotten = ledger.unfinished().find(|(_, job)| job.must_be_cancelled);
-            require(forgotten.is_none(), || {
-                format!("a job that only waited was not cancelled: {forgotten:?}")
-            })
+            require(forgotten.is_none(), || format!("a job that only waited was not cancelled: {forgotten:?}"))
         }
         _ => Ok(()),
     }

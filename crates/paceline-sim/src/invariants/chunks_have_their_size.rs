@@ -7,10 +7,7 @@ use crate::fact::Fact;
 use crate::ledger::Ledger;
 
 pub(super) fn chunks_have_their_size(ledger: &Ledger, fact: Fact) -> Result<(), String> {
-    let Fact::Asked {
-        command: Command::Publish { job: number, count, .. },
-    } = fact
-    else {
+    let Fact::Asked { command: Command::Publish { job: number, count, .. } } = fact else {
         return Ok(());
     };
     let Some(job) = ledger.job(number) else { return Ok(()) };
@@ -18,7 +15,5 @@ pub(super) fn chunks_have_their_size(ledger: &Ledger, fact: Fact) -> Result<(), 
         Sizing::Fixed(size) => size.max(1),
         Sizing::Measured => job.waiting.div_ceil(ledger.workers).max(1),
     };
-    require((1..=most).contains(&count), || {
-        format!("a chunk of job {} has {count} items, not 1 to {most}", number.0)
-    })
+    require((1..=most).contains(&count), || format!("a chunk of job {} has {count} items, not 1 to {most}", number.0))
 }

@@ -7,10 +7,7 @@ use crate::fact::Fact;
 use crate::ledger::Ledger;
 
 pub(super) fn measured_jobs_keep_few_chunks_out(ledger: &Ledger, fact: Fact) -> Result<(), String> {
-    let Fact::Asked {
-        command: Command::Publish { job: number, .. },
-    } = fact
-    else {
+    let Fact::Asked { command: Command::Publish { job: number, .. } } = fact else {
         return Ok(());
     };
     let Some(position) = ledger.position(number) else {
@@ -20,7 +17,5 @@ pub(super) fn measured_jobs_keep_few_chunks_out(ledger: &Ledger, fact: Fact) -> 
         return Ok(());
     }
     let out = ledger.chunks_out(position).count();
-    require(out < 2 * ledger.workers as usize, || {
-        format!("measured job {} has {out} chunks out already", number.0)
-    })
+    require(out < 2 * ledger.workers as usize, || format!("measured job {} has {out} chunks out already", number.0))
 }

@@ -13,6 +13,7 @@ mod jobs_end_once;
 mod measured_jobs_keep_few_chunks_out;
 mod no_item_is_forgotten;
 mod nothing_gets_stuck;
+mod nothing_goes_out_while_a_cancel_is_decided;
 mod old_answers_change_nothing;
 mod only_doomed_items_fail;
 mod pool_breaks_for_a_cause;
@@ -53,6 +54,7 @@ const INVARIANTS: &[(&str, Invariant)] = invariants![
     pool_breaks_for_a_cause,
     pool_ends_once,
     room_is_used,
+    nothing_goes_out_while_a_cancel_is_decided,
     nothing_gets_stuck,
 ];
 

@@ -9,7 +9,5 @@ pub(super) fn no_item_is_forgotten(ledger: &Ledger, fact: Fact) -> Result<(), St
         return Ok(());
     };
     let known: u64 = ledger.unfinished().map(|(_, job)| u64::from(job.waiting)).sum();
-    require(known == waiting_items, || {
-        format!("{known} items wait, but the core counts {waiting_items}")
-    })
+    require(known == waiting_items, || format!("{known} items wait, but the core counts {waiting_items}"))
 }

@@ -8,7 +8,5 @@ pub(super) fn old_answers_change_nothing(_: &Ledger, fact: Fact) -> Result<(), S
     let Fact::Answered { was_old, is_changed } = fact else {
         return Ok(());
     };
-    require(!(was_old && is_changed), || {
-        "an answer to an assignment of the past changed something".to_owned()
-    })
+    require(!(was_old && is_changed), || "an answer to an assignment of the past changed something".to_owned())
 }

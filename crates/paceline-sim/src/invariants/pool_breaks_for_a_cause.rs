@@ -11,12 +11,8 @@ const MOST_FAILED_STARTS: u32 = 3;
 
 pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     match fact {
-        Fact::Asked {
-            command: Command::BreakPool { why },
-        } => {
-            require(ledger.standing != Standing::GivenUp, || {
-                "the pool breaks though it was given up".to_owned()
-            })?;
+        Fact::Asked { command: Command::BreakPool { why } } => {
+            require(ledger.standing != Standing::GivenUp, || "the pool breaks though it was given up".to_owned())?;
             match why {
                 Breakage::StartFailed => require(ledger.failed_starts > 0, || "no worker failed to start".to_owned()),
                 Breakage::CrashLoop { deaths } => {
@@ -28,13 +24,9 @@ pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(),
             }
         }
         Fact::Settled { .. } if ledger.wants_workers() => {
-            require(ledger.failed_starts == 0, || {
-                "a worker failed to start and the pool goes on".to_owned()
-            })?;
+            require(ledger.failed_starts == 0, || "a worker failed to start and the pool goes on".to_owned())?;
             let deaths = ledger.unready_deaths;
-            require(deaths < MOST_FAILED_STARTS, || {
-                format!("{deaths} workers died in a row and the pool goes on")
-            })
+            require(deaths < MOST_FAILED_STARTS, || format!("{deaths} workers died in a row and the pool goes on"))
         }
         _ => Ok(()),
     }

@@ -17,8 +17,7 @@ pub(super) fn room_is_used(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     };
     let is_at_limit =
         job.sizing == Sizing::Measured && ledger.chunks_out(position).count() >= 2 * ledger.workers as usize;
-    let is_being_decided = !job.is_known_to_have_begun && ledger.chunks_out(position).any(|out| out.is_asked_back);
-    require(is_at_limit || is_being_decided, || {
+    require(is_at_limit || ledger.is_being_decided(position), || {
         format!("job {} waits though there is room", job.number.0)
     })
 }

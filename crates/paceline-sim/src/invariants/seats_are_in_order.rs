@@ -10,32 +10,18 @@ use crate::ledger::{Ledger, Standing};
 pub(super) fn seats_are_in_order(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     let is_taken = |worker: paceline_core::WorkerId| ledger.seats[usize::from(worker.0)].is_taken;
     match fact {
-        Fact::Asked {
-            command: Command::StartWorker { worker },
-        } => {
+        Fact::Asked { command: Command::StartWorker { worker } } => {
             require(!is_taken(worker), || format!("seat {} is taken already", worker.0))?;
-            require(ledger.wants_workers(), || {
-                format!("nobody is wanted in seat {}", worker.0)
-            })
+            require(ledger.wants_workers(), || format!("nobody is wanted in seat {}", worker.0))
         }
-        Fact::Asked {
-            command: Command::StopWorker { worker },
-        } => {
-            require(is_taken(worker), || {
-                format!("nobody is in seat {} to be stopped", worker.0)
-            })?;
+        Fact::Asked { command: Command::StopWorker { worker } } => {
+            require(is_taken(worker), || format!("nobody is in seat {} to be stopped", worker.0))?;
             let is_over = ledger.standing == Standing::Closed && !ledger.wants_workers();
             require(is_over, || format!("worker {} is stopped too early", worker.0))
         }
-        Fact::Asked {
-            command: Command::KillWorker { worker },
-        } => {
-            require(is_taken(worker), || {
-                format!("nobody is in seat {} to be killed", worker.0)
-            })?;
-            require(ledger.standing == Standing::GivenUp, || {
-                format!("worker {} is killed for nothing", worker.0)
-            })
+        Fact::Asked { command: Command::KillWorker { worker } } => {
+            require(is_taken(worker), || format!("nobody is in seat {} to be killed", worker.0))?;
+            require(ledger.standing == Standing::GivenUp, || format!("worker {} is killed for nothing", worker.0))
         }
         Fact::Settled { .. } if ledger.wants_workers() => {
             let empty = ledger.seats.iter().position(|seat| !seat.is_taken);

@@ -8,26 +8,17 @@ use crate::ledger::Ledger;
 
 pub(super) fn table_is_never_overfull(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     match fact {
-        Fact::Asked {
-            command: Command::Publish { chunk, .. },
-        } => {
+        Fact::Asked { command: Command::Publish { chunk, .. } } => {
             let slots = ledger.table_slots;
-            require(ledger.out.len() < slots as usize, || {
-                format!("more than {slots} chunks are published")
-            })?;
+            require(ledger.out.len() < slots as usize, || format!("more than {slots} chunks are published"))?;
             require(chunk.index < slots, || format!("{chunk:?} is beyond {slots}"))?;
             let is_free = ledger.out.iter().all(|out| out.chunk.index != chunk.index);
             require(is_free, || format!("the number of {chunk:?} is in use"))?;
             let last = ledger.generations[chunk.index as usize];
-            require(last.is_none_or(|last| last < chunk.generation), || {
-                format!("{chunk:?} follows {last:?}")
-            })
+            require(last.is_none_or(|last| last < chunk.generation), || format!("{chunk:?} follows {last:?}"))
         }
         Fact::Settled { published_chunks, .. } => require(ledger.out.len() == published_chunks as usize, || {
-            format!(
-                "{} chunks are out, but the core counts {published_chunks}",
-                ledger.out.len()
-            )
+            format!("{} chunks are out, but the core counts {published_chunks}", ledger.out.len())
         }),
         _ => Ok(()),
     }
