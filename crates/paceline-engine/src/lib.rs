@@ -33,7 +33,7 @@ pub use last_words::flush as flush_worker_output;
 pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
 pub use paceline_core::Sizing;
 pub use paceline_ipc::arena::AllocateError;
-pub use pending::{Attachment, Pending, Stream};
+pub use pending::{Attachment, Pending, Stage, Stream};
 pub use run::{Call, Run};
 pub use state::{Function, SubmitError};
 pub use supervisor::ForkServerCommand;

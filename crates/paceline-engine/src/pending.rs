@@ -5,15 +5,30 @@ use crate::outcome::Outcome;
 use paceline_core::JobId;
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const NO_JOB: u32 = u32::MAX;
+
+/// How far a job has come, as its caller sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It has not ended.
+    Pending = 0,
+    /// Every item has an outcome.
+    Complete = 1,
+    /// It was cancelled before anything of it began.
+    Cancelled = 2,
+    /// The pool ended first.
+    Abandoned = 3,
+}
 
 /// A job that was submitted, and may have ended.
 #[derive(Debug)]
 pub struct Pending {
-    outcome: OnceLock<Outcome>,
+    stage: AtomicU8,
+    outcome: Mutex<Option<Outcome>>,
     job: AtomicU32,
     followed: AtomicBool,
     /// Whether the driver is to announce the end; changed only under the engine's lock.
@@ -33,7 +48,8 @@ impl Pending {
             stream.outstanding.fetch_add(1, Ordering::Relaxed);
         }
         Arc::new(Self {
-            outcome: OnceLock::new(),
+            stage: AtomicU8::new(Stage::Pending as u8),
+            outcome: Mutex::new(None),
             job: AtomicU32::new(NO_JOB),
             followed: AtomicBool::new(false),
             attention: AtomicBool::new(false),
@@ -42,16 +58,27 @@ impl Pending {
         })
     }
 
-    /// The outcome, if the job has ended.
+    /// How far the job has come.
     #[must_use]
-    pub fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.get()
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Pending,
+            1 => Stage::Complete,
+            2 => Stage::Cancelled,
+            _ => Stage::Abandoned,
+        }
     }
 
     /// Whether the job has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.outcome.get().is_some()
+        self.stage() != Stage::Pending
+    }
+
+    /// Takes the outcome out, once the job has ended; the first to ask gets it.
+    #[must_use]
+    pub fn take_outcome(&self) -> Option<Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn job(&self) -> Option<JobId> {
@@ -65,8 +92,14 @@ impl Pending {
 
     /// Sets the outcome; whether somebody follows this job and must be woken.
     pub(crate) fn end(self: &Arc<Self>, outcome: Outcome) -> bool {
-        let first = self.outcome.set(outcome).is_ok();
-        debug_assert!(first, "a job ended twice");
+        debug_assert!(!self.is_done(), "a job ended twice");
+        let stage = match outcome {
+            Outcome::Complete(_) => Stage::Complete,
+            Outcome::Cancelled => Stage::Cancelled,
+            Outcome::Abandoned(_) => Stage::Abandoned,
+        };
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.stage.store(stage as u8, Ordering::SeqCst);
         let mut followed = self.followed.swap(false, Ordering::SeqCst);
         if let Some((stream, number)) = &self.stream {
             followed |= stream.push(*number);

@@ -4,7 +4,7 @@
 use crate::accounts::Accounts;
 use crate::clock::now_ns;
 use crate::outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts};
-use crate::pending::Pending;
+use crate::pending::{Pending, Stage};
 use crate::supervisor::{Ending, Supervisor};
 use crate::wait::WaitRoom;
 use crate::worker::MappedTable;
@@ -452,7 +452,7 @@ impl State {
         if let Some(job) = pending.job() {
             self.apply(Event::CancelRequested { job }, context);
         }
-        matches!(pending.outcome(), Some(Outcome::Cancelled))
+        pending.stage() == Stage::Cancelled
     }
 
     /// Whether something of a job is with a worker now.
