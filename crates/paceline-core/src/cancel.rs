@@ -24,8 +24,7 @@ impl Scheduler {
             self.cancel_job(number, commands);
         } else {
             job.progress = Progress::Cancelling;
-            self.chunks
-                .ask_back(job, |chunk| commands.push(Command::Withdraw { chunk }));
+            self.chunks.ask_back(job, |chunk| commands.push(Command::Withdraw { chunk }));
         }
     }
 
@@ -33,19 +32,12 @@ impl Scheduler {
         let Some(assignment) = self.chunks.assignment(chunk) else {
             return;
         };
-        assert!(
-            self.chunks.is_asked_back(chunk),
-            "a chunk was withdrawn that nobody asked for"
-        );
+        assert!(self.chunks.is_asked_back(chunk), "a chunk was withdrawn that nobody asked for");
         let number = assignment.job;
         let job = self.jobs.job(number);
         self.chunks.close(chunk, job);
         let is_decided = job.progress == Progress::Cancelling && job.chunks_out == 0;
-        let range = Range {
-            first: assignment.first,
-            count: assignment.count,
-            attempt: assignment.attempt,
-        };
+        let range = Range { first: assignment.first, count: assignment.count, attempt: assignment.attempt };
         self.put_back(number, range);
         if is_decided {
             self.cancel_job(number, commands);
@@ -81,10 +73,7 @@ mod tests {
     }
 
     fn cancelled(job: u32) -> Command {
-        Command::FinishJob {
-            job: JobId(job),
-            end: JobEnd::Cancelled,
-        }
+        Command::FinishJob { job: JobId(job), end: JobEnd::Cancelled }
     }
 
     impl Rehearsal {
@@ -155,10 +144,7 @@ mod tests {
         pool.cancel(0);
         assert_eq!(pool.withdrawn((1, 0)), []);
         let answer = pool.lose(0, WorkerExit::Died, (0, 0), 0);
-        assert_eq!(
-            answer[1..],
-            [start(0), publish((0, 1), 0, 1, 1), publish((1, 1), 0, 2, 2)]
-        );
+        assert_eq!(answer[1..], [start(0), publish((0, 1), 0, 1, 1), publish((1, 1), 0, 2, 2)]);
         assert_eq!(pool.kept((0, 0)), []);
     }
 

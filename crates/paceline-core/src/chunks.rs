@@ -3,8 +3,9 @@
 //!
 //! Numbers are used again, last returned first, because that slot is the one still in the cache; a generation tells
 //! the assignments of one number apart. The chunks of a job are linked, each to the one before, so that a cancel finds
-//! them without a search through the table. The links are followed only while every chunk that was ever published of the
-//! job is still out (nothing of it has begun, or its cancel would be off), so closing a chunk need not mend them.
+//! them without a search through the table. The links are followed only while every chunk of the job that was ever
+//! published is still out (else something of it has begun, and it cannot be cancelled), so closing a chunk need not
+//! mend them.
 
 use crate::ids::{ChunkId, JobId};
 use crate::jobs::{Job, Range};
@@ -46,12 +47,7 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     pub(crate) fn new(limit: u32) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            limit,
-            published: 0,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), limit, published: 0 }
     }
 
     pub(crate) fn published(&self) -> u32 {
@@ -73,19 +69,11 @@ impl Chunks {
         debug_assert!(self.has_room(), "a chunk is published though the table is full");
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
-        slot.assignment = Assignment {
-            job: number,
-            first: range.first,
-            count: range.count,
-            attempt: range.attempt,
-        };
+        slot.assignment = Assignment { job: number, first: range.first, count: range.count, attempt: range.attempt };
         slot.older = job.newest_chunk;
         slot.is_out = true;
         slot.is_asked_back = false;
-        let chunk = ChunkId {
-            index,
-            generation: slot.generation,
-        };
+        let chunk = ChunkId { index, generation: slot.generation };
         job.newest_chunk = index;
         job.chunks_out += 1;
         self.published += 1;
@@ -114,10 +102,7 @@ impl Chunks {
             let slot = &mut self.slots[index as usize];
             debug_assert!(slot.is_out, "a chunk is asked back that was closed");
             slot.is_asked_back = true;
-            each(ChunkId {
-                index,
-                generation: slot.generation,
-            });
+            each(ChunkId { index, generation: slot.generation });
             index = slot.older;
         }
     }
@@ -140,12 +125,7 @@ impl Chunks {
         let index = self.published;
         self.slots.push(Slot {
             generation: 0,
-            assignment: Assignment {
-                job: JobId(0),
-                first: 0,
-                count: 0,
-                attempt: 0,
-            },
+            assignment: Assignment { job: JobId(0), first: 0, count: 0, attempt: 0 },
             older: NO_CHUNK,
             is_out: false,
             is_asked_back: false,
@@ -159,11 +139,7 @@ mod tests {
     use super::*;
 
     fn one_item(first: u32) -> Range {
-        Range {
-            first,
-            count: 1,
-            attempt: 0,
-        }
+        Range { first, count: 1, attempt: 0 }
     }
 
     #[test]
@@ -197,10 +173,7 @@ mod tests {
     #[test]
     fn all_closed_leaves_an_empty_table_and_refuses_every_old_answer() {
         let (mut chunks, mut job) = (Chunks::new(2), Job::default());
-        let all = [
-            chunks.open(JobId(0), &mut job, one_item(0)),
-            chunks.open(JobId(0), &mut job, one_item(1)),
-        ];
+        let all = [chunks.open(JobId(0), &mut job, one_item(0)), chunks.open(JobId(0), &mut job, one_item(1))];
         assert!(!chunks.has_room());
         chunks.close_all();
         assert_eq!(chunks.published(), 0);

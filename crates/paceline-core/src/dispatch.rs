@@ -32,13 +32,7 @@ impl Scheduler {
             self.backlog.remove_items(range.count);
             let chunk = self.chunks.open(number, job, range);
             let Range { first, count, attempt } = range;
-            commands.push(Command::Publish {
-                chunk,
-                job: number,
-                first,
-                count,
-                attempt,
-            });
+            commands.push(Command::Publish { chunk, job: number, first, count, attempt });
         }
     }
 
@@ -49,10 +43,7 @@ impl Scheduler {
         self.backlog.add_items(range.count);
         if !job.is_queued {
             job.is_queued = true;
-            self.backlog.enter(Entry {
-                place: job.place,
-                job: number,
-            });
+            self.backlog.enter(Entry { place: job.place, job: number });
         }
     }
 }

@@ -50,9 +50,10 @@ pub enum Event {
         /// How many times an item may be run again after the worker that ran it died.
         retries: u16,
     },
-    /// The user wants a job cancelled. It is, if nothing of it has begun; else nothing changes, nor if it has ended. The core answers with
-    /// [`Command::Withdraw`](crate::Command::Withdraw) for each of its chunks in the table, and decides when the
-    /// engine has reported each as withdrawn or kept.
+    /// The user wants a job cancelled. It is, if nothing of it has begun; else nothing changes, nor if it has ended.
+    /// The core answers with [`Command::Withdraw`](crate::Command::Withdraw) for each of its chunks in the table,
+    /// publishes nothing of it meanwhile, and decides when the engine has reported each as withdrawn or kept. The
+    /// engine should answer soon, as younger jobs may wait for it.
     CancelRequested {
         /// Which.
         job: JobId,

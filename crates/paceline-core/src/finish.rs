@@ -25,10 +25,7 @@ impl Scheduler {
         let job = self.jobs.job(number);
         job.unended -= items;
         if job.unended == 0 {
-            debug_assert!(
-                job.waiting == 0 && job.chunks_out == 0,
-                "a complete job has items that wait or run"
-            );
+            debug_assert!(job.waiting == 0 && job.chunks_out == 0, "a complete job has items that wait or run");
             self.end_job(number, JobEnd::Complete, commands);
         }
     }
@@ -81,11 +78,7 @@ mod tests {
         let mut pool = Rehearsal::open(2, 64);
         let probes = pool.submit_sized(0, 10_000, Sizing::Measured, 0);
         assert_eq!(probes.len(), 4);
-        assert!(
-            probes
-                .iter()
-                .all(|command| matches!(command, Command::Publish { count: 1, .. }))
-        );
+        assert!(probes.iter().all(|command| matches!(command, Command::Publish { count: 1, .. })));
         assert_eq!(pool.submit(1, 1, 1), [], "a younger job waits for the measured one");
         let next = pool.finish_after((0, 0), 1_000);
         assert_eq!(next, [publish((0, 1), 0, 4, 64)]);

@@ -97,10 +97,7 @@ impl Job {
             Sizing::Measured => self.pace.chunk_items(self.waiting, workers),
         };
         let range = if let Some(lowest) = self.returned.last_mut() {
-            let range = Range {
-                count: lowest.count.min(most),
-                ..*lowest
-            };
+            let range = Range { count: lowest.count.min(most), ..*lowest };
             if range.count == lowest.count {
                 self.returned.pop();
             } else {
@@ -109,11 +106,7 @@ impl Job {
             }
             range
         } else {
-            let range = Range {
-                first: self.next,
-                count: (self.items - self.next).min(most),
-                attempt: 0,
-            };
+            let range = Range { first: self.next, count: (self.items - self.next).min(most), attempt: 0 };
             self.next += range.count;
             range
         };
@@ -124,10 +117,7 @@ impl Job {
 
     /// Takes a range back that was published, keeping the order of items.
     pub(crate) fn put_back(&mut self, range: Range) {
-        debug_assert!(
-            range.first + range.count <= self.next,
-            "items came back that were never published"
-        );
+        debug_assert!(range.first + range.count <= self.next, "items came back that were never published");
         let place = self.returned.partition_point(|other| other.first > range.first);
         self.returned.insert(place, range);
         self.waiting += range.count;
@@ -160,9 +150,7 @@ impl Jobs {
 
     /// The job of this number, if it is the one that was submitted at this place and has not ended.
     pub(crate) fn job_at(&mut self, number: JobId, place: u64) -> Option<&mut Job> {
-        self.slots
-            .get_mut(number.0 as usize)
-            .filter(|job| job.is_live && job.place == place)
+        self.slots.get_mut(number.0 as usize).filter(|job| job.is_live && job.place == place)
     }
 
     /// Makes a slot the job of this number.
@@ -240,21 +228,9 @@ mod tests {
         let mut job = fixed(10, 2);
         job.carve(1);
         job.carve(1);
-        job.put_back(Range {
-            first: 3,
-            count: 1,
-            attempt: 0,
-        });
-        job.put_back(Range {
-            first: 0,
-            count: 1,
-            attempt: 1,
-        });
-        job.put_back(Range {
-            first: 1,
-            count: 2,
-            attempt: 0,
-        });
+        job.put_back(Range { first: 3, count: 1, attempt: 0 });
+        job.put_back(Range { first: 0, count: 1, attempt: 1 });
+        job.put_back(Range { first: 1, count: 2, attempt: 0 });
         assert_eq!(carved(&mut job), [(0, 1), (1, 2), (3, 1), (4, 2), (6, 2), (8, 2)]);
     }
 

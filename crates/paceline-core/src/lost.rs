@@ -15,24 +15,12 @@ impl Scheduler {
     /// becomes a range of its own, so that a chunk of many items is always begun for the first time, and its attempt
     /// number is that of each of its items.
     pub(crate) fn settle_held(&mut self, worker: WorkerId, held: Held, commands: &mut Vec<Command>) {
-        let Some(Assignment {
-            job: number,
-            first,
-            count,
-            attempt,
-        }) = self.chunks.assignment(held.chunk)
-        else {
+        let Some(Assignment { job: number, first, count, attempt }) = self.chunks.assignment(held.chunk) else {
             return;
         };
         let Held { chunk, finished } = held;
-        debug_assert!(
-            attempt == 0 || count == 1,
-            "an item that was lost is not alone in its chunk"
-        );
-        assert!(
-            finished <= count,
-            "{finished} items of a chunk of {count} are said to be finished"
-        );
+        debug_assert!(attempt == 0 || count == 1, "an item that was lost is not alone in its chunk");
+        assert!(finished <= count, "{finished} items of a chunk of {count} are said to be finished");
         let job = self.jobs.job(number);
         job.progress = Progress::Begun;
         let retries = job.retries;
@@ -40,30 +28,14 @@ impl Scheduler {
         let mut ended = finished;
         if finished < count {
             let item = first + finished;
-            let rest = Range {
-                first: item + 1,
-                count: count - finished - 1,
-                attempt: 0,
-            };
+            let rest = Range { first: item + 1, count: count - finished - 1, attempt: 0 };
             if rest.count > 0 {
                 self.put_back(number, rest);
             }
             if attempt < retries {
-                self.put_back(
-                    number,
-                    Range {
-                        first: item,
-                        count: 1,
-                        attempt: attempt + 1,
-                    },
-                );
+                self.put_back(number, Range { first: item, count: 1, attempt: attempt + 1 });
             } else {
-                commands.push(Command::FailItem {
-                    job: number,
-                    item,
-                    worker,
-                    attempt,
-                });
+                commands.push(Command::FailItem { job: number, item, worker, attempt });
                 ended += 1;
             }
         }
@@ -82,12 +54,7 @@ mod tests {
     use crate::rehearsal::{Rehearsal, complete, publish, publish_again, start};
 
     fn fail(job: u32, item: u32, worker: u16, attempt: u16) -> Command {
-        Command::FailItem {
-            job: JobId(job),
-            item,
-            worker: WorkerId(worker),
-            attempt,
-        }
+        Command::FailItem { job: JobId(job), item, worker: WorkerId(worker), attempt }
     }
 
     #[test]
@@ -138,10 +105,7 @@ mod tests {
         for exit in [WorkerExit::Retired, WorkerExit::Stopped] {
             let mut pool = Rehearsal::open(1, 4);
             pool.submit(0, 2, 2);
-            assert_eq!(
-                pool.lose(0, exit, (0, 0), 0),
-                [fail(0, 0, 0, 0), start(0), publish((0, 1), 0, 1, 1)]
-            );
+            assert_eq!(pool.lose(0, exit, (0, 0), 0), [fail(0, 0, 0, 0), start(0), publish((0, 1), 0, 1, 1)]);
         }
     }
 
@@ -151,14 +115,7 @@ mod tests {
         pool.submit(0, 2, 2);
         assert_eq!(
             pool.lose(0, WorkerExit::FailedToStart, (0, 0), 1),
-            [
-                fail(0, 1, 0, 0),
-                complete(0),
-                Command::BreakPool {
-                    why: Breakage::StartFailed
-                },
-                Command::EndPool,
-            ]
+            [fail(0, 1, 0, 0), complete(0), Command::BreakPool { why: Breakage::StartFailed }, Command::EndPool,]
         );
     }
 
@@ -169,13 +126,8 @@ mod tests {
         assert_eq!(
             pool.exit(0, WorkerExit::FailedToStart),
             [
-                Command::BreakPool {
-                    why: Breakage::StartFailed
-                },
-                Command::FinishJob {
-                    job: JobId(0),
-                    end: JobEnd::Abandoned
-                },
+                Command::BreakPool { why: Breakage::StartFailed },
+                Command::FinishJob { job: JobId(0), end: JobEnd::Abandoned },
                 Command::EndPool,
             ]
         );

@@ -13,10 +13,7 @@ pub(crate) struct Rehearsal {
 
 impl Rehearsal {
     pub(crate) fn new(workers: u16, table_slots: u32) -> Self {
-        Self {
-            scheduler: Scheduler::new(Config { workers, table_slots }),
-            now: Moment(0),
-        }
+        Self { scheduler: Scheduler::new(Config { workers, table_slots }), now: Moment(0) }
     }
 
     pub(crate) fn open(workers: u16, table_slots: u32) -> Self {
@@ -36,12 +33,7 @@ impl Rehearsal {
     }
 
     pub(crate) fn submit_sized(&mut self, job: u32, items: u32, sizing: Sizing, retries: u16) -> Vec<Command> {
-        self.tell(Event::JobSubmitted {
-            job: JobId(job),
-            items,
-            sizing,
-            retries,
-        })
+        self.tell(Event::JobSubmitted { job: JobId(job), items, sizing, retries })
     }
 
     pub(crate) fn finish(&mut self, id: (u32, u32)) -> Vec<Command> {
@@ -49,39 +41,20 @@ impl Rehearsal {
     }
 
     pub(crate) fn finish_after(&mut self, id: (u32, u32), busy_ns: u64) -> Vec<Command> {
-        self.tell(Event::ChunkFinished {
-            chunk: chunk(id),
-            busy_ns,
-        })
+        self.tell(Event::ChunkFinished { chunk: chunk(id), busy_ns })
     }
 
     pub(crate) fn ready(&mut self, worker: u16) {
-        assert_eq!(
-            self.tell(Event::WorkerReady {
-                worker: WorkerId(worker)
-            }),
-            []
-        );
+        assert_eq!(self.tell(Event::WorkerReady { worker: WorkerId(worker) }), []);
     }
 
     pub(crate) fn exit(&mut self, worker: u16, exit: WorkerExit) -> Vec<Command> {
-        self.tell(Event::WorkerExited {
-            worker: WorkerId(worker),
-            exit,
-            held: None,
-        })
+        self.tell(Event::WorkerExited { worker: WorkerId(worker), exit, held: None })
     }
 
     pub(crate) fn lose(&mut self, worker: u16, exit: WorkerExit, id: (u32, u32), finished: u32) -> Vec<Command> {
-        let held = Some(Held {
-            chunk: chunk(id),
-            finished,
-        });
-        self.tell(Event::WorkerExited {
-            worker: WorkerId(worker),
-            exit,
-            held,
-        })
+        let held = Some(Held { chunk: chunk(id), finished });
+        self.tell(Event::WorkerExited { worker: WorkerId(worker), exit, held })
     }
 }
 
@@ -90,34 +63,17 @@ pub(crate) fn chunk((index, generation): (u32, u32)) -> ChunkId {
 }
 
 pub(crate) fn publish(id: (u32, u32), job: u32, first: u32, count: u32) -> Command {
-    Command::Publish {
-        chunk: chunk(id),
-        job: JobId(job),
-        first,
-        count,
-        attempt: 0,
-    }
+    Command::Publish { chunk: chunk(id), job: JobId(job), first, count, attempt: 0 }
 }
 
 pub(crate) fn publish_again(id: (u32, u32), job: u32, item: u32, attempt: u16) -> Command {
-    Command::Publish {
-        chunk: chunk(id),
-        job: JobId(job),
-        first: item,
-        count: 1,
-        attempt,
-    }
+    Command::Publish { chunk: chunk(id), job: JobId(job), first: item, count: 1, attempt }
 }
 
 pub(crate) fn start(worker: u16) -> Command {
-    Command::StartWorker {
-        worker: WorkerId(worker),
-    }
+    Command::StartWorker { worker: WorkerId(worker) }
 }
 
 pub(crate) fn complete(job: u32) -> Command {
-    Command::FinishJob {
-        job: JobId(job),
-        end: JobEnd::Complete,
-    }
+    Command::FinishJob { job: JobId(job), end: JobEnd::Complete }
 }

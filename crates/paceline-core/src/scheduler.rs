@@ -41,10 +41,7 @@ impl Scheduler {
     #[must_use]
     pub fn new(config: Config) -> Self {
         assert!(config.workers > 0, "a pool needs at least one worker");
-        assert!(
-            config.table_slots > 0,
-            "a pool needs at least one slot in its task table"
-        );
+        assert!(config.table_slots > 0, "a pool needs at least one slot in its task table");
         Self {
             workers: u32::from(config.workers),
             phase: Phase::New,
@@ -64,12 +61,7 @@ impl Scheduler {
     pub fn handle(&mut self, now: Moment, event: Event, commands: &mut Vec<Command>) {
         match event {
             Event::PoolOpened => self.on_pool_opened(commands),
-            Event::JobSubmitted {
-                job,
-                items,
-                sizing,
-                retries,
-            } => {
+            Event::JobSubmitted { job, items, sizing, retries } => {
                 self.on_job_submitted(job, items, sizing, retries, commands);
             }
             Event::CancelRequested { job } => self.on_cancel_requested(job, commands),

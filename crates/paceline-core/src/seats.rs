@@ -41,12 +41,7 @@ pub(crate) struct Seats {
 
 impl Seats {
     pub(crate) fn new(workers: u16) -> Self {
-        Self {
-            places: vec![Seat::Empty; usize::from(workers)],
-            live: 0,
-            chunks_ended: 0,
-            failed_starts: 0,
-        }
+        Self { places: vec![Seat::Empty; usize::from(workers)], live: 0, chunks_ended: 0, failed_starts: 0 }
     }
 
     pub(crate) fn is_deserted(&self) -> bool {
@@ -59,15 +54,12 @@ impl Seats {
 
     /// Every seat, taken or not.
     pub(crate) fn all(&self) -> impl Iterator<Item = WorkerId> + use<> {
-        (0..self.places.len())
-            .filter_map(|index| u16::try_from(index).ok())
-            .map(WorkerId)
+        (0..self.places.len()).filter_map(|index| u16::try_from(index).ok()).map(WorkerId)
     }
 
     /// Every seat in which a worker sits or is being started.
     pub(crate) fn taken(&self) -> impl Iterator<Item = WorkerId> {
-        self.all()
-            .filter(|&worker| self.places[usize::from(worker.0)] != Seat::Empty)
+        self.all().filter(|&worker| self.places[usize::from(worker.0)] != Seat::Empty)
     }
 
     pub(crate) fn occupy(&mut self, worker: WorkerId) {
@@ -80,16 +72,8 @@ impl Seats {
     pub(crate) fn settle(&mut self, worker: WorkerId, now: Moment) {
         let chunks_ended = self.chunks_ended;
         let seat = self.seat(worker);
-        assert_eq!(
-            *seat,
-            Seat::Starting,
-            "a worker is ready in seat {} where none was starting",
-            worker.0
-        );
-        *seat = Seat::Ready {
-            since: now,
-            chunks_ended,
-        };
+        assert_eq!(*seat, Seat::Starting, "a worker is ready in seat {} where none was starting", worker.0);
+        *seat = Seat::Ready { since: now, chunks_ended };
     }
 
     /// Empties a seat whose worker left in good order, or failed in a way that breaks the pool at once.
@@ -124,12 +108,7 @@ impl Seats {
 
     fn take_out(&mut self, worker: WorkerId) -> Seat {
         let seat = std::mem::replace(self.seat(worker), Seat::Empty);
-        assert_ne!(
-            seat,
-            Seat::Empty,
-            "a worker is gone from seat {} which was empty",
-            worker.0
-        );
+        assert_ne!(seat, Seat::Empty, "a worker is gone from seat {} which was empty", worker.0);
         self.live -= 1;
         seat
     }

@@ -74,10 +74,7 @@ impl Scheduler {
         self.chunks.close_all();
         self.backlog.clear();
         self.jobs.dismiss_all(|job| {
-            commands.push(Command::FinishJob {
-                job,
-                end: JobEnd::Abandoned,
-            });
+            commands.push(Command::FinishJob { job, end: JobEnd::Abandoned });
         });
         commands.extend(self.seats.taken().map(|worker| Command::KillWorker { worker }));
     }
@@ -91,22 +88,15 @@ mod tests {
     use crate::rehearsal::{Rehearsal, complete, start};
 
     fn stop(worker: u16) -> Command {
-        Command::StopWorker {
-            worker: WorkerId(worker),
-        }
+        Command::StopWorker { worker: WorkerId(worker) }
     }
 
     fn kill(worker: u16) -> Command {
-        Command::KillWorker {
-            worker: WorkerId(worker),
-        }
+        Command::KillWorker { worker: WorkerId(worker) }
     }
 
     fn abandoned(job: u32) -> Command {
-        Command::FinishJob {
-            job: JobId(job),
-            end: JobEnd::Abandoned,
-        }
+        Command::FinishJob { job: JobId(job), end: JobEnd::Abandoned }
     }
 
     #[test]
@@ -116,11 +106,7 @@ mod tests {
         pool.ready(0);
         assert_eq!(pool.tell(Event::PoolClosed), []);
         assert!(!pool.scheduler.is_accepting());
-        assert_eq!(
-            pool.exit(1, WorkerExit::Died),
-            [start(1)],
-            "there is work left, so the seat is filled again"
-        );
+        assert_eq!(pool.exit(1, WorkerExit::Died), [start(1)], "there is work left, so the seat is filled again");
         assert_eq!(pool.finish((0, 0)), []);
         assert_eq!(pool.finish((1, 0)), [complete(0), stop(0), stop(1)]);
         assert_eq!(pool.exit(0, WorkerExit::Stopped), []);
@@ -143,10 +129,7 @@ mod tests {
         let mut pool = Rehearsal::open(2, 2);
         pool.submit(0, 2, 1);
         pool.submit(1, 2, 1);
-        assert_eq!(
-            pool.tell(Event::PoolTerminated),
-            [abandoned(0), abandoned(1), kill(0), kill(1)]
-        );
+        assert_eq!(pool.tell(Event::PoolTerminated), [abandoned(0), abandoned(1), kill(0), kill(1)]);
         assert_eq!(pool.scheduler.waiting_items(), 0);
         assert_eq!(pool.finish((0, 0)), []);
         assert_eq!(pool.tell(Event::PoolTerminated), []);

@@ -67,10 +67,7 @@ impl Pace {
         }
         let guided = remaining.div_ceil(workers * 2);
         let worthwhile = self.items_in(WORTHWHILE_NS).min(remaining.div_ceil(workers));
-        self.items_in(TARGET_NS)
-            .min(guided.max(worthwhile))
-            .min(self.biggest_chunk.saturating_mul(MOST_GROWTH))
-            .max(1)
+        self.items_in(TARGET_NS).min(guided.max(worthwhile)).min(self.biggest_chunk.saturating_mul(MOST_GROWTH)).max(1)
     }
 
     /// How many items take about this long.

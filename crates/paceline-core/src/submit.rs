@@ -16,30 +16,15 @@ impl Scheduler {
         retries: u16,
         commands: &mut Vec<Command>,
     ) {
-        assert!(
-            self.is_accepting(),
-            "job {} is submitted to a pool that takes no jobs ({:?})",
-            number.0,
-            self.phase
-        );
-        assert!(
-            !self.jobs.is_live(number),
-            "job {} is submitted though its number is in use",
-            number.0
-        );
+        assert!(self.is_accepting(), "job {} is submitted to a pool that takes no jobs ({:?})", number.0, self.phase);
+        assert!(!self.jobs.is_live(number), "job {} is submitted though its number is in use", number.0);
         if items == 0 {
-            commands.push(Command::FinishJob {
-                job: number,
-                end: JobEnd::Complete,
-            });
+            commands.push(Command::FinishJob { job: number, end: JobEnd::Complete });
             return;
         }
         let job = self.jobs.admit(number, items, sizing, retries);
         job.is_queued = true;
-        self.backlog.enter(Entry {
-            place: job.place,
-            job: number,
-        });
+        self.backlog.enter(Entry { place: job.place, job: number });
         self.backlog.add_items(items);
         self.dispatch(commands);
     }
@@ -53,23 +38,14 @@ mod tests {
     #[test]
     fn job_without_items_ends_at_once() {
         let mut pool = Rehearsal::open(2, 4);
-        assert_eq!(
-            pool.submit(0, 0, 1),
-            [Command::FinishJob {
-                job: JobId(0),
-                end: JobEnd::Complete
-            }]
-        );
+        assert_eq!(pool.submit(0, 0, 1), [Command::FinishJob { job: JobId(0), end: JobEnd::Complete }]);
         assert_eq!(pool.scheduler.unfinished_jobs(), 0);
     }
 
     #[test]
     fn jobs_go_out_in_the_order_of_submission_as_far_as_there_is_room() {
         let mut pool = Rehearsal::open(2, 3);
-        assert_eq!(
-            pool.submit(7, 4, 2),
-            [publish((0, 0), 7, 0, 2), publish((1, 0), 7, 2, 2)]
-        );
+        assert_eq!(pool.submit(7, 4, 2), [publish((0, 0), 7, 0, 2), publish((1, 0), 7, 2, 2)]);
         assert_eq!(pool.submit(3, 4, 2), [publish((2, 0), 3, 0, 2)]);
         assert_eq!(pool.submit(1, 1, 2), []);
         assert_eq!(pool.scheduler.waiting_items(), 3);

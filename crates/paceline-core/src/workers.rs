@@ -66,9 +66,7 @@ mod tests {
     const SECOND_NS: u64 = 1_000_000_000;
 
     fn crash_loop(commands: &[Command]) -> bool {
-        commands.contains(&Command::BreakPool {
-            why: Breakage::CrashLoop { deaths: 3 },
-        })
+        commands.contains(&Command::BreakPool { why: Breakage::CrashLoop { deaths: 3 } })
     }
 
     #[test]

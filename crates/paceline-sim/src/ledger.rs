@@ -97,6 +97,8 @@ pub(crate) struct Ledger {
 pub(crate) struct Seat {
     pub(crate) is_taken: bool,
     pub(crate) is_ready: bool,
+    /// The core has had its worker killed.
+    pub(crate) is_killed: bool,
 }
 
 impl Ledger {
@@ -267,7 +269,8 @@ impl Ledger {
                 }
             }
             Command::StartWorker { worker } => self.seats[usize::from(worker.0)].is_taken = true,
-            Command::StopWorker { .. } | Command::KillWorker { .. } => {}
+            Command::StopWorker { .. } => {}
+            Command::KillWorker { worker } => self.seats[usize::from(worker.0)].is_killed = true,
             Command::BreakPool { .. } => self.standing = Standing::GivenUp,
             Command::EndPool => self.ends += 1,
         }

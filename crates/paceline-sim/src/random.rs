@@ -1,8 +1,8 @@
 //! Owns the random numbers of a run: the same seed gives the same numbers on every machine, for ever. Never takes
 //! anything from outside.
 //!
-//! The generator is xoshiro256** 1.0, its state filled by `SplitMix64`; both by David Blackman and Sebastiano Vigna, who
-//! put them in the public domain: <https://prng.di.unimi.it/xoshiro256starstar.c>,
+//! The generator is xoshiro256** 1.0, its state filled by `SplitMix64`; both by David Blackman and Sebastiano Vigna,
+//! who put them in the public domain: <https://prng.di.unimi.it/xoshiro256starstar.c>,
 //! <https://prng.di.unimi.it/splitmix64.c>.
 
 /// A stream of random numbers.

@@ -27,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) jobs: Vec<PlannedJob>,
     pub(crate) close_at_step: Option<u32>,
     pub(crate) terminate_at_step: Option<u32>,
+    /// Whether the user closes or terminates a second time, three steps later.
+    pub(crate) is_ended_twice: bool,
     /// The longest an item takes.
     pub(crate) longest_item_steps: u32,
     /// The longest the engine takes to notice anything.
@@ -58,6 +60,7 @@ impl Scenario {
             jobs,
             close_at_step: is_closed.then(|| random.below(span * 2)),
             terminate_at_step: is_terminated.then(|| random.below(span * 3)),
+            is_ended_twice: random.chance(30),
             longest_item_steps: random.between(1, 20),
             longest_delay_steps: random.between(0, 12),
             most_deaths: if has_crashes { random.between(1, 10) } else { 0 },

@@ -114,11 +114,13 @@ impl<'a> World<'a> {
                 }
             }
         }
-        if let Some(step) = self.scenario.close_at_step {
-            add(step, Happening::Close);
-        }
-        if let Some(step) = self.scenario.terminate_at_step {
-            add(step, Happening::Terminate);
+        let ends =
+            [(self.scenario.close_at_step, Happening::Close), (self.scenario.terminate_at_step, Happening::Terminate)];
+        for (step, end) in ends.into_iter().filter_map(|(step, end)| Some((step?, end))) {
+            add(step, end);
+            if self.scenario.is_ended_twice {
+                add(step + 3, end);
+            }
         }
         for answer in 0..self.scenario.old_answers {
             add(answer * 17 + 3, Happening::RepeatOldAnswer);

@@ -38,31 +38,19 @@ fn work_through(times_ns: &[u64], workers: u32) -> Outcome {
             out += 1;
         }
         for worker in running.iter_mut().filter(|worker| worker.is_none()) {
-            *worker = table
-                .pop_front()
-                .map(|chunk| (now_ns + OVERHEAD_NS + chunk.iter().sum::<u64>(), chunk));
+            *worker = table.pop_front().map(|chunk| (now_ns + OVERHEAD_NS + chunk.iter().sum::<u64>(), chunk));
         }
-        let Some(first) = running
-            .iter_mut()
-            .filter(|worker| worker.is_some())
-            .min_by_key(|worker| worker.map(|w| w.0))
+        let Some(first) = running.iter_mut().filter(|worker| worker.is_some()).min_by_key(|worker| worker.map(|w| w.0))
         else {
             break;
         };
         let (end_ns, chunk) = first.take().expect("only busy workers are looked at");
         now_ns = end_ns;
-        pace.note(
-            u32::try_from(chunk.len()).expect("a chunk of fewer than 2^32 items"),
-            busy_ns(chunk),
-        );
+        pace.note(u32::try_from(chunk.len()).expect("a chunk of fewer than 2^32 items"), busy_ns(chunk));
     }
     let total: u64 = times_ns.iter().sum();
     let longest = times_ns.iter().copied().max().unwrap_or(0);
-    Outcome {
-        makespan_ns: now_ns,
-        bound_ns: longest.max(total / u64::from(workers)),
-        chunks,
-    }
+    Outcome { makespan_ns: now_ns, bound_ns: longest.max(total / u64::from(workers)), chunks }
 }
 
 fn busy_ns(chunk: &[u64]) -> u64 {
@@ -82,11 +70,7 @@ fn heavy_tailed(items: u32, shortest_ns: u64) -> Vec<u64> {
         .collect()
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "times are positive and far below 2^63"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times are positive and far below 2^63")]
 fn whole(value: f64) -> u64 {
     value as u64
 }
@@ -133,11 +117,7 @@ fn items_longer_than_the_target_go_out_alone() {
 fn times_of_zero_and_without_limit_do_no_harm() {
     let mut pace = Pace::default();
     pace.note(u32::MAX, 0);
-    assert_eq!(
-        pace.chunk_items(u32::MAX, 2),
-        u32::MAX.div_ceil(2),
-        "an even share, as even that takes no time"
-    );
+    assert_eq!(pace.chunk_items(u32::MAX, 2), u32::MAX.div_ceil(2), "an even share, as even that takes no time");
     for _ in 0..100 {
         pace.note(u32::MAX, u64::MAX);
     }
@@ -167,21 +147,12 @@ fn heavy_tailed_times_come_within_five_percent_in_every_order() {
         let descending: Vec<u64> = ascending.iter().rev().copied().collect();
         for (order, times) in [("shuffled", &shuffled), ("descending", &descending)] {
             let outcome = work_through(times, workers);
-            assert!(
-                outcome.is_within(50),
-                "{order}: {} of {}",
-                outcome.makespan_ns,
-                outcome.bound_ns
-            );
+            assert!(outcome.is_within(50), "{order}: {} of {}", outcome.makespan_ns, outcome.bound_ns);
         }
         // The longest items come last and nothing is left to fill the gaps, whatever the sizes: at most one of them.
         let outcome = work_through(&ascending, workers);
         let longest = *ascending.last().expect("a job with items");
-        assert!(
-            outcome.makespan_ns <= outcome.bound_ns * 105 / 100 + longest,
-            "ascending: {}",
-            outcome.makespan_ns
-        );
+        assert!(outcome.makespan_ns <= outcome.bound_ns * 105 / 100 + longest, "ascending: {}", outcome.makespan_ns);
     }
 }
 
@@ -203,10 +174,6 @@ fn single_giant_delays_the_job_by_little_more_than_one_chunk() {
         let outcome = work_through(&times, 2);
         // Who does not know the times cannot begin the giant before its turn.
         let bound_ns = outcome.bound_ns.max(place as u64 * 10_000 / 2 + times[place]);
-        assert!(
-            outcome.makespan_ns <= bound_ns * 103 / 100 + TARGET_NS,
-            "at {place}: {}",
-            outcome.makespan_ns
-        );
+        assert!(outcome.makespan_ns <= bound_ns * 103 / 100 + TARGET_NS, "at {place}: {}", outcome.makespan_ns);
     }
 }

@@ -1,5 +1,5 @@
 //! Workers are started only in empty seats, and in each as long as they are wanted; they are stopped only when every
-//! job has ended, and killed only when the pool is given up.
+//! job has ended, and killed only when the pool is given up, and once.
 
 use paceline_core::Command;
 
@@ -21,6 +21,8 @@ pub(super) fn seats_are_in_order(ledger: &Ledger, fact: Fact) -> Result<(), Stri
         }
         Fact::Asked { command: Command::KillWorker { worker } } => {
             require(is_taken(worker), || format!("nobody is in seat {} to be killed", worker.0))?;
+            let is_killed = ledger.seats[usize::from(worker.0)].is_killed;
+            require(!is_killed, || format!("worker {} is killed twice", worker.0))?;
             require(ledger.standing == Standing::GivenUp, || format!("worker {} is killed for nothing", worker.0))
         }
         Fact::Settled { .. } if ledger.wants_workers() => {
