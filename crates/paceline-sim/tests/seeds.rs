@@ -6,12 +6,12 @@ const SEEDS: u64 = 10_000;
 
 fn run(seeds: impl Iterator<Item = u64>) {
     for seed in seeds {
-        if let Err(violation) = run_seed(seed) {
-            panic!(
-                "seed {seed}: {}: {}\nhint: `cargo run -p paceline-sim -- --seed {seed}`",
-                violation.invariant, violation.what
-            );
-        }
+        let what = match std::panic::catch_unwind(|| run_seed(seed)) {
+            Ok(Ok(())) => continue,
+            Ok(Err(violation)) => format!("{}: {}", violation.invariant, violation.what),
+            Err(_) => "the core panicked".to_owned(),
+        };
+        panic!("seed {seed} fails: {what}\nhint: replay it with `cargo run -p paceline-sim -- --seed {seed}`");
     }
 }
 
