@@ -1,0 +1,83 @@
+"""Paceline runs ordinary Python functions on all the cores of a machine.
+
+>>> import paceline
+>>> paceline.map(abs, [-1, 2, -3])
+[1, 2, 3]
+
+This file is a map: each name is loaded from its module when it is first used, so that importing the package costs
+next to nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from paceline.engine import Future as Future
+    from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
+    from paceline.errors import CallError as CallError
+    from paceline.errors import FunctionError as FunctionError
+    from paceline.errors import InternalError as InternalError
+    from paceline.errors import PacelineError as PacelineError
+    from paceline.errors import PoolClosed as PoolClosed
+    from paceline.errors import RemoteError as RemoteError
+    from paceline.errors import RemoteTraceback as RemoteTraceback
+    from paceline.errors import ResultNotPicklable as ResultNotPicklable
+    from paceline.errors import WorkerDied as WorkerDied
+    from paceline.errors import WorkerError as WorkerError
+    from paceline.errors import WorkerStartError as WorkerStartError
+    from paceline.executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from paceline.pool import Pool as Pool
+    from paceline.pool import map as map  # noqa: A004 - `paceline.map` is the parallel `map`.
+    from paceline.pool import starmap as starmap
+    from paceline.report import Report as Report
+    from paceline.report import WorkerReport as WorkerReport
+
+    __version__: str
+
+__all__ = [
+    "ArgumentNotPicklable",
+    "CallError",
+    "FunctionError",
+    "Future",
+    "InternalError",
+    "PacelineError",
+    "Pool",
+    "PoolClosed",
+    "ProcessPoolExecutor",
+    "RemoteError",
+    "RemoteTraceback",
+    "Report",
+    "ResultNotPicklable",
+    "WorkerDied",
+    "WorkerError",
+    "WorkerReport",
+    "WorkerStartError",
+    "map",
+    "starmap",
+]
+
+_HOME_OF = {
+    "Future": "engine",
+    "Pool": "pool",
+    "ProcessPoolExecutor": "executor",
+    "Report": "report",
+    "WorkerReport": "report",
+    "map": "pool",
+    "starmap": "pool",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        home = _HOME_OF.get(name, "errors")
+        value: object = getattr(__import__(f"paceline.{home}", fromlist=(name,)), name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("paceline")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,0 +1,243 @@
+"""`ProcessPoolExecutor`: the class of that name in `concurrent.futures`, on Paceline's engine.
+
+Owns its signatures and its meaning, error types and messages included; everything else is the engine's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import deque
+from itertools import islice
+from time import monotonic
+from weakref import ref
+
+from paceline.engine import default_workers, open_engine, register, see_off, unregister
+from paceline.errors import PoolClosed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, ParamSpec, Protocol, TypeVar
+
+    from paceline.engine import Future
+    from paceline.report import Report
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+    class Context(Protocol):
+        """A context of `multiprocessing`."""
+
+        def get_start_method(self, allow_none: bool = ...) -> str | None: ...
+
+
+__all__ = ["ProcessPoolExecutor"]
+
+
+class ProcessPoolExecutor(concurrent.futures.Executor):
+    """An executor of worker processes, with the methods of `concurrent.futures.ProcessPoolExecutor`.
+
+    >>> from paceline import ProcessPoolExecutor
+    >>> with ProcessPoolExecutor(2) as executor:
+    ...     future = executor.submit(pow, 2, 10)
+    ...     print(future.result(), list(executor.map(abs, [-1, 2])))
+    1024 [1, 2]
+
+    `max_workers` is the number of workers, by default as many as this process may use CPUs. Each calls
+    `initializer(*initargs)` before its first task, and leaves for a fresh one after `max_tasks_per_child` tasks, if
+    that is given. `mp_context` is taken for compatibility: workers start from a clean process of Paceline's own, as
+    the `spawn` and `forkserver` contexts have it, so only a `fork` context is refused.
+
+    Raises `ValueError` for numbers below one, `TypeError` for an initializer that cannot be called, and
+    `ArgumentNotPicklable` for one that cannot be sent.
+
+    A worker that dies fails the one call that it was running, with `WorkerDied`, and is replaced: the executor goes on.
+    Only an initializer that raises breaks it, with `WorkerStartError`, which is a `BrokenExecutor`. Leaving a `with`
+    block waits for everything submitted, except for Ctrl-C, which ends everything at once. Functions and arguments are
+    pickled by `submit`, as `Pool` does it; what cannot be pickled raises there.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Context | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        if max_workers is None:
+            max_workers = default_workers()
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+        if mp_context is not None and mp_context.get_start_method() == "fork":
+            raise ValueError(
+                "Paceline's workers cannot be forks of this process\n"
+                "hint: leave `mp_context` out; functions by value bring the globals they use with them"
+            )
+        self._engine = open_engine(max_workers, initializer, initargs, max_tasks_per_child)
+        self._refusal: str | None = None
+        # For `cancel_futures`. Weak, so that a future nobody holds can go; pruned as it grows.
+        self._submitted: list[ref[Future[Any]]] = []
+        self._prune_at = 1000
+        register(self)
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
+
+        Raises `ArgumentNotPicklable`, and `PoolClosed` (a `RuntimeError`) after `shutdown`. The future can be cancelled
+        as long as no worker has begun with the call.
+        """
+        if self._refusal is not None:
+            raise PoolClosed(self._refusal)
+        future: Future[R] = self._engine.submit(fn, args, kwargs or None)
+        self._note(future)
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """Calls `fn` with one item of each iterable, until the shortest ends; an iterator over the results, in order.
+
+        All items are read and submitted at once, unless `buffersize` says how many calls (chunks, if `chunksize` is
+        above one) may be submitted before their results are taken. The iterator raises what a call raised, in its
+        place, and ends there, cancelling what has not begun; it raises `TimeoutError` when a result is not there
+        `timeout` seconds after this call.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        if self._refusal is not None:
+            raise PoolClosed(self._refusal)
+        deadline = None if timeout is None else monotonic() + timeout
+        items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
+        if chunksize == 1:
+            futures = (self.submit(fn, *item) for item in items)
+        else:
+            futures = (self._submit_chunk(fn, chunk) for chunk in iter(lambda: list(islice(items, chunksize)), []))
+        return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=chunksize > 1)
+
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> Future[Any]:
+        if self._refusal is not None:
+            raise PoolClosed(self._refusal)
+        future: Future[Any] = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
+        self._note(future)
+        return future
+
+    def _note(self, future: Future[Any]) -> None:
+        submitted = self._submitted
+        submitted.append(ref(future))
+        if len(submitted) > self._prune_at:
+            alive = [(weak, strong) for weak in submitted if (strong := weak()) is not None]
+            self._submitted = [weak for weak, strong in alive if not strong.done()]
+            self._prune_at = max(1000, 2 * len(self._submitted))
+
+    def report(self) -> Report:
+        """How the work so far was spread over the workers, as an object that prints as a table."""
+        from paceline.report import Report, WorkerReport
+
+        wall_seconds, workers = self._engine.report()
+        return Report(wall_seconds, tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in workers))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls; with `wait`, returns when everything submitted has ended and the workers have left.
+
+        `cancel_futures` cancels what has not begun. May be called several times.
+        """
+        self._refusal = self._refusal or "cannot schedule new futures after shutdown"
+        if cancel_futures:
+            for weak in self._submitted:
+                future = weak()
+                if future is not None:
+                    future.cancel()
+            self._submitted.clear()
+        self._engine.close()
+        if wait:
+            self._engine.join()
+            unregister(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._end_at_exit(True)
+            return
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self._end_at_exit(True)
+            raise
+
+    def __del__(self) -> None:
+        # Absent if the constructor raised.
+        engine = getattr(self, "_engine", None)
+        if engine is not None and not engine.closed:
+            see_off(engine)
+
+    def __reduce__(self) -> str:
+        raise NotImplementedError("executors cannot be passed between processes or pickled")
+
+    def _end_at_exit(self, interrupted: bool, /) -> None:
+        self._refusal = "cannot schedule new futures after interpreter shutdown"
+        if interrupted:
+            self._engine.terminate()
+        else:
+            self._engine.close()
+        self._engine.join()
+        unregister(self)
+
+
+def _results(
+    waiting: deque[Future[Any]], more: Iterator[Future[Any]], deadline: float | None, *, chunked: bool
+) -> Iterator[Any]:
+    try:
+        while waiting:
+            for future in islice(more, 1):
+                waiting.append(future)
+            # No variable here may keep a result alive while the user works on it.
+            if chunked:
+                yield from _take_chunk(waiting.popleft(), deadline)
+            else:
+                yield _take(waiting.popleft(), deadline)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _take(future: Future[Any], deadline: float | None) -> Any:
+    try:
+        return future.result(None if deadline is None else deadline - monotonic())
+    finally:
+        future.cancel()
+        del future
+
+
+def _take_chunk(future: Future[Any], deadline: float | None) -> Iterator[Any]:
+    """The results of a chunk, up to the first that failed, which raises."""
+    try:
+        results, error = future.prefix(None if deadline is None else deadline - monotonic())
+    finally:
+        future.cancel()
+        del future
+    results.reverse()
+    while results:
+        yield results.pop()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error

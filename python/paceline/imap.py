@@ -1,0 +1,276 @@
+"""The iterators of `imap` and `imap_unordered`: input read lazily and with a bound, output in order or as it comes.
+
+Owns the reading of the input and the handing out of the results; the pool owns its own state. Two objects share the
+work: a *feed* reads and submits, an *iterator* is what the user holds. An input with a length is read by whoever asks
+for results. One without may block for as long as it likes (it may even wait for what the user does with earlier
+results), so it is read by a thread of its own, as in `multiprocessing`; that thread holds the feed only, and ends when
+the user drops the iterator.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from time import monotonic
+
+from paceline.engine import Stream, timeout_error
+from paceline.errors import PoolClosed, WorkerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Self, TypeVar
+
+    from paceline.engine import Engine, Future
+
+    R = TypeVar("R")
+
+_UNBOUNDED = float("inf")
+
+
+class _Raised:
+    """Stands in the line of results for an input that raised when it was read, or could not be pickled."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Feed:
+    """Reads one input and submits it, never more than `limit` chunks ahead of what has been handed out."""
+
+    def __init__(
+        self, engine: Engine, fn: Callable[..., Any], iterable: Iterable[Any], chunksize: int, *, ordered: bool
+    ) -> None:
+        self.engine = engine
+        self.fn = fn
+        self.chunksize = chunksize
+        self.sized = hasattr(iterable, "__len__")
+        self.source = iter(iterable)
+        # Enough to keep every worker busy while the user looks at a result, and to hide the cost of small tasks.
+        self.limit: float = max(4 * engine.workers, 256 // chunksize)
+        self.stream = None if ordered else Stream()
+        # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
+        self.changed = threading.Condition()
+        self.reading = threading.RLock()
+        # In order: futures and failures. Unordered: failures only, the stream has the futures.
+        self.line: deque[Any] = deque()
+        self.in_stream = 0
+        self.exhausted = False
+        self.stopped = False
+        self.when_read: Callable[[Feed], object] = lambda feed: None
+
+    def start(self) -> None:
+        """Begins to read; returns at once if reading may take long."""
+        if self.sized:
+            self.top_up()
+        else:
+            threading.Thread(target=self._read_all, name="paceline-imap", daemon=True).start()
+
+    def top_up(self) -> None:
+        """Reads as far ahead as the limit allows, in this thread."""
+        with self.reading:
+            while not self.exhausted and self.ahead() < self.limit:
+                self._read_one()
+
+    def ahead(self) -> int:
+        return len(self.line) + self.in_stream
+
+    def lift_the_limit(self) -> None:
+        """Everything is to be read, whether or not anyone takes the results."""
+        with self.changed:
+            self.limit = _UNBOUNDED
+            self.changed.notify_all()
+        if self.sized:
+            self.top_up()
+
+    def stop(self, reason: BaseException | None) -> None:
+        """Reads no further; whoever waits for more than has been submitted gets `reason`, or the end."""
+        with self.changed:
+            if self.stopped or self.exhausted:
+                self.stopped = True
+                return
+            self.stopped = True
+        self._end(reason)
+
+    def _read_all(self) -> None:
+        while True:
+            with self.changed:
+                while self.ahead() >= self.limit and not self.stopped:
+                    self.changed.wait()
+                if self.stopped or self.exhausted:
+                    return
+            self._read_one()
+
+    def _read_one(self) -> None:
+        try:
+            chunk = [next(self.source)] if self.chunksize == 1 else list(islice(self.source, self.chunksize))
+        except StopIteration:
+            return self._end(None)
+        except Exception as error:
+            return self._end(error)
+        if not chunk:
+            return self._end(None)
+        if self.stopped:
+            return None
+        end: Future[Any] | _Raised
+        try:
+            end = self._submit(chunk)
+        except (PoolClosed, WorkerError) as error:
+            return self._end(error)
+        except Exception as error:  # This item cannot be pickled; the next one may.
+            end = _Raised(error)
+        with self.changed:
+            if self.stream is None or isinstance(end, _Raised):
+                self.line.append(end)
+            else:
+                self.in_stream += 1
+            self.changed.notify()
+        return None
+
+    def _submit(self, chunk: list[Any]) -> Future[Any]:
+        future: Future[Any]
+        if self.chunksize == 1:
+            future = self.engine.submit(self.fn, (chunk[0],), None, stream=self.stream)
+        else:
+            future = self.engine.map(self.fn, chunk, chunksize=len(chunk), stream=self.stream)
+        return future
+
+    def _end(self, error: BaseException | None) -> None:
+        with self.changed:
+            if self.exhausted:
+                return
+            self.exhausted = True
+            if error is not None:
+                self.line.append(_Raised(error))
+            self.source = iter(())
+            self.changed.notify_all()
+        self.when_read(self)
+
+
+class ImapIterator(Iterator["R"]):
+    """The results of `imap` and `imap_unordered`, one at a time.
+
+    `next(iterator)` waits for the next result; `iterator.next(timeout)` waits at most `timeout` seconds and raises
+    `TimeoutError` after that, without losing anything. An item whose function raised raises in its place, and the
+    iterator goes on after it; with a `chunksize` above one it ends there. Dropping the iterator half-way cancels what
+    has not begun and reads no more of the input.
+    """
+
+    def __init__(self, feed: Feed, owner: object) -> None:
+        self._feed = feed
+        # The pool must live as long as its iterators, or they would have nobody to work for them.
+        self._owner = owner
+        self._begun = False
+        self._buffer: deque[R] = deque()
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> R:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> R:
+        """The next result; raises `StopIteration` after the last, `TimeoutError` after `timeout` seconds."""
+        self._begun = True
+        feed = self._feed
+        if feed.chunksize > 1:
+            return self._next_of_chunks(timeout)
+        value: R = self._next_future(timeout).result(0)
+        return value
+
+    def _next_of_chunks(self, timeout: float | None) -> R:
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self._buffer:
+            if self._error is not None:
+                error, self._error = self._error, None
+                self._abandon()
+                raise error
+            remaining = None if deadline is None else max(0.0, deadline - monotonic())
+            try:
+                future = self._next_future(remaining)
+            except TimeoutError:
+                raise
+            except Exception:
+                self._abandon()
+                raise
+            values, self._error = future.prefix(0)
+            self._buffer.extend(values)
+        return self._buffer.popleft()
+
+    def _next_future(self, timeout: float | None) -> Future[Any]:
+        """The next future to hand out, which is done; raises in place of an input that raised."""
+        feed = self._feed
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            if feed.sized:
+                feed.top_up()
+            with feed.changed:
+                while not feed.line and not feed.in_stream and not feed.exhausted:
+                    remaining = None if deadline is None else deadline - monotonic()
+                    if remaining is not None and remaining <= 0:
+                        raise timeout_error(f"no result after {timeout} s")
+                    feed.changed.wait(remaining)
+                if not feed.line and not feed.in_stream:
+                    raise StopIteration
+                first = feed.line[0] if feed.line else None
+                # Failures overtake unordered results, all but the one that ended the input.
+                if isinstance(first, _Raised) and not (feed.in_stream and feed.exhausted):
+                    self._step(feed.line.popleft)
+                    raise first.error
+            remaining = None if deadline is None else max(0.0, deadline - monotonic())
+            if feed.stream is None:
+                taken = self._take(first, remaining)
+            else:
+                taken = self._take_unordered(feed.stream, remaining)
+            if taken is not None:
+                if feed.sized:
+                    feed.top_up()
+                return taken
+
+    def _take(self, first: Any, timeout: float | None) -> Future[Any] | None:
+        if not first.done() and not first.wait(timeout):
+            raise timeout_error(f"no result after {timeout} s")
+        with self._feed.changed:
+            if self._feed.line and self._feed.line[0] is first:
+                self._step(self._feed.line.popleft)
+                future: Future[Any] = first
+                return future
+        return None  # Another thread was quicker.
+
+    def _take_unordered(self, stream: Stream, timeout: float | None) -> Future[Any] | None:
+        feed = self._feed
+        try:
+            future: Future[Any] = stream.next(timeout)
+        except StopIteration:
+            return None  # Another thread was quicker.
+        except TimeoutError:
+            raise timeout_error(f"no result after {timeout} s") from None
+        with feed.changed:
+            feed.in_stream -= 1
+            feed.changed.notify_all()
+        return future
+
+    def _step(self, step: Callable[[], object]) -> None:
+        step()
+        self._feed.changed.notify_all()
+
+    def _abandon(self) -> None:
+        feed = self._feed
+        feed.stop(None)
+        for future in list(feed.line):
+            if not isinstance(future, _Raised):
+                future.cancel()
+        feed.line.clear()
+        feed.in_stream = 0
+
+    def __del__(self) -> None:
+        if self._begun:
+            self._abandon()
+        else:
+            # Nobody has ever asked: somebody wants the calls made, and not to see the results.
+            self._feed.lift_the_limit()

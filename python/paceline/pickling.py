@@ -1,0 +1,475 @@
+"""How objects become bytes and back, and how failures do.
+
+The native module calls this file when plain `pickle` is not enough. What a function is made of stands in
+`paceline.functions`; here are the picklers. The *light* one knows functions by value and imports nothing; only when it
+meets what it cannot handle (above all classes by value) does the *full* one take over, which is cloudpickle's with our
+functions. So a script of plain functions never waits for cloudpickle to be imported, neither here nor in its workers.
+
+Bytes go *down*, from the user's process to a worker, or *up*, back again, and by-value things mean different things
+then. Going down, the definition at home counts, and replaces what the worker knew. Going up, home knows best: a class
+that once came from there is sent as a mere reminder which one it was, so that instances return as instances of the
+very class, and no returning function or class changes a name or an attribute at home.
+
+This file never decides whether something is run, sent or tried again.
+"""
+
+from __future__ import annotations
+
+import _pickle
+import sys
+
+from paceline.functions import (
+    CELL,
+    FUNCTION,
+    LRU_CACHE,
+    MODULE,
+    by_reference,
+    import_module,
+    importable,
+    make_cell,
+    rebuild_lru_cache,
+    reduce_function,
+)
+from paceline.guard import guard_holds, guard_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Literal
+
+    from paceline.guard import Guard
+
+__all__ = [
+    "dump_argument_fallback",
+    "dump_by_value",
+    "dump_function",
+    "guard_holds",
+    "pack_exception",
+    "pack_unpicklable_result",
+    "unpack_exception",
+]
+
+_PROTOCOL = 5
+_MAIN = b"__main__"
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+def dump_function(fn: Callable[..., Any]) -> tuple[bytes, Guard | Literal[False] | None]:
+    """The bytes of a function, and the guard that tells how long they are good for.
+
+    None: as long as `fn` lives. False: for this one use. Otherwise: while `guard_holds(fn, guard)`.
+    """
+    if by_reference(fn):
+        return _pickle.dumps(fn, _PROTOCOL), None
+    if type(fn) is not FUNCTION:
+        data = _plain(fn)
+        if data is not None:
+            return data, None if len(data) < 200 and _pickle.loads(data) is fn else guard_of(fn)
+    # The guard comes first: a binding that changes in between makes it fail, not hold.
+    guard = guard_of(fn)
+    try:
+        return _dump(fn, downwards=True), guard
+    except Exception as error:
+        raise _not_picklable(f"the function {_name(fn)}", fn, error) from error
+
+
+def _plain(thing: object) -> bytes | None:
+    """What plain pickle makes of it, if a worker can understand that."""
+    module_name = getattr(thing, "__module__", None) or type(thing).__module__
+    module = sys.modules.get(module_name) if type(module_name) is str else None
+    if module is None or not importable(module_name, module):
+        return None
+    try:
+        data = _pickle.dumps(thing, _PROTOCOL)
+    except Exception:
+        return None
+    return None if _MAIN in data else data
+
+
+# -- arguments and results ---------------------------------------------------------------------------------------------
+
+
+def dump_by_value(obj: object) -> bytes:
+    """In a worker: the bytes of a result that plain pickle cannot handle, or that names `__main__`."""
+    return _dump(obj, downwards=False)
+
+
+def dump_argument_fallback(obj: object) -> bytes:
+    """At home: the bytes of arguments that plain pickle cannot handle, or that name `__main__`.
+
+    Raises `ArgumentNotPicklable`, which says where in them the trouble is.
+    """
+    try:
+        return _dump(obj, downwards=True)
+    except Exception as error:
+        raise _not_picklable("an argument", obj, error) from error
+
+
+class _NeedsCloudpickle(Exception):
+    """The light pickler has met something that is beyond it."""
+
+
+def _dump(obj: object, *, downwards: bool, stamping: bool = True) -> bytes:
+    from io import BytesIO
+
+    buffer = BytesIO()
+    try:
+        _LightPickler(buffer, downwards, stamping).dump(obj)
+    except Exception:
+        buffer = BytesIO()
+        _full_pickler()(buffer, downwards, stamping).dump(obj)
+    return buffer.getvalue()
+
+
+def _stamp(value: object, stamping: bool) -> object:
+    kind = type(value)
+    if kind in {int, float, str, bytes, bool, type(None)}:
+        return kind.__name__, value
+    if not stamping or kind in {FUNCTION, MODULE, LRU_CACHE} or issubclass(kind, type):
+        return None
+    return hash(_dump(value, downwards=True, stamping=False))
+
+
+class _LightPickler(_pickle.Pickler):
+    def __init__(self, buffer: Any, downwards: bool, stamping: bool) -> None:
+        super().__init__(buffer, _PROTOCOL)
+        self.downwards = downwards
+        self.stamping = stamping
+        self.bases: dict[int, dict[str, Any]] = {}
+
+    def stamp(self, value: object) -> object:
+        return _stamp(value, self.stamping)
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is FUNCTION or issubclass(kind, type):
+            if by_reference(obj) or obj in _SINGLETON_TYPES:
+                return NotImplemented
+            if kind is FUNCTION:
+                return reduce_function(obj, self)
+            raise _NeedsCloudpickle
+        return _reduce_other(obj, kind)
+
+
+_SINGLETON_TYPES = frozenset({type(None), type(...), type(NotImplemented)})
+
+
+def _reduce_other(obj: Any, kind: Any) -> Any:
+    if kind is CELL:
+        return make_cell, ()
+    if kind is MODULE and importable(obj.__name__, obj):
+        return import_module, (obj.__name__,)
+    if kind is LRU_CACHE and not by_reference(obj):
+        return rebuild_lru_cache, (obj.__wrapped__, obj.cache_parameters())
+    return NotImplemented
+
+
+# -- classes by value --------------------------------------------------------------------------------------------------
+
+_full_pickler_class: Any = None
+# Classes that a module-level name keeps alive here, as we sent them; and those that came to us, in a worker.
+_sent: dict[str, type] = {}
+_received: Any = None
+_unfinished: set[str] = set()
+
+
+def _full_pickler() -> Any:
+    global _full_pickler_class, _received
+    if _full_pickler_class is not None:
+        return _full_pickler_class
+    from weakref import WeakKeyDictionary
+
+    import cloudpickle  # type: ignore[import-untyped]
+
+    class FullPickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
+        def __init__(self, buffer: Any, downwards: bool, stamping: bool) -> None:
+            super().__init__(buffer, _PROTOCOL)
+            self.downwards = downwards
+            self.stamping = stamping
+            self.bases: dict[int, dict[str, Any]] = {}
+
+        def stamp(self, value: object) -> object:
+            return _stamp(value, self.stamping)
+
+        def reducer_override(self, obj: Any) -> Any:
+            kind = type(obj)
+            if kind is FUNCTION:
+                return NotImplemented if by_reference(obj) else reduce_function(obj, self)
+            if issubclass(kind, type):
+                return NotImplemented if by_reference(obj) else self.reduce_class(obj)
+            reduced = _reduce_other(obj, kind)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+        def reduce_class(self, cls: type) -> Any:
+            if not self.downwards and cls in _received:
+                return class_sent_earlier, (_received[cls],)
+            reduced = super().reducer_override(cls)
+            if not isinstance(reduced, tuple) or len(reduced) != 6:
+                return reduced
+            make, arguments, state, _, _, finish = reduced
+            tracker = _tracker(cls)
+            if not self.downwards:
+                return make_returned_class, (tracker, make, arguments), (finish, tracker, state), None, None, _finish
+            named = _is_named(cls)
+            if named:
+                _sent[tracker] = cls
+            return make_class, (tracker, named, make, arguments), state, None, None, finish
+
+    _received = WeakKeyDictionary()
+    _full_pickler_class = FullPickler
+    return FullPickler
+
+
+def make_class(tracker: str, named: bool, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+    """In a worker: the class that came down, the same one each time; its body follows."""
+    _full_pickler()
+    cls = make(*arguments)
+    if named:
+        _received[cls] = tracker
+    return cls
+
+
+def class_sent_earlier(tracker: str) -> type:
+    """At home: the very class that was sent."""
+    return _sent[tracker]
+
+
+def make_returned_class(tracker: str, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+    """At home: the class that came up; its body follows, and counts only if the class is new here."""
+    from cloudpickle import cloudpickle
+
+    if tracker not in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID:  # noqa: SLF001 - there is no public way to ask.
+        _unfinished.add(tracker)
+    return make(*arguments)
+
+
+def _finish(cls: type, state: tuple[Callable[..., Any], str, Any]) -> None:
+    finish, tracker, body = state
+    if tracker in _unfinished:
+        _unfinished.discard(tracker)
+        finish(cls, body)
+
+
+def _tracker(cls: type) -> str:
+    from cloudpickle import cloudpickle
+
+    tracker: str = cloudpickle._get_or_create_tracker_id(cls)  # noqa: SLF001 - there is no public way to ask.
+    return tracker
+
+
+def _is_named(cls: type) -> bool:
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is cls
+
+
+# -- what cannot be pickled, and where it is ---------------------------------------------------------------------------
+
+
+def _not_picklable(what: str, obj: object, error: Exception) -> Exception:
+    from paceline.errors import ArgumentNotPicklable
+
+    path, culprit = _search(obj)
+    where = f" at {', '.join(path)}" if path else ""
+    return ArgumentNotPicklable(
+        f"cannot pickle {what}{where}, a `{_type_name(culprit)}`: {_one_line(error)}\n"
+        "hint: hand over what it is made from (a path for an open file, settings for a connection), and make it in the "
+        "function or in the pool's `initializer`"
+    )
+
+
+def _search(obj: object) -> tuple[list[str], object]:
+    """Descends to the innermost part that cannot be pickled; the steps on the way, and the part."""
+    path: list[str] = []
+    for _ in range(8):
+        for step, part in _parts(obj, outermost=not path):
+            if not _can_be_pickled(part):
+                path.append(step)
+                obj = part
+                break
+        else:
+            break
+    return path, obj
+
+
+def _parts(obj: Any, *, outermost: bool) -> Iterator[tuple[str, object]]:
+    kind = type(obj)
+    if kind is tuple and outermost and len(obj) == 2 and type(obj[0]) is tuple and type(obj[1]) in {dict, type(None)}:
+        yield from ((f"positional argument {index}", part) for index, part in enumerate(obj[0]))
+        yield from ((f"keyword argument `{name}`", part) for name, part in (obj[1] or {}).items())
+    elif kind in {tuple, list}:
+        first, last = 0, len(obj)
+        while last - first > 8:  # Long ones by halves, so that a million items take twenty trials.
+            middle = (first + last) // 2
+            first, last = (middle, last) if _can_be_pickled(obj[first:middle]) else (first, middle)
+        yield from ((f"`[{index}]`", obj[index]) for index in range(first, last))
+    elif kind is dict:
+        yield from ((f"`[{_brief(key)}]`", part) for key, part in obj.items())
+    elif kind is FUNCTION:
+        from paceline.functions import captured_names
+
+        for name, cell in zip(obj.__code__.co_freevars, obj.__closure__ or (), strict=True):
+            yield f"its variable `{name}`", getattr(cell, "cell_contents", None)
+        for name in captured_names(obj.__code__):
+            yield f"its global `{name}`", obj.__globals__.get(name)
+        yield from (("a default value", part) for part in obj.__defaults__ or ())
+    elif hasattr(obj, "__self__") and hasattr(obj, "__func__"):
+        yield "its `__self__`", obj.__self__
+        yield "its function", obj.__func__
+    elif not issubclass(kind, type) and isinstance(getattr(obj, "__dict__", None), dict):
+        yield from ((f"`.{name}`", part) for name, part in obj.__dict__.items())
+
+
+def _can_be_pickled(obj: object) -> bool:
+    try:
+        _dump(obj, downwards=True)
+    except Exception:
+        return False
+    return True
+
+
+def _brief(obj: object, limit: int = 60) -> str:
+    try:
+        text = repr(obj)
+    except Exception:
+        return f"<{_type_name(obj)}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _name(obj: object) -> str:
+    return f"`{getattr(obj, '__qualname__', None) or _brief(obj)}`"
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had: `__str__` raises)"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _type_name(obj: object) -> str:
+    kind = type(obj)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+_OWN_FILES = frozenset(
+    __file__.rpartition("/")[0] + "/" + name for name in ("pickling.py", "functions.py", "worker.py")
+)
+
+
+def pack_exception(exc: BaseException) -> bytes:
+    """In a worker: the bytes of an exception, with its traceback as text. Never raises."""
+    try:
+        body, shell, reason = _exception_bytes(exc)
+        notes = [str(note) for note in getattr(exc, "__notes__", ())]
+        return _pickle.dumps((body, shell, reason, _type_name(exc), _text(exc), _traceback_text(exc), notes), _PROTOCOL)
+    except Exception as error:
+        reason = f"describing it failed with {_type_name(error)}"
+        return _pickle.dumps((None, None, reason, type(exc).__name__, "", "", []), _PROTOCOL)
+
+
+def pack_unpicklable_result(result: object, error: BaseException) -> bytes:
+    """In a worker: the bytes of the `ResultNotPicklable` that stands for a result. Never raises."""
+    from paceline.errors import ResultNotPicklable
+
+    try:
+        path, culprit = _search(result)
+        where = f" at {', '.join(path)}" if path else ""
+        failure = ResultNotPicklable(
+            f"cannot pickle the result{where}, a `{_type_name(culprit)}`: {_one_line(error)}\n"
+            "hint: the function ran to its end; return what the result is made of, or write it to a file"
+        )
+        failure.__cause__ = error
+    except Exception:
+        failure = ResultNotPicklable("cannot pickle the result")
+    return pack_exception(failure)
+
+
+def unpack_exception(data: bytes) -> BaseException:
+    """At home: the exception, its cause being the worker's traceback; or a `RemoteError` that describes it.
+
+    Never raises.
+    """
+    from paceline.errors import InternalError, RemoteError, RemoteTraceback
+
+    try:
+        body, shell, reason, type_name, message, text, notes = _pickle.loads(data)
+    except Exception as error:
+        return InternalError(f"the description of a failure cannot be read: {_type_name(error)}: {_one_line(error)}")
+    exc: BaseException | None = None
+    try:
+        if body is not None:
+            exc = _rebuilt(body)
+    except Exception as error:
+        reason = f"rebuilding it raised {_type_name(error)}: {_one_line(error)}"
+        try:
+            exc = None if shell is None else _rebuilt_without_init(shell)
+        except Exception:
+            exc = None
+    if exc is None:
+        exc = RemoteError(type_name, message, text, reason)
+    try:
+        for note in notes if not hasattr(exc, "__notes__") else ():
+            exc.add_note(note)
+    except Exception:  # A class that cannot take a note does without; the text below has them.
+        pass
+    if text:
+        # Past `__setattr__`, which frozen dataclasses close.
+        BaseException.__setattr__(exc, "__cause__", RemoteTraceback(text))
+    return exc
+
+
+def _exception_bytes(exc: BaseException) -> tuple[bytes | None, bytes | None, str]:
+    """The exception as it pickles itself; the same as bare parts, in case its class cannot be called; or why not."""
+    try:
+        body = _plain_or_by_value(exc)
+    except Exception as error:
+        return None, None, f"{_type_name(error)}: {_one_line(error)}"
+    kind = type(exc)
+    if kind.__init__ is BaseException.__init__ or kind.__reduce__ is not BaseException.__reduce__:
+        return body, None, ""
+    return body, _plain_or_by_value((kind, exc.args, exc.__dict__)), ""
+
+
+def _plain_or_by_value(obj: object) -> bytes:
+    try:
+        data = _pickle.dumps(obj, _PROTOCOL)
+    except Exception:
+        data = _MAIN
+    return dump_by_value(obj) if _MAIN in data else data
+
+
+def _rebuilt(body: bytes) -> BaseException:
+    exc = _pickle.loads(body)
+    if not isinstance(exc, BaseException):
+        raise TypeError(f"it came out as a `{_type_name(exc)}`")
+    return exc
+
+
+def _rebuilt_without_init(shell: bytes) -> BaseException:
+    kind, arguments, attributes = _pickle.loads(shell)
+    exc: BaseException = BaseException.__new__(kind, *arguments)
+    exc.__dict__.update(attributes)
+    return exc
+
+
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception:
+        return "(its text cannot be had: `__str__` raises)"
+
+
+def _traceback_text(exc: BaseException) -> str:
+    """The traceback as Python prints it, beginning with the first frame that is not ours."""
+    from traceback import format_exception
+
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
+        trace = trace.tb_next
+    return "".join(format_exception(type(exc), exc, trace or exc.__traceback__))
