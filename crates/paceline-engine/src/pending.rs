@@ -169,6 +169,11 @@ impl Stream {
         !self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// One that was to be submitted was not.
+    pub fn withdraw(&self) {
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// How many have been submitted and not been popped.
     #[must_use]
     pub fn outstanding(&self) -> usize {

@@ -217,7 +217,7 @@ fn end_group() -> ! {
 }
 
 /// Leaves at once, running no clean-up of anybody's.
-pub(crate) fn exit_now(code: i32) -> ! {
+pub fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any code and does not return.
     unsafe { libc::_exit(code) }
 }

@@ -1,5 +1,41 @@
-//! The extension module `paceline._paceline`.
+//! The Python face of the engine: the extension module `paceline._paceline`.
+//!
+//! Owns how Python objects become bytes and back, the native halves of futures and engines, and the Python side of a
+//! worker. Never loops, schedules or waits while it holds the interpreter.
+//!
+//! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `functions` knows what
+//! the workers have been told of; `codec` and `pickle` make bytes of objects; `outcome` makes objects of answers;
+//! `worker` is the other side.
+
+mod codec;
+mod engine;
+mod functions;
+mod future;
+mod outcome;
+mod pickle;
+mod stream;
+mod worker;
+
 use pyo3::prelude::*;
 
+/// How many CPUs this process may really use: affinity mask and cgroup quota, at least one.
+#[pyfunction]
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 #[pymodule]
-mod _paceline {}
+mod _paceline {
+    #[pymodule_export]
+    use super::default_workers;
+    #[pymodule_export]
+    use super::engine::Engine;
+    #[pymodule_export]
+    use super::engine::flush_worker_output;
+    #[pymodule_export]
+    use super::future::TaskFuture;
+    #[pymodule_export]
+    use super::stream::Stream;
+    #[pymodule_export]
+    use super::worker::serve_forks;
+}

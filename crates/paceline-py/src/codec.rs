@@ -1,0 +1,196 @@
+//! Owns the bytes of a value: plain ones (None, bool, int, float, str, bytes, and tuples of them) are written as they
+//! are, in tens of nanoseconds; everything else is a pickle. Never decides what is to be pickled how; see
+//! [`crate::pickle`].
+//!
+//! Only values of exactly these types are written plainly: a subclass may carry more than its value. Lists and dicts are
+//! pickled, because they have an identity that two places in a value may share.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyNone, PyString, PyTuple};
+use pyo3::{PyTypeInfo, ffi};
+
+const NONE: u8 = 0;
+const TRUE: u8 = 1;
+const FALSE: u8 = 2;
+const INT_1: u8 = 3;
+const INT_4: u8 = 4;
+const INT_8: u8 = 5;
+const FLOAT: u8 = 6;
+const SHORT_STR: u8 = 7;
+const LONG_STR: u8 = 8;
+const SHORT_BYTES: u8 = 9;
+const LONG_BYTES: u8 = 10;
+const TUPLE: u8 = 11;
+const PICKLE: u8 = 12;
+
+/// Tuples deeper or longer than this are pickled.
+const DEEPEST: u8 = 4;
+const LONGEST_TUPLE: usize = 255;
+
+/// Appends a plain value; false, with `out` as it was, if the value is not plain.
+pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
+    let before = out.len();
+    let plain = encode_at(value, out, DEEPEST);
+    if !plain {
+        out.truncate(before);
+    }
+    plain
+}
+
+fn encode_at(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: u8) -> bool {
+    let class = value.get_type_ptr();
+    let py = value.py();
+    if class == PyInt::type_object_raw(py) {
+        encode_int(value, out)
+    } else if class == PyFloat::type_object_raw(py) {
+        // SAFETY: the value is exactly a float.
+        let number = unsafe { ffi::PyFloat_AS_DOUBLE(value.as_ptr()) };
+        out.push(FLOAT);
+        out.extend_from_slice(&number.to_le_bytes());
+        true
+    } else if class == PyString::type_object_raw(py) {
+        // SAFETY: the value is exactly a str.
+        let string = unsafe { value.cast_unchecked::<PyString>() };
+        // A str with lone surrogates has no UTF-8, and is pickled.
+        string.to_str().is_ok_and(|text| {
+            encode_run(SHORT_STR, LONG_STR, text.as_bytes(), out);
+            true
+        })
+    } else if class == PyNone::type_object_raw(py) {
+        out.push(NONE);
+        true
+    } else if class == PyBool::type_object_raw(py) {
+        // SAFETY: the value is exactly a bool, of which there are two.
+        let truth = unsafe { value.as_ptr() == ffi::Py_True() };
+        out.push(if truth { TRUE } else { FALSE });
+        true
+    } else if class == PyTuple::type_object_raw(py) {
+        // SAFETY: the value is exactly a tuple.
+        encode_tuple(unsafe { value.cast_unchecked::<PyTuple>() }, out, depth)
+    } else if class == PyBytes::type_object_raw(py) {
+        // SAFETY: the value is exactly a bytes.
+        encode_run(SHORT_BYTES, LONG_BYTES, unsafe { value.cast_unchecked::<PyBytes>() }.as_bytes(), out);
+        true
+    } else {
+        false
+    }
+}
+
+fn encode_int(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
+    let mut overflow = 0;
+    // SAFETY: the value is exactly an int; the call has no other failure than overflow.
+    let number: i64 = unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &raw mut overflow) };
+    if overflow != 0 {
+        return false;
+    }
+    if let Ok(number) = i8::try_from(number) {
+        out.extend_from_slice(&[INT_1, number.cast_unsigned()]);
+    } else if let Ok(number) = i32::try_from(number) {
+        let [a, b, c, d] = number.to_le_bytes();
+        out.extend_from_slice(&[INT_4, a, b, c, d]);
+    } else {
+        out.push(INT_8);
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    true
+}
+
+fn encode_run(short: u8, long: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    if let Ok(length) = u8::try_from(bytes.len()) {
+        out.extend_from_slice(&[short, length]);
+    } else {
+        out.reserve(9 + bytes.len());
+        out.push(long);
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    }
+    out.extend_from_slice(bytes);
+}
+
+fn encode_tuple(tuple: &Bound<'_, PyTuple>, out: &mut Vec<u8>, depth: u8) -> bool {
+    let length = tuple.len();
+    if depth == 0 || length > LONGEST_TUPLE {
+        return false;
+    }
+    out.extend_from_slice(&[TUPLE, u8::try_from(length).unwrap_or(u8::MAX)]);
+    tuple.iter_borrowed().all(|item| encode_at(&item, out, depth - 1))
+}
+
+/// Appends a pickle, made elsewhere.
+pub(crate) fn encode_pickle(pickle: &[u8], out: &mut Vec<u8>) {
+    out.reserve(9 + pickle.len());
+    out.push(PICKLE);
+    out.extend_from_slice(&(pickle.len() as u64).to_le_bytes());
+    out.extend_from_slice(pickle);
+}
+
+/// Reads values one after the other.
+pub(crate) struct Decoder<'a, 'py> {
+    bytes: &'a [u8],
+    loads: &'a Bound<'py, PyAny>,
+}
+
+impl<'a, 'py> Decoder<'a, 'py> {
+    /// Of these bytes; `loads` is what reads a pickle.
+    pub(crate) fn new(bytes: &'a [u8], loads: &'a Bound<'py, PyAny>) -> Self {
+        Self { bytes, loads }
+    }
+
+    /// Whether the next value is a plain tuple.
+    pub(crate) fn at_tuple(&self) -> bool {
+        self.bytes.first() == Some(&TUPLE)
+    }
+
+    fn take(&mut self, length: usize) -> PyResult<&'a [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(length).ok_or_else(cut_off)?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    fn number<const N: usize>(&mut self) -> PyResult<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| cut_off())
+    }
+
+    fn run(&mut self, long: bool) -> PyResult<&'a [u8]> {
+        let length = if long { u64::from_le_bytes(self.number()?) } else { u64::from(self.number::<1>()?[0]) };
+        self.take(usize::try_from(length).map_err(|_| cut_off())?)
+    }
+
+    /// The next value. After an error of the pickle's own the one behind it can still be read.
+    pub(crate) fn next(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.loads.py();
+        let [tag] = self.number()?;
+        Ok(match tag {
+            NONE => py.None().into_bound(py),
+            TRUE => PyBool::new(py, true).to_owned().into_any(),
+            FALSE => PyBool::new(py, false).to_owned().into_any(),
+            INT_1 => i64::from(self.number::<1>()?[0].cast_signed()).into_pyobject(py)?.into_any(),
+            INT_4 => i64::from(i32::from_le_bytes(self.number()?)).into_pyobject(py)?.into_any(),
+            INT_8 => i64::from_le_bytes(self.number()?).into_pyobject(py)?.into_any(),
+            FLOAT => PyFloat::new(py, f64::from_le_bytes(self.number()?)).into_any(),
+            SHORT_STR | LONG_STR => {
+                let text = std::str::from_utf8(self.run(tag == LONG_STR)?)
+                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
+                PyString::new(py, text).into_any()
+            }
+            SHORT_BYTES | LONG_BYTES => PyBytes::new(py, self.run(tag == LONG_BYTES)?).into_any(),
+            TUPLE => {
+                let length = usize::from(self.number::<1>()?[0]);
+                let mut items = Vec::with_capacity(length);
+                for _ in 0..length {
+                    items.push(self.next()?);
+                }
+                PyTuple::new(py, items)?.into_any()
+            }
+            PICKLE => {
+                let pickle = self.run(true)?;
+                return crate::pickle::load(self.loads, pickle);
+            }
+            _ => return Err(PyValueError::new_err(format!("no value begins with {tag}"))),
+        })
+    }
+}
+
+fn cut_off() -> PyErr {
+    PyValueError::new_err("the bytes of a value are cut off")
+}

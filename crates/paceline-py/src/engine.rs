@@ -1,0 +1,296 @@
+//! Owns the native half of a pool: turns calls into jobs of the engine. Never decides when they run, and never waits
+//! for one while it holds the interpreter.
+
+use crate::functions::{FindError, Functions, Style};
+use crate::future::{TaskFuture, Wait, foreign};
+use crate::outcome::{errors, start_error};
+use crate::pickle::{encode, encode_call};
+use crate::stream::{Entry, Stream};
+use paceline_engine::{Announce, ForkServerCommand, OpenError, Options, Pending, Sizing, SubmitError, now_ns};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A pool's engine: `workers` processes started by the fork server, and the task table they share.
+#[pyclass(module = "paceline._paceline", frozen, weakref)]
+pub(crate) struct Engine {
+    engine: Arc<paceline_engine::Engine>,
+    future_class: Py<PyType>,
+    workers: u16,
+    functions: Mutex<Functions>,
+    /// Kept from call to call, so that a small one needs no allocation.
+    scratch: Mutex<Vec<u8>>,
+}
+
+/// Announces ends to the futures that asked for it.
+struct ToFutures;
+
+impl Announce for ToFutures {
+    fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>) {
+        Python::attach(|py| {
+            for pending in ended {
+                if let Some(attachment) = pending.take_attachment()
+                    && let Ok(future) = attachment.downcast::<Py<TaskFuture>>()
+                {
+                    TaskFuture::announce(future.bind(py));
+                }
+            }
+        });
+    }
+}
+
+/// Input of at least this length is copied without holding the interpreter.
+const LONG_COPY: usize = 1 << 20;
+/// Scratch space beyond this is given back.
+const SCRATCH_KEPT: usize = 1 << 20;
+
+impl Engine {
+    fn functions(&self) -> MutexGuard<'_, Functions> {
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds the function, encodes the input, hands both to the engine, and makes the future.
+    fn start<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        style: Style,
+        stream: Option<&Bound<'py, Stream>>,
+        fill: impl FnOnce(&mut Vec<u8>) -> PyResult<Option<Vec<u64>>>,
+        shape: (Sizing, u16),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = function.py();
+        let mut functions = match self.functions.try_lock() {
+            Ok(functions) => functions,
+            // Another thread, or this one from inside a pickle, is looking one up.
+            Err(_) => return Err(PyRuntimeError::new_err("a function is being pickled by this pool at this moment")),
+        };
+        let found = functions.find(&self.engine, function, style);
+        drop(functions);
+        let found = found.map_err(|error| match error {
+            FindError::Raised(error) => error,
+            FindError::Refused(error) => refusal(py, &error),
+        })?;
+        // A pickle's own code may submit as well; it then finds no scratch and makes its own.
+        let mut input = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        input.clear();
+        let result = fill(&mut input).and_then(|ends| {
+            let entry = Entry::new(&self.engine, stream);
+            let submit = || match ends {
+                None => self.engine.submit(&found, &input, shape.1, &entry.pending),
+                Some(ends) => self.engine.submit_many(&found, &input, ends, shape.0, shape.1, &entry.pending),
+            };
+            let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
+            match taken {
+                Ok(()) => {
+                    let (class, pending) = (self.future_class.bind(py), Arc::clone(&entry.pending));
+                    let is_map = style != Style::Call;
+                    let future = TaskFuture::create(class, &self.engine, pending, function, is_map)?;
+                    Ok(entry.taken(future))
+                }
+                Err(error) => {
+                    entry.refused();
+                    Err(refusal(py, &error))
+                }
+            }
+        });
+        if input.capacity() <= SCRATCH_KEPT {
+            *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = input;
+        }
+        result
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*, workers, setup, future_type, max_tasks_per_worker = None))]
+    fn new(
+        py: Python<'_>,
+        workers: usize,
+        setup: Vec<u8>,
+        future_type: Bound<'_, PyType>,
+        max_tasks_per_worker: Option<u64>,
+    ) -> PyResult<Self> {
+        let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
+        let options = Options {
+            workers,
+            chunks_per_worker: max_tasks_per_worker.unwrap_or(0),
+            setup,
+            fork_server: fork_server_command(py)?,
+            announce: Box::new(ToFutures),
+        };
+        let engine = py.detach(|| paceline_engine::Engine::open(options)).map_err(|error| match error {
+            OpenError::WorkerCount => too_many_workers(),
+            OpenError::System(errno) => {
+                PyOSError::new_err((errno.raw_os_error(), format!("cannot open a pool: {errno}")))
+            }
+        })?;
+        Ok(Self {
+            engine: Arc::new(engine),
+            future_class: future_type.unbind(),
+            workers,
+            functions: Mutex::default(),
+            scratch: Mutex::default(),
+        })
+    }
+
+    /// Calls `fn(*args, **kwargs)` in a worker; the future of it.
+    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, stream = None))]
+    fn submit<'py>(
+        &self,
+        r#fn: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyAny>>,
+        retries: u16,
+        stream: Option<&Bound<'py, Stream>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
+        let fill = |input: &mut Vec<u8>| encode_call(args, kwargs, input).map(|()| None);
+        self.start(r#fn, Style::Call, stream, fill, (Sizing::Fixed(1), retries))
+    }
+
+    /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
+    #[pyo3(signature = (r#fn, items, /, *, star = false, chunksize = None, retries = 0, stream = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword options of the Python side")]
+    fn map<'py>(
+        &self,
+        r#fn: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyAny>,
+        star: bool,
+        chunksize: Option<u32>,
+        retries: u16,
+        stream: Option<&Bound<'py, Stream>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let style = if star { Style::Star } else { Style::Item };
+        let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
+        let fill = |input: &mut Vec<u8>| {
+            let mut ends = Vec::new();
+            for item in items.try_iter()? {
+                encode(&item?, "dump_argument_fallback", input)?;
+                ends.push(input.len() as u64);
+            }
+            Ok(Some(ends))
+        };
+        self.start(r#fn, style, stream, fill, (sizing, retries))
+    }
+
+    /// No more submissions; the workers leave when everything has ended. Does not wait.
+    fn close(&self) {
+        self.engine.close();
+    }
+
+    /// Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes.
+    fn terminate(&self) {
+        self.engine.terminate();
+    }
+
+    /// Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass.
+    #[pyo3(signature = (timeout = None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let wait = Wait::of(timeout)?;
+        loop {
+            let patience = wait.left(now_ns()).map_or(SLICE, |left| SLICE.min(left));
+            if py.detach(|| self.engine.join(patience)) {
+                return Ok(true);
+            }
+            py.check_signals()?;
+            if wait.left(now_ns()).is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+        }
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        !self.engine.is_accepting()
+    }
+
+    #[getter]
+    fn workers(&self) -> u16 {
+        self.workers
+    }
+
+    /// The process ids of the workers that are alive now, by seat.
+    fn pids(&self) -> Vec<i32> {
+        self.engine.pids()
+    }
+
+    /// Wall seconds, and for each worker process pid, busy seconds, number of items and ranges (first, count) of them.
+    #[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
+    #[expect(clippy::type_complexity, reason = "the tuple that the stub file describes")]
+    fn report(&self) -> (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>) {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let accounts = self.engine.accounts();
+        let wall = accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began));
+        let workers = accounts.workers.iter().map(|account| {
+            let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
+            (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
+        });
+        (seconds(wall), workers.collect())
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.future_class)?;
+        if let Ok(functions) = self.functions.try_lock() {
+            for object in functions.objects() {
+                visit.call(object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.functions().clear();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Futures may hold the engine for long; but nobody can submit to it any more.
+        self.engine.close();
+    }
+}
+
+/// Waits, for `timeout` seconds at most, until what workers wrote to their standard error has been printed.
+#[pyfunction]
+pub(crate) fn flush_worker_output(py: Python<'_>, timeout: f64) {
+    let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+    py.detach(|| paceline_engine::flush_worker_output(patience));
+}
+
+fn too_many_workers() -> PyErr {
+    PyValueError::new_err("a pool has from 1 to 512 workers")
+}
+
+/// The exception for a submission that was not taken.
+fn refusal(py: Python<'_>, error: &SubmitError) -> PyErr {
+    let made = match error {
+        SubmitError::Closed => errors(py)
+            .and_then(|errors| errors.getattr(intern!(py, "PoolClosed"))?.call1(("the pool takes no more calls",))),
+        SubmitError::Broken(breakdown) => start_error(py, breakdown),
+        SubmitError::Forked => return foreign(),
+        SubmitError::TooManyItems => return PyValueError::new_err("a map takes at most 4,294,967,295 items"),
+        SubmitError::NoMemory(error) => return PyMemoryError::new_err(error.to_string()),
+    };
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// A fresh interpreter that imports this module and nothing of the user's.
+fn fork_server_command(py: Python<'_>) -> PyResult<ForkServerCommand> {
+    let executable = PyModule::import(py, "sys")?.getattr("executable")?;
+    if !executable.is_truthy()? {
+        return Err(PyRuntimeError::new_err("sys.executable is empty: workers are started from it"));
+    }
+    let package = PyModule::import(py, "paceline")?.getattr("__path__")?.get_item(0)?;
+    let path = PyModule::import(py, "os.path")?.call_method1("dirname", (package,))?;
+    let code = format!(
+        "import sys; sys.path.insert(0, {path}); from paceline import _paceline; _paceline.serve_forks({pid})",
+        path = path.repr()?,
+        pid = std::process::id(),
+    );
+    Ok(ForkServerCommand { program: executable.extract()?, arguments: vec!["-c".into(), code.into()] })
+}

@@ -1,0 +1,158 @@
+//! Owns how the answers of workers become Python objects: results, or the exceptions that took their place. Never
+//! waits for one.
+
+use crate::codec::Decoder;
+use crate::pickle::names;
+use crate::worker::{KIND_RAISED, KIND_VALUE};
+use paceline_engine::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyList, PyModule};
+
+/// What a future turns out to hold.
+pub(crate) enum Decoded {
+    /// The result.
+    Value(Py<PyAny>),
+    /// The exception; of a map, also the results before it.
+    Raised(Py<PyAny>, Option<Py<PyList>>),
+}
+
+/// What an outcome is to be called in errors.
+pub(crate) struct Label {
+    /// The function's name.
+    pub(crate) function: String,
+    /// Whether the outcome is a list, of a map.
+    pub(crate) is_map: bool,
+}
+
+/// The object of an outcome that is complete or abandoned with a reason.
+pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label) -> PyResult<Decoded> {
+    match outcome {
+        Outcome::Complete(parts) if label.is_map => decode_list(py, parts, label),
+        Outcome::Complete(parts) => match parts.as_slice() {
+            [part] => decode_single(py, part, label),
+            _ => Err(internal("a single call has not one outcome")),
+        },
+        Outcome::Abandoned(Some(breakdown)) => Ok(Decoded::Raised(start_error(py, breakdown)?.unbind(), None)),
+        Outcome::Abandoned(None) | Outcome::Cancelled => Ok(Decoded::Raised(cancelled(py)?.unbind(), None)),
+    }
+}
+
+fn decode_single(py: Python<'_>, part: &Part, label: &Label) -> PyResult<Decoded> {
+    let mut found = None;
+    each_item(py, part, label, &mut |item| {
+        found = Some(item);
+        Ok(true)
+    })?;
+    found.ok_or_else(|| internal("an answer cannot be read"))
+}
+
+fn decode_list(py: Python<'_>, parts: &Parts, label: &Label) -> PyResult<Decoded> {
+    let list = PyList::empty(py);
+    let mut raised = None;
+    for part in parts.as_slice() {
+        each_item(py, part, label, &mut |item| match item {
+            Decoded::Value(value) => {
+                list.append(value)?;
+                Ok(true)
+            }
+            Decoded::Raised(error, _) => {
+                raised = Some(error);
+                Ok(false)
+            }
+        })?;
+        if let Some(error) = raised {
+            return Ok(Decoded::Raised(error, Some(list.unbind())));
+        }
+    }
+    Ok(Decoded::Value(list.into_any().unbind()))
+}
+
+/// Hands the items of a part to `take`, until it says that it wants no more.
+fn each_item(
+    py: Python<'_>,
+    part: &Part,
+    label: &Label,
+    take: &mut dyn FnMut(Decoded) -> PyResult<bool>,
+) -> PyResult<()> {
+    match &part.content {
+        PartContent::Answer(answer) => {
+            let read = each_record(py, answer, take)?;
+            if read.is_some_and(|read| read != part.count) {
+                return Err(internal("an answer has not an outcome for each item"));
+            }
+        }
+        PartContent::Died { death, attempt } => {
+            let task =
+                if label.is_map { format!("{}[{}]", label.function, part.first) } else { label.function.clone() };
+            take(Decoded::Raised(worker_died(py, &task, label, death, *attempt)?.unbind(), None))?;
+        }
+    }
+    Ok(())
+}
+
+/// How many records there were, unless `take` wanted no more.
+fn each_record(
+    py: Python<'_>,
+    answer: &Answer,
+    take: &mut dyn FnMut(Decoded) -> PyResult<bool>,
+) -> PyResult<Option<u32>> {
+    let names = names(py)?;
+    let loads = names.loads.bind(py);
+    let mut count = 0;
+    for (kind, bytes) in answer.records() {
+        let item = match kind {
+            KIND_VALUE => match Decoder::new(bytes.bytes(), loads).next() {
+                Ok(value) => Decoded::Value(value.unbind()),
+                Err(error) => Decoded::Raised(error.into_value(py).into_any(), None),
+            },
+            KIND_RAISED => {
+                let packed = PyBytes::new(py, bytes.bytes());
+                let error = names.pickling.bind(py).call_method1(intern!(py, "unpack_exception"), (packed,))?;
+                Decoded::Raised(error.unbind(), None)
+            }
+            _ => return Err(internal("an answer is of no known kind")),
+        };
+        count += 1;
+        if !take(item)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(count))
+}
+
+/// The module `paceline.errors`.
+pub(crate) fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = ERRORS.get_or_try_init(py, || PyModule::import(py, "paceline.errors").map(Bound::unbind))?;
+    Ok(module.bind(py))
+}
+
+fn worker_died<'py>(
+    py: Python<'py>,
+    task: &str,
+    label: &Label,
+    death: &Death,
+    attempt: u16,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = (task, &label.function, death.pid, death.code, death.signal, attempt, death.last_words.as_str());
+    errors(py)?.getattr(intern!(py, "WorkerDied"))?.call1(arguments)
+}
+
+/// The exception for a pool that is broken.
+pub(crate) fn start_error<'py>(py: Python<'py>, breakdown: &Breakdown) -> PyResult<Bound<'py, PyAny>> {
+    let complaint = breakdown.complaint.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let arguments = (breakdown.reason.as_str(), breakdown.death.last_words.as_str(), &*complaint);
+    errors(py)?.getattr(intern!(py, "WorkerStartError"))?.call1(arguments)
+}
+
+/// `concurrent.futures.CancelledError`.
+pub(crate) fn cancelled(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    PyModule::import(py, "concurrent.futures")?.getattr("CancelledError")?.call0()
+}
+
+fn internal(what: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("internal error of Paceline: {what}"))
+}

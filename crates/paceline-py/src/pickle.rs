@@ -1,0 +1,123 @@
+//! Owns the calls of pickle: plain pickle first, the Python side's fallback for what lives in `__main__` or has no
+//! importable name. Never knows what the bytes are for.
+
+use crate::codec;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyModule};
+
+/// The newest protocol that every supported Python reads.
+const PROTOCOL: u8 = 5;
+
+/// Functions of Python that are called again and again, looked up once.
+pub(crate) struct Names {
+    pub(crate) dumps: Py<PyAny>,
+    pub(crate) loads: Py<PyAny>,
+    protocol: Py<PyAny>,
+    /// The module `paceline.pickling`.
+    pub(crate) pickling: Py<PyModule>,
+}
+
+/// The looked-up functions.
+///
+/// # Errors
+/// What importing them raises.
+pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
+    static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+    NAMES.get_or_try_init(py, || {
+        // The C module alone: importing `pickle` costs milliseconds.
+        let pickle = PyModule::import(py, "_pickle")?;
+        Ok(Names {
+            dumps: pickle.getattr("dumps")?.unbind(),
+            loads: pickle.getattr("loads")?.unbind(),
+            protocol: PROTOCOL.into_pyobject(py)?.into_any().unbind(),
+            pickling: PyModule::import(py, "paceline.pickling")?.unbind(),
+        })
+    })
+}
+
+/// Whether a plain pickle refers to `__main__`, which is another module in a worker.
+fn names_main(pickle: &[u8]) -> bool {
+    memchr::memmem::find(pickle, b"__main__").is_some()
+}
+
+/// The plain pickle of an object, if it has one that a worker can read.
+fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = value.py();
+    let names = names(py)?;
+    match names.dumps.bind(py).call1((value, &names.protocol)) {
+        Ok(pickle) => {
+            let pickle = pickle.cast_into::<PyBytes>()?;
+            Ok((!names_main(pickle.as_bytes())).then_some(pickle))
+        }
+        // Whatever was wrong, the fallback either manages or says it better; but an interrupt is none of its business.
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyException>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Appends an argument. `fallback` names the function of `paceline.pickling` for what plain pickle cannot do; it
+/// raises what the caller is to see.
+///
+/// # Errors
+/// What the fallback raises.
+pub(crate) fn encode(value: &Bound<'_, PyAny>, fallback: &str, out: &mut Vec<u8>) -> PyResult<()> {
+    if codec::encode_plain(value, out) {
+        return Ok(());
+    }
+    let py = value.py();
+    let pickle = match dump_plain(value)? {
+        Some(pickle) => pickle,
+        None => names(py)?.pickling.bind(py).getattr(fallback)?.call1((value,))?.cast_into()?,
+    };
+    codec::encode_pickle(pickle.as_bytes(), out);
+    Ok(())
+}
+
+/// Appends the arguments of a call: a plain tuple if there are only plain positional ones, else a pickled pair.
+///
+/// # Errors
+/// `ArgumentNotPicklable` of the Python side.
+pub(crate) fn encode_call(
+    args: &Bound<'_, PyAny>,
+    kwargs: Option<&Bound<'_, PyAny>>,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
+    if kwargs.is_none() && codec::encode_plain(args, out) {
+        return Ok(());
+    }
+    let py = args.py();
+    let pair = (args, kwargs).into_pyobject(py)?.into_any();
+    let pickle = match dump_plain(&pair)? {
+        Some(pickle) => pickle,
+        None => {
+            let fallback = intern!(py, "dump_argument_fallback");
+            names(py)?.pickling.bind(py).getattr(fallback)?.call1((pair,))?.cast_into()?
+        }
+    };
+    codec::encode_pickle(pickle.as_bytes(), out);
+    Ok(())
+}
+
+/// The object that a pickle describes.
+///
+/// # Errors
+/// What unpickling raises.
+pub(crate) fn load<'py>(loads: &Bound<'py, PyAny>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    const COPIED_UP_TO: usize = 4 << 10;
+    let py = loads.py();
+    if pickle.len() <= COPIED_UP_TO {
+        return loads.call1((PyBytes::new(py, pickle),));
+    }
+    let length = ffi::Py_ssize_t::try_from(pickle.len())?;
+    // SAFETY: the view is read-only and released before the bytes go.
+    let view = unsafe {
+        let start = pickle.as_ptr().cast_mut().cast();
+        Bound::from_owned_ptr_or_err(py, ffi::PyMemoryView_FromMemory(start, length, ffi::PyBUF_READ))?
+    };
+    let object = loads.call1((&view,));
+    view.call_method0(intern!(py, "release"))?;
+    object
+}

@@ -1,0 +1,201 @@
+//! Owns the Python side of a worker: loads functions, calls them, makes bytes of what they return or raise. Never
+//! decides what runs next.
+
+use crate::codec::Decoder;
+use crate::functions::Style;
+use crate::pickle::{Names, names};
+use paceline_engine::fork_server::{Served, Side, serve};
+use paceline_engine::worker::work;
+use paceline_engine::{Answers, Call, Run};
+use pyo3::exceptions::PyMemoryError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyModule, PyTuple};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+/// An outcome that is a value.
+pub(crate) const KIND_VALUE: u8 = 0;
+/// An outcome that is a packed exception.
+pub(crate) const KIND_RAISED: u8 = 1;
+
+/// The main function of the fork server, and of each worker that it forks.
+#[pyfunction]
+pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
+    let system = |errno: rustix::io::Errno| PyErr::from(std::io::Error::from(errno));
+    // The parent's socket came as standard input; the workers' is empty.
+    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(system)?;
+    let nothing = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing).map_err(system)?;
+    drop(nothing);
+    // What every worker needs is imported once, here, and shared with all of them.
+    let names = names(py)?;
+    let side = PyModule::import(py, "paceline.worker")?;
+    let os = PyModule::import(py, "os")?;
+    let mut fork = || match os.call_method0(intern!(py, "fork")).and_then(|pid| pid.extract::<i32>()) {
+        Ok(0) => Ok(Side::Child),
+        Ok(pid) => Ok(Side::Parent(pid)),
+        Err(error) => Err(errno_of(py, &error)),
+    };
+    match serve(socket, parent_pid, &mut fork) {
+        Served::Ended => Ok(()),
+        Served::Worker(birth) => {
+            let code = work(*birth, &mut PythonRun::new(names, &side));
+            leave(py, code)
+        }
+    }
+}
+
+fn errno_of(py: Python<'_>, error: &PyErr) -> rustix::io::Errno {
+    let number = error.value(py).getattr("errno").and_then(|number| number.extract());
+    number.map_or(rustix::io::Errno::AGAIN, rustix::io::Errno::from_raw_os_error)
+}
+
+/// Ends the worker: what it printed is written, and nothing else of the forked interpreter is torn down.
+fn leave(py: Python<'_>, code: i32) -> ! {
+    for stream in ["stdout", "stderr"] {
+        let _ = PyModule::import(py, "sys").and_then(|sys| sys.getattr(stream)).and_then(|it| it.call_method0("flush"));
+    }
+    paceline_engine::worker::exit_now(code)
+}
+
+struct PythonRun<'py> {
+    py: Python<'py>,
+    names: &'py Names,
+    side: &'py Bound<'py, PyModule>,
+    functions: HashMap<u64, Loaded<'py>>,
+    scratch: Vec<u8>,
+}
+
+struct Loaded<'py> {
+    style: Style,
+    /// Or why it cannot be loaded.
+    function: Result<Bound<'py, PyAny>, PyErr>,
+}
+
+/// How many functions a worker keeps; beyond, it forgets them all and loads again what it needs.
+const KEPT: usize = 1024;
+
+impl<'py> PythonRun<'py> {
+    fn new(names: &'py Names, side: &'py Bound<'py, PyModule>) -> Self {
+        Self { py: side.py(), names, side, functions: HashMap::new(), scratch: Vec::new() }
+    }
+
+    fn load_function(&self, bytes: &[u8]) -> Loaded<'py> {
+        let (style, pickle) = bytes.split_first().unwrap_or((&0, &[]));
+        let style = match style {
+            0 => Style::Call,
+            1 => Style::Item,
+            _ => Style::Star,
+        };
+        Loaded { style, function: crate::pickle::load(self.names.loads.bind(self.py), pickle) }
+    }
+
+    /// Reads the next item and calls the function with it.
+    fn call(&self, loaded: &Loaded<'py>, decoder: &mut Decoder<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let is_tuple = decoder.at_tuple();
+        let value = decoder.next();
+        let function = loaded.function.as_ref().map_err(|error| error.clone_ref(self.py))?;
+        let value = value?;
+        match loaded.style {
+            Style::Item => function.call1((value,)),
+            Style::Call if is_tuple => function.call1(value.cast_into::<PyTuple>()?),
+            Style::Call => {
+                let (args, kwargs): (Bound<'_, PyTuple>, Option<Bound<'_, PyDict>>) = value.extract()?;
+                function.call(args, kwargs.as_ref())
+            }
+            Style::Star => match value.cast_into::<PyTuple>() {
+                Ok(args) => function.call1(args),
+                Err(error) => function
+                    .call1(PyTuple::new(self.py, error.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?),
+            },
+        }
+    }
+
+    /// Makes the bytes of a result, or of the exception that says why it has none.
+    fn encode(&mut self, result: PyResult<Bound<'py, PyAny>>) -> u8 {
+        self.scratch.clear();
+        let packed = match result {
+            Ok(value) => match crate::pickle::encode(&value, "dump_by_value", &mut self.scratch) {
+                Ok(()) => return KIND_VALUE,
+                Err(error) => {
+                    let error = error.into_value(self.py);
+                    self.pack("pack_unpicklable_result", (value, error))
+                }
+            },
+            Err(error) => self.pack("pack_exception", (error.into_value(self.py),)),
+        };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(packed.as_ref().map_or(&[][..], |packed| packed.as_bytes()));
+        KIND_RAISED
+    }
+
+    fn pack(&self, how: &str, what: impl pyo3::call::PyCallArgs<'py>) -> Option<Bound<'py, PyBytes>> {
+        let packed = self.names.pickling.bind(self.py).getattr(how).and_then(|pack| pack.call1(what));
+        packed.ok()?.cast_into().ok()
+    }
+
+    fn push(&mut self, kind: u8, answers: &mut Answers<'_>) {
+        if answers.push(kind, &self.scratch).is_err() {
+            let error = PyMemoryError::new_err("there is no shared memory for the result");
+            let kind = self.encode(Err(error));
+            if answers.push(kind, &self.scratch).is_err() {
+                // Not even for saying so: the item is lost with this worker, and its future says how.
+                leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
+            }
+        }
+    }
+}
+
+impl Run for PythonRun<'_> {
+    fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
+        let set_up = self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup),));
+        set_up.map(|_| ()).map_err(|error| self.describe(&error).into_bytes())
+    }
+
+    fn has_loaded(&self, function: u64) -> bool {
+        self.functions.contains_key(&function)
+    }
+
+    fn load(&mut self, function: u64, bytes: &[u8]) {
+        if self.functions.len() >= KEPT {
+            self.functions.clear();
+        }
+        let loaded = self.load_function(bytes);
+        self.functions.insert(function, loaded);
+    }
+
+    fn run(&mut self, call: &Call<'_>, answers: &mut Answers<'_>) {
+        let Some(loaded) = self.functions.remove(&call.function) else { return };
+        let loads = self.names.loads.bind(self.py);
+        let mut decoder = Decoder::new(call.input, loads);
+        for _ in 0..call.count {
+            let result = self.call(&loaded, &mut decoder);
+            let kind = self.encode(result);
+            self.push(kind, answers);
+        }
+        self.functions.insert(call.function, loaded);
+    }
+
+    fn while_idle(&mut self, wait: &mut (dyn FnMut() + Send)) {
+        self.py.detach(wait);
+    }
+}
+
+impl PythonRun<'_> {
+    /// The traceback as text.
+    fn describe(&self, error: &PyErr) -> String {
+        let text = (|| {
+            let lines =
+                PyModule::import(self.py, "traceback")?.call_method1("format_exception", (error.value(self.py),))?;
+            Ok::<_, PyErr>(
+                lines
+                    .try_iter()?
+                    .map(|line| line.and_then(|line| line.extract()))
+                    .collect::<PyResult<Vec<String>>>()?
+                    .concat(),
+            )
+        })();
+        text.unwrap_or_else(|_| error.to_string())
+    }
+}
