@@ -60,7 +60,7 @@ pub(crate) struct State {
     core: Scheduler,
     /// Scratch lists, kept so that the hot path allocates nothing.
     commands: Vec<Command>,
-    events: Vec<Event>,
+    finished: Vec<Finished>,
     feeder: Feeder,
     chunk_of_slot: Vec<ChunkId>,
     place_of_chunk: Vec<Option<Place>>,
@@ -131,6 +131,16 @@ impl Gathered {
     }
 }
 
+/// A chunk whose items all have an outcome.
+struct Finished {
+    chunk: ChunkId,
+    what: Assignment,
+    answer: Answer,
+    owner: u16,
+    busy_ns: u64,
+    ended_ns: u64,
+}
+
 /// A worker that has been asked for, or lives.
 struct Seat {
     birth: u64,
@@ -187,7 +197,7 @@ impl State {
         Self {
             core: Scheduler::new(Config { workers, table_slots: slots }),
             commands: Vec::new(),
-            events: Vec::new(),
+            finished: Vec::new(),
             feeder: Feeder::new(SLOTS),
             chunk_of_slot: vec![ChunkId { index: 0, generation: 0 }; SLOTS],
             place_of_chunk: vec![None; SLOTS],
@@ -281,25 +291,31 @@ impl State {
         if !context.table.has_finished() {
             return;
         }
-        let mut events = std::mem::take(&mut self.events);
+        let mut finished = std::mem::take(&mut self.finished);
         let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
         context.table.drain(&mut feeder, |place, owner, body| {
             // SAFETY: the slot is done, so only the parent may touch its body.
-            events.extend(self.take_answer(place, owner, unsafe { &*body }));
+            finished.extend(self.take_answer(place, owner, unsafe { &*body }));
         });
         self.feeder = feeder;
-        for event in events.drain(..) {
-            self.apply(event, context);
-        }
-        self.events = events;
+        self.file(&mut finished, context);
+        self.finished = finished;
     }
 
-    fn take_answer(&mut self, place: Place, owner: u16, body: &Body) -> Option<Event> {
+    /// Keeps answers and tells the core, in the order in which they ended; the bitmap has them by slot.
+    fn file(&mut self, finished: &mut Vec<Finished>, context: &Context<'_>) {
+        finished.sort_unstable_by_key(|one| one.ended_ns);
+        for Finished { chunk, what, answer, owner, busy_ns, ended_ns } in finished.drain(..) {
+            self.keep(what, what.count, answer, owner, busy_ns, ended_ns);
+            self.apply(Event::ChunkFinished { chunk, busy_ns }, context);
+        }
+    }
+
+    fn take_answer(&mut self, place: Place, owner: u16, body: &Body) -> Option<Finished> {
         let chunk = self.chunk_of_slot[place.slot as usize];
-        let assignment = self.core.chunk(chunk)?;
-        let began = body.began_ns.load(std::sync::atomic::Ordering::Relaxed);
-        let ended = body.ended_ns.load(std::sync::atomic::Ordering::Relaxed);
-        let busy_ns = ended.saturating_sub(began);
+        let what = self.core.chunk(chunk)?;
+        let began_ns = body.began_ns.load(std::sync::atomic::Ordering::Relaxed);
+        let ended_ns = body.ended_ns.load(std::sync::atomic::Ordering::Relaxed);
         let seat = self.seats.get(usize::from(owner))?.as_ref()?;
         let (span, _) = body.answer();
         let answer = if span.segment == INLINE_SEGMENT {
@@ -307,8 +323,7 @@ impl State {
         } else {
             Answer::segment(span, &seat.arena)
         };
-        self.keep(assignment, assignment.count, answer, owner, busy_ns, ended);
-        Some(Event::ChunkFinished { chunk, busy_ns })
+        Some(Finished { chunk, what, answer, owner, busy_ns: ended_ns.saturating_sub(began_ns), ended_ns })
     }
 
     /// Files the outcomes of the first `count` items of an assignment.
@@ -552,21 +567,19 @@ impl State {
         }
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
-        let (mut events, mut held) = (Vec::new(), None);
+        let (mut finished, mut held) = (Vec::new(), None);
         let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
         let this = std::cell::RefCell::new(&mut *self);
         context.table.reclaim(
             &mut feeder,
             worker,
             // SAFETY: the slot is done, so only the parent may touch its body.
-            |place, owner, body| events.extend(this.borrow_mut().take_answer(place, owner, unsafe { &*body })),
+            |place, owner, body| finished.extend(this.borrow_mut().take_answer(place, owner, unsafe { &*body })),
             // SAFETY: the worker that claimed the slot is dead.
             |place, owner, body| held = held.or(this.borrow_mut().take_held(place, owner, unsafe { &*body })),
         );
         self.feeder = feeder;
-        for event in events {
-            self.apply(event, context);
-        }
+        self.file(&mut finished, context);
         self.seats[usize::from(worker)] = None;
         let exit = match ending.exit {
             // One that leaves unasked with exit code zero has not been stopped.
