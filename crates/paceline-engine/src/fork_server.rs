@@ -48,6 +48,7 @@ pub fn serve(socket: OwnedFd, parent_pid: i32, fork: &mut dyn FnMut() -> Result<
     if getppid().map(raw_pid) != Some(parent_pid) {
         return Served::Ended;
     }
+    crate::threads::receive_all_signals();
     let mut server = Server { socket, parent, children: Vec::new() };
     let mut buffer = vec![0; LONGEST];
     loop {

@@ -1,5 +1,5 @@
 //! Owns how the engine starts threads of its own: named, and with every signal blocked, so that the caller's threads
-//! keep receiving theirs.
+//! keep receiving theirs. And how the fork server, started by such a thread, comes back to receiving its own.
 
 use rustix::io::Errno;
 use std::thread::JoinHandle;
@@ -17,6 +17,18 @@ pub(crate) fn spawn_quiet<T: Send + 'static>(
     let started = std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(body);
     set_signal_mask(&before);
     started.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))
+}
+
+/// Lets every signal through to this thread, and the ends of children be waited for: neither is to be inherited from
+/// whoever started this process.
+pub(crate) fn receive_all_signals() {
+    // SAFETY: the set is plain memory that the call fills; no handler is installed, the default action is.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        set_signal_mask(&none);
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
 }
 
 fn block_all_signals() -> libc::sigset_t {

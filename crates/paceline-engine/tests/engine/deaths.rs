@@ -1,0 +1,174 @@
+//! A worker's death costs the item that was running, with its cause told, and nothing else.
+
+use crate::pool::{Choice, Pool, eventually, kill, read};
+use paceline_engine::{Death, Outcome, Sizing};
+use std::time::Duration;
+
+fn ways() -> Vec<(&'static str, Option<i32>, Option<i32>)> {
+    vec![
+        ("exit 3", Some(3), None),
+        ("exit 0", Some(0), None),
+        ("signal 9", None, Some(9)),
+        ("signal 11", None, Some(11)),
+        ("signal 6", None, Some(6)),
+        ("signal 15", None, Some(15)),
+        ("signal 14", None, Some(14)),
+    ]
+}
+
+#[test]
+fn death_tells_exit_code_or_signal_and_last_words() {
+    let pool = Pool::open(1);
+    for (way, code, signal) in ways() {
+        let pid = pool.await_workers(1)[0];
+        let death = pool.death(&format!("say first of {way}; say last of {way}; {way}"));
+        let last_words = format!("first of {way}\nlast of {way}");
+        assert_eq!(death, Death { pid, code, signal, last_words });
+        assert_eq!(pool.run("echo alive"), "alive");
+        eventually("the new worker is known", || !pool.engine.pids().contains(&pid));
+    }
+    pool.finish();
+}
+
+#[test]
+fn workers_block_no_signals() {
+    let pool = Pool::open(1);
+    assert_eq!(pool.run("mask"), "0000000000000000");
+    pool.finish();
+}
+
+#[test]
+fn death_costs_one_of_many_jobs() {
+    let pool = Pool::open(2);
+    let jobs: Vec<_> = (0..500)
+        .map(|number| pool.submit(&if number % 100 == 50 { "exit 1".into() } else { format!("echo {number}") }))
+        .collect();
+    for (number, job) in jobs.iter().enumerate() {
+        let answer = pool.answers(job).pop().unwrap();
+        if number % 100 == 50 {
+            assert_eq!(answer.unwrap_err().code, Some(1));
+        } else {
+            assert_eq!(answer, Ok(number.to_string()));
+        }
+    }
+    pool.finish();
+}
+
+#[test]
+fn death_in_the_middle_of_a_chunk_keeps_what_is_finished_and_runs_the_rest_once() {
+    for long in [false, true] {
+        let mark = |number| std::env::temp_dir().join(format!("paceline-{}-{number}", std::process::id()));
+        let pool = Pool::open(2);
+        let items: Vec<_> = (0..20)
+            .map(|number| match (number, long) {
+                (7, _) => "signal 9".to_owned(),
+                // Answers that overflow the slot, and some that get segments of their own.
+                (_, true) => format!("once {}; big {}", mark(number).display(), number * 10_000),
+                (_, false) => format!("once {}; echo {number}", mark(number).display()),
+            })
+            .collect();
+        let answers = pool.answers(&pool.submit_many(&items, Sizing::Fixed(20)));
+        assert_eq!(answers.len(), 20);
+        for (number, answer) in answers.into_iter().enumerate() {
+            match (number, long) {
+                (7, _) => assert_eq!(answer.unwrap_err().signal, Some(9)),
+                (_, true) => assert_eq!(answer.unwrap().len(), number * 10_000),
+                (_, false) => assert_eq!(answer.unwrap(), number.to_string()),
+            }
+            assert_eq!(std::fs::remove_file(mark(number)).is_ok(), number != 7, "item {number} was run");
+        }
+        pool.finish();
+    }
+}
+
+#[test]
+fn workers_that_die_one_after_the_other_cost_one_item_each() {
+    let pool = Pool::open(2);
+    let items: Vec<_> =
+        (0..60).map(|number| if number % 3 == 0 { "signal 9".into() } else { format!("echo {number}") }).collect();
+    let answers = pool.answers(&pool.submit_many(&items, Sizing::Fixed(10)));
+    for (number, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.is_err(), number % 3 == 0, "item {number}");
+    }
+    pool.finish();
+}
+
+#[test]
+fn worker_that_refuses_to_be_set_up_breaks_the_pool_with_its_complaint() {
+    let pool = Pool::with(Choice { workers: 2, chunks_per_worker: 0, setup: "refuse the module is missing" });
+    let job = pool.try_submit("echo never");
+    eventually("the pool is broken", || !pool.engine.is_accepting());
+    let breakdown = match job {
+        Ok(job) => {
+            pool.wait(&job);
+            match job.take_outcome() {
+                Some(Outcome::Abandoned(Some(breakdown))) => breakdown,
+                other => panic!("{other:?}"),
+            }
+        }
+        Err(paceline_engine::SubmitError::Broken(breakdown)) => breakdown,
+        Err(other) => panic!("{other:?}"),
+    };
+    assert_eq!(breakdown.complaint.as_deref(), Some(&b"the module is missing"[..]));
+    assert_eq!(breakdown.death.code, Some(paceline_engine::worker::EXIT_NOT_SET_UP));
+    assert_eq!(pool.try_submit("echo no").unwrap_err(), paceline_engine::SubmitError::Broken(breakdown));
+    pool.finish();
+}
+
+#[test]
+fn workers_that_die_before_they_are_ready_end_in_one_breakdown_and_not_in_a_loop() {
+    let pool = Pool::with(Choice { workers: 2, chunks_per_worker: 0, setup: "say what is wrong; exit 5" });
+    eventually("the pool is broken", || !pool.engine.is_accepting());
+    let Err(paceline_engine::SubmitError::Broken(breakdown)) = pool.try_submit("echo no") else {
+        panic!("a broken pool takes no jobs");
+    };
+    assert!(breakdown.reason.contains("3 workers in a row died"), "{breakdown:?}");
+    assert_eq!((breakdown.death.code, breakdown.death.last_words.as_str()), (Some(5), "what is wrong"));
+    pool.finish();
+}
+
+#[test]
+fn kills_at_random_moments_lose_nothing_and_hang_nothing() {
+    let seeds: u64 = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10);
+    for seed in 0..seeds {
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut next = move |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let pool = Pool::open(2);
+        pool.await_workers(2);
+        let jobs: Vec<_> = (0..600)
+            .map(|number| match number % 4 {
+                0 => pool.submit(&format!("big {}", number * 300)),
+                _ => pool.submit(&format!("burn {}; echo {number}", number % 2)),
+            })
+            .collect();
+        let mut killed = 0;
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_micros(next(20_000)));
+            let pids = pool.engine.pids();
+            if let Some(pid) = pids.get(usize::try_from(next(2)).unwrap()) {
+                kill(*pid, 9);
+                killed += 1;
+            }
+        }
+        let mut died = 0;
+        for (number, job) in jobs.iter().enumerate() {
+            pool.wait(job);
+            match read(job).pop().unwrap() {
+                Ok(answer) if number % 4 == 0 => assert_eq!(answer.len(), number * 300, "seed {seed}"),
+                Ok(answer) => assert_eq!(answer, number.to_string(), "seed {seed}"),
+                Err(death) => {
+                    assert_eq!(death.signal, Some(9), "seed {seed}");
+                    died += 1;
+                }
+            }
+        }
+        assert!(died <= killed, "seed {seed}: {killed} kills cost {died} jobs");
+        assert_eq!(pool.run("echo alive"), "alive");
+        pool.finish();
+    }
+}

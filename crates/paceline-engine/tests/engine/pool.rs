@@ -1,0 +1,196 @@
+//! Owns what the tests need to use an engine: opening one, submitting lines of steps, waiting with a deadline.
+
+use crate::worker_program;
+use paceline_engine::{
+    Announce, Death, Engine, Function, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError, Waited,
+    now_ns,
+};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// No wait of these tests takes longer, or something hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Remembers what was announced, by number.
+#[derive(Default)]
+pub(crate) struct Announced(Mutex<Vec<u64>>);
+
+impl Announced {
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+struct Announcer(Arc<Announced>);
+
+impl Announce for Announcer {
+    fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>) {
+        for pending in ended {
+            assert!(pending.is_done());
+            let number = pending.take_attachment().unwrap().downcast::<u64>().unwrap();
+            assert_ne!(*number, PANIC, "an announcer that panics, on purpose");
+            self.0.0.lock().unwrap().push(*number);
+        }
+    }
+}
+
+/// A number at which announcing panics.
+pub(crate) const PANIC: u64 = u64::MAX;
+
+/// An engine and a function with empty bytes.
+pub(crate) struct Pool {
+    pub(crate) engine: Engine,
+    pub(crate) function: Arc<Function>,
+    pub(crate) announced: Arc<Announced>,
+}
+
+/// What may be chosen of a pool.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) workers: u16,
+    pub(crate) chunks_per_worker: u64,
+    pub(crate) setup: &'a str,
+}
+
+impl Pool {
+    pub(crate) fn open(workers: u16) -> Self {
+        Self::with(Choice { workers, chunks_per_worker: 0, setup: "" })
+    }
+
+    pub(crate) fn with(choice: Choice<'_>) -> Self {
+        let announced = Arc::<Announced>::default();
+        let engine = Engine::open(Options {
+            workers: choice.workers,
+            chunks_per_worker: choice.chunks_per_worker,
+            setup: choice.setup.as_bytes().to_vec(),
+            fork_server: worker_program::command(),
+            announce: Box::new(Announcer(Arc::clone(&announced))),
+        })
+        .unwrap();
+        let function = engine.register(b"").unwrap();
+        Self { engine, function, announced }
+    }
+
+    pub(crate) fn submit(&self, steps: &str) -> Arc<Pending> {
+        self.try_submit(steps).unwrap()
+    }
+
+    pub(crate) fn try_submit(&self, steps: &str) -> Result<Arc<Pending>, SubmitError> {
+        let pending = Pending::new(None);
+        self.engine.submit(&self.function, &item(steps.as_bytes()), 0, &pending)?;
+        Ok(pending)
+    }
+
+    pub(crate) fn submit_many(&self, items: &[String], sizing: Sizing) -> Arc<Pending> {
+        let (mut input, mut ends) = (Vec::new(), Vec::new());
+        for steps in items {
+            input.extend(item(steps.as_bytes()));
+            ends.push(input.len() as u64);
+        }
+        let pending = Pending::new(None);
+        self.engine.submit_many(&self.function, &input, ends, sizing, 0, &pending).unwrap();
+        pending
+    }
+
+    /// Waits for a job's end, in short slices, as a face does that has signals to look after.
+    pub(crate) fn wait(&self, pending: &Arc<Pending>) {
+        let deadline = now_ns() + u64::try_from(DEADLINE.as_nanos()).unwrap();
+        loop {
+            match self.engine.wait(pending, Some(deadline), 100_000_000) {
+                Waited::Done => return,
+                Waited::Interrupted => {}
+                Waited::TimedOut => panic!("a job hangs; workers: {:?}", self.engine.pids()),
+            }
+        }
+    }
+
+    /// The answer to a job of one item.
+    pub(crate) fn answer(&self, pending: &Arc<Pending>) -> String {
+        let mut answers = self.answers(pending);
+        assert_eq!(answers.len(), 1);
+        answers.pop().unwrap().unwrap()
+    }
+
+    /// What became of each item of a job.
+    pub(crate) fn answers(&self, pending: &Arc<Pending>) -> Vec<Result<String, Death>> {
+        self.wait(pending);
+        read(pending)
+    }
+
+    pub(crate) fn run(&self, steps: &str) -> String {
+        self.answer(&self.submit(steps))
+    }
+
+    pub(crate) fn death(&self, steps: &str) -> Death {
+        self.answers(&self.submit(steps)).pop().unwrap().unwrap_err()
+    }
+
+    /// Closes, and waits for the end.
+    pub(crate) fn finish(self) {
+        self.engine.close();
+        assert!(self.engine.join(DEADLINE), "a closed pool does not end; workers: {:?}", self.engine.pids());
+    }
+
+    /// Waits until as many workers live.
+    pub(crate) fn await_workers(&self, count: usize) -> Vec<i32> {
+        eventually("the workers are born", || self.engine.pids().len() == count);
+        self.engine.pids()
+    }
+}
+
+/// The bytes of one item.
+pub(crate) fn item(bytes: &[u8]) -> Vec<u8> {
+    let mut item = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
+    item.extend_from_slice(bytes);
+    item
+}
+
+/// Takes out what became of each item of a job that is complete.
+pub(crate) fn read(pending: &Arc<Pending>) -> Vec<Result<String, Death>> {
+    let parts = match pending.take_outcome() {
+        Some(Outcome::Complete(parts)) => parts,
+        other => panic!("the job is not complete: {other:?}"),
+    };
+    let mut items = Vec::new();
+    for Part { first, count, content } in parts.as_slice() {
+        assert_eq!(usize::try_from(*first).unwrap(), items.len(), "every item has exactly one outcome");
+        match content {
+            PartContent::Answer(answer) => {
+                items.extend(answer.records().map(|(kind, bytes)| {
+                    assert_eq!(kind, 0);
+                    Ok(String::from_utf8(bytes.bytes().to_vec()).unwrap())
+                }));
+            }
+            PartContent::Died { death, .. } => items.push(Err(Death::clone(death))),
+        }
+        assert_eq!(usize::try_from(first + count).unwrap(), items.len(), "every item has a record");
+    }
+    items
+}
+
+/// Waits until something holds.
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(DEADLINE, what, holds);
+}
+
+/// Waits until something holds, not longer than this.
+pub(crate) fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends a signal to a process that the test knows to be its own.
+pub(crate) fn kill(pid: i32, signal: i32) {
+    assert!(pid > 1);
+    // SAFETY: a signal to a process of ours.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Whether a process exists and is no zombie.
+pub(crate) fn lives(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
+}

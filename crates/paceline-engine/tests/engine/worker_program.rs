@@ -1,0 +1,162 @@
+//! Owns the other processes of these tests: the fork server and the workers, which are this very test program, started
+//! again. What they run is a small language of steps, one line of text for each item:
+//!
+//! | step | does |
+//! | --- | --- |
+//! | `echo TEXT` | answers with the text, behind the function's bytes |
+//! | `sleep MS`, `burn MS` | waits, or computes |
+//! | `big BYTES`, `length` | answers with that many bytes; with the length of the item |
+//! | `say TEXT` | writes a line to standard error |
+//! | `exit CODE`, `signal NUMBER`, `hang` | ends, or does not |
+//! | `once PATH` | makes this file, which must not be there yet |
+//! | `fork` | forks; the child comes back from the function as well |
+//! | `mask` | answers with the signals that are blocked |
+//! | `detach MS` | starts a child that outlives the worker by so much |
+//!
+//! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
+
+use paceline_engine::fork_server::{Served, Side, serve};
+use paceline_engine::{Answers, Call, ForkServerCommand, Run, worker};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+const FORK_SERVER: &str = "--be-the-fork-server-of";
+
+/// How this test program is started as a fork server.
+pub(crate) fn command() -> ForkServerCommand {
+    ForkServerCommand {
+        program: std::env::current_exe().unwrap().into(),
+        arguments: vec![FORK_SERVER.into(), OsString::from(std::process::id().to_string())],
+    }
+}
+
+/// Runs before `main`, when the test harness has no threads yet, so that a fork server can be single-threaded.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = start;
+
+extern "C" fn start() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(FORK_SERVER) {
+        let parent = arguments.next().and_then(|pid| pid.parse().ok()).expect("whose fork server?");
+        std::process::exit(be_fork_server(parent));
+    }
+}
+
+fn be_fork_server(parent: i32) -> i32 {
+    // SAFETY: the engine starts a fork server with its socket as standard input, and nothing else here uses that.
+    let socket = unsafe { OwnedFd::from_raw_fd(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3)) };
+    let nothing = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: both descriptors are open.
+    unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nothing), 0) };
+    let mut fork = || {
+        // SAFETY: this process has one thread.
+        match unsafe { libc::fork() } {
+            -1 => Err(rustix::io::Errno::AGAIN),
+            0 => Ok(Side::Child),
+            pid => Ok(Side::Parent(pid)),
+        }
+    };
+    match serve(socket, parent, &mut fork) {
+        Served::Worker(birth) => worker::work(*birth, &mut TestRun { functions: HashMap::new() }),
+        Served::Ended => 0,
+    }
+}
+
+struct TestRun {
+    functions: HashMap<u64, Vec<u8>>,
+}
+
+impl Run for TestRun {
+    fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
+        let steps = std::str::from_utf8(setup).unwrap();
+        match steps.strip_prefix("refuse ") {
+            Some(reason) => Err(reason.as_bytes().to_vec()),
+            None => {
+                take_steps(steps, b"");
+                Ok(())
+            }
+        }
+    }
+
+    fn has_loaded(&self, function: u64) -> bool {
+        self.functions.contains_key(&function)
+    }
+
+    fn load(&mut self, function: u64, bytes: &[u8]) {
+        assert!(self.functions.insert(function, bytes.to_vec()).is_none(), "a function is loaded once");
+    }
+
+    fn run(&mut self, call: &Call<'_>, answers: &mut Answers<'_>) {
+        let function = &self.functions[&call.function];
+        let mut input = call.input;
+        for _ in 0..call.count {
+            let (length, rest) = input.split_first_chunk::<4>().unwrap();
+            let (item, rest) = rest.split_at(usize::try_from(u32::from_le_bytes(*length)).unwrap());
+            input = rest;
+            // Long items are only measured.
+            let answer = match std::str::from_utf8(&item[..item.len().min(300)]) {
+                Ok(steps) if item.len() < 300 => take_steps(steps, function),
+                _ => item.len().to_string().into_bytes(),
+            };
+            answers.push(0, &answer).unwrap();
+        }
+        assert!(input.is_empty(), "the input holds the items and nothing else");
+    }
+}
+
+fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    for step in steps.split(';').map(str::trim).filter(|step| !step.is_empty()) {
+        let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
+        let number = || rest.parse::<u64>().unwrap();
+        match verb {
+            "echo" => {
+                answer.extend_from_slice(function);
+                answer.extend_from_slice(rest.as_bytes());
+            }
+            "sleep" => std::thread::sleep(Duration::from_millis(number())),
+            "burn" => {
+                let end = Instant::now() + Duration::from_millis(number());
+                while Instant::now() < end {
+                    std::hint::black_box(0);
+                }
+            }
+            "big" => answer.resize(usize::try_from(number()).unwrap(), b'x'),
+            "once" => drop(std::fs::File::create_new(rest).expect("an item is run a second time")),
+            "say" => eprintln!("{rest}"),
+            "exit" => std::process::exit(rest.parse().unwrap()),
+            "signal" => send_signal(rest.parse().unwrap()),
+            "hang" => loop {
+                std::thread::park();
+            },
+            "mask" => answer.extend_from_slice(blocked_signals().as_bytes()),
+            // SAFETY: the child only comes back from the function, which ends it.
+            "fork" => assert!(unsafe { libc::fork() } >= 0),
+            "detach" => {
+                let seconds = format!("{}", Duration::from_millis(number()).as_secs_f64());
+                let child = std::process::Command::new("sleep").arg(seconds).spawn().unwrap();
+                answer.extend_from_slice(child.id().to_string().as_bytes());
+            }
+            _ => panic!("there is no step `{step}`"),
+        }
+    }
+    answer
+}
+
+fn send_signal(number: i32) {
+    // SAFETY: signals of one's own choice, to oneself.
+    unsafe {
+        libc::signal(number, libc::SIG_DFL);
+        libc::kill(libc::getpid(), number);
+    }
+    std::thread::sleep(Duration::from_secs(5));
+}
+
+fn blocked_signals() -> String {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    line.trim().to_owned()
+}
