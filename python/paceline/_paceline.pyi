@@ -49,10 +49,13 @@ class Engine:
         *,
         workers: int,
         setup: bytes,
-        future_type: type[TaskFuture],
+        future_type: Callable[[], type[TaskFuture]],
         max_tasks_per_worker: int | None = None,
     ) -> Engine:
-        """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each."""
+        """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
+
+        `future_type` gives the class of futures when the first is to be made.
+        """
     def submit(
         self,
         fn: Callable[..., Any],
@@ -101,3 +104,6 @@ def default_workers() -> int:
 
 def serve_forks(parent_pid: int) -> None:
     """The main function of the fork server, and of each worker that it forks; never called by users."""
+
+def flush_worker_output(timeout: float) -> None:
+    """Waits, `timeout` seconds at most, until what workers wrote to their standard error has been printed."""

@@ -10,6 +10,7 @@ use paceline_engine::{Announce, ForkServerCommand, OpenError, Options, Pending, 
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,9 @@ use std::time::Duration;
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct Engine {
     engine: Arc<paceline_engine::Engine>,
-    future_class: Py<PyType>,
+    /// Gives the class of futures; importing it takes long, and is done while the first workers start.
+    future_type: Py<PyAny>,
+    future_class: PyOnceLock<Py<PyType>>,
     workers: u16,
     functions: Mutex<Functions>,
     /// Kept from call to call, so that a small one needs no allocation.
@@ -52,6 +55,13 @@ impl Engine {
         self.functions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn future_class<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Bound<'py, PyType>> {
+        let class = self.future_class.get_or_try_init(py, || {
+            Ok::<_, PyErr>(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind())
+        });
+        Ok(class?.bind(py))
+    }
+
     /// Finds the function, encodes the input, hands both to the engine, and makes the future.
     fn start<'py>(
         &self,
@@ -62,6 +72,7 @@ impl Engine {
         shape: (Sizing, u16),
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
+        let future_class = self.future_class(py)?;
         let mut functions = match self.functions.try_lock() {
             Ok(functions) => functions,
             // Another thread, or this one from inside a pickle, is looking one up.
@@ -85,9 +96,9 @@ impl Engine {
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
             match taken {
                 Ok(()) => {
-                    let (class, pending) = (self.future_class.bind(py), Arc::clone(&entry.pending));
+                    let pending = Arc::clone(&entry.pending);
                     let is_map = style != Style::Call;
-                    let future = TaskFuture::create(class, &self.engine, pending, function, is_map)?;
+                    let future = TaskFuture::create(future_class, &self.engine, pending, function, is_map)?;
                     Ok(entry.taken(future))
                 }
                 Err(error) => {
@@ -111,7 +122,7 @@ impl Engine {
         py: Python<'_>,
         workers: usize,
         setup: Vec<u8>,
-        future_type: Bound<'_, PyType>,
+        future_type: Bound<'_, PyAny>,
         max_tasks_per_worker: Option<u64>,
     ) -> PyResult<Self> {
         let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
@@ -130,7 +141,8 @@ impl Engine {
         })?;
         Ok(Self {
             engine: Arc::new(engine),
-            future_class: future_type.unbind(),
+            future_type: future_type.unbind(),
+            future_class: PyOnceLock::new(),
             workers,
             functions: Mutex::default(),
             scratch: Mutex::default(),
@@ -234,7 +246,7 @@ impl Engine {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.future_class)?;
+        visit.call(&self.future_type)?;
         if let Ok(functions) = self.functions.try_lock() {
             for object in functions.objects() {
                 visit.call(object)?;

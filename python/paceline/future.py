@@ -1,0 +1,174 @@
+"""Futures: the native ones, under the names of `concurrent.futures` and of `multiprocessing` both.
+
+Owns what a user can do with the outcome of a call, and the order in which callbacks and waits see it. The waiting
+itself is native. This file imports `concurrent.futures`, which takes longer than everything else here together; it is
+loaded while the first workers start.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+import threading
+from time import monotonic
+
+from paceline.engine import TaskFuture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    R = TypeVar("R")
+
+    class _NativeFuture(concurrent.futures.Future[R]):
+        def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]: ...
+
+else:
+
+    class _NativeFuture(TaskFuture, concurrent.futures.Future):
+        __slots__ = ()
+
+
+__all__ = ["Delivery", "Future", "timeout_error"]
+
+
+class Future(_NativeFuture["R"]):
+    """The outcome of a call that a worker makes: not known yet, or a result, or an exception.
+
+    >>> from operator import add
+    >>> from paceline import Pool
+    >>> with Pool(1) as pool:
+    ...     future = pool.submit(add, 2, 3)
+    ...     print(future.result())
+    5
+
+    It is a `concurrent.futures.Future`, with `result`, `exception`, `cancel`, `done` and `add_done_callback`, and goes
+    wherever one of those goes: to `concurrent.futures.wait` and `as_completed`, to `asyncio.wrap_future`. It is also
+    what `multiprocessing` calls an `AsyncResult`, with `get`, `wait`, `ready` and `successful`.
+
+    Every wait lets other threads run and can be interrupted with Ctrl-C. A task that has not begun can be cancelled;
+    one that is running cannot. The result is unpickled by the thread that asks for it first.
+    """
+
+    __slots__ = ()
+
+    _delivery: Delivery | None = None
+
+    def get(self, timeout: float | None = None) -> R:
+        """The result, when it is there; raises what the function raised.
+
+        Waits at most `timeout` seconds, for ever if None. Raises `TimeoutError` after that; the task goes on. Where
+        `multiprocessing` has been imported it is a `multiprocessing.TimeoutError` as well.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        try:
+            result = self.result(timeout)
+        except TimeoutError:
+            if not self.done():
+                raise timeout_error(f"no result after {timeout} s") from None
+            self._wait_for_callback(deadline)
+            raise
+        except BaseException:
+            if self.done():
+                self._wait_for_callback(deadline)
+            raise
+        self._wait_for_callback(deadline)
+        return result
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until the outcome is known, at most `timeout` seconds; tells whether it is."""
+        if self._delivery is None:
+            return _native_wait(self, timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        return _native_wait(self, timeout) and self._delivery.wait(deadline)
+
+    def ready(self) -> bool:
+        """Tells whether the outcome is known."""
+        return self.done() and (self._delivery is None or self._delivery.is_over())
+
+    def successful(self) -> bool:
+        """Tells whether the function returned without raising. Raises `ValueError` if the outcome is not known yet."""
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        return not self.cancelled() and self.exception() is None
+
+    def _wait_for_callback(self, deadline: float | None) -> None:
+        if self._delivery is not None and not self._delivery.wait(deadline):
+            raise timeout_error("the result is there, but its callback has not ended")
+
+    def __repr__(self) -> str:
+        # The outcome stays unread: it may be large, and still packed.
+        state = "pending"
+        if self.cancelled():
+            state = "cancelled"
+        elif self.done():
+            state = "finished"
+        elif self.running():
+            state = "running"
+        return f"<{type(self).__name__} at {id(self):#x} state={state}>"
+
+
+def _native_wait(future: Any, timeout: float | None) -> bool:
+    done: bool = super(Future, future).wait(timeout)
+    return done
+
+
+class Delivery:
+    """Hands the outcome of one future to `callback` or `error_callback`, as `multiprocessing` does.
+
+    There, a result is ready only when its callback has ended; `get`, `wait` and `ready` keep to that by asking here.
+    """
+
+    __slots__ = ("_callback", "_error_callback", "_over", "_thread")
+
+    def __init__(
+        self, callback: Callable[[Any], object] | None, error_callback: Callable[[BaseException], object] | None
+    ) -> None:
+        self._callback = callback
+        self._error_callback = error_callback
+        self._over = threading.Event()
+        self._thread = 0
+
+    def attach(self, future: Future[Any]) -> None:
+        future._delivery = self  # noqa: SLF001 - the two are halves of one thing.
+        future.add_done_callback(self)
+
+    def __call__(self, future: concurrent.futures.Future[Any]) -> None:
+        self._thread = threading.get_ident()
+        try:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                if self._error_callback is not None:
+                    self._error_callback(error)
+            elif self._callback is not None:
+                self._callback(future.result())
+        finally:
+            self._over.set()
+            self._callback = self._error_callback = None
+
+    def is_over(self) -> bool:
+        # Inside its own callback a result counts as ready: waiting there would be for ever.
+        return self._over.is_set() or self._thread == threading.get_ident()
+
+    def wait(self, deadline: float | None) -> bool:
+        if self.is_over():
+            return True
+        return self._over.wait(None if deadline is None else max(0.0, deadline - monotonic()))
+
+
+_timeout_error_class: type[TimeoutError] | None = None
+
+
+def timeout_error(message: str) -> TimeoutError:
+    """A `TimeoutError` that is also the one of `multiprocessing`, if that has been imported."""
+    global _timeout_error_class
+    if _timeout_error_class is None:
+        multiprocessing = sys.modules.get("multiprocessing")
+        if multiprocessing is None:
+            return TimeoutError(message)
+        bases = (TimeoutError, multiprocessing.TimeoutError)
+        _timeout_error_class = type("TimeoutError", bases, {"__module__": "paceline"})
+    return _timeout_error_class(message)
