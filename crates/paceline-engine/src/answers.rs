@@ -34,20 +34,36 @@ impl<'a> Answers<'a> {
     /// # Errors
     /// When there is no memory for it; nothing was added then.
     pub fn push(&mut self, kind: u8, content: &[u8]) -> Result<(), AllocateError> {
-        if content.len() < record::OUT_OF_LINE_FROM {
-            let needed = record::HEADER + content.len();
-            self.make_room(needed)?;
-            self.write(&record::header(kind, content.len()));
-            self.write(content);
+        self.push_parts(kind, &[content])
+    }
+
+    /// The same for an outcome that lies in several places, so that a large one need not be gathered first.
+    ///
+    /// # Errors
+    /// When there is no memory for it; nothing was added then.
+    pub fn push_parts(&mut self, kind: u8, parts: &[&[u8]]) -> Result<(), AllocateError> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length < record::OUT_OF_LINE_FROM {
+            self.make_room(record::HEADER + length)?;
+            self.write(&record::header(kind, length));
+            for part in parts {
+                self.write(part);
+            }
         } else {
-            let allocation = self.arena.allocate(content.len() as u64)?;
-            // SAFETY: the segment is this worker's, mapped, and at least as large as asked for.
-            unsafe { allocation.address.copy_from_nonoverlapping(content.as_ptr(), content.len()) };
+            let allocation = self.arena.allocate(length as u64)?;
+            let mut end = allocation.address;
+            for part in parts {
+                // SAFETY: the segment is this worker's, mapped, and at least as large as all parts together.
+                unsafe {
+                    end.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                    end = end.add(part.len());
+                }
+            }
             if let Err(error) = self.make_room(record::ELSEWHERE) {
                 self.arena.release(allocation.segment);
                 return Err(error);
             }
-            self.write(&record::elsewhere(kind, allocation.segment, content.len() as u64));
+            self.write(&record::elsewhere(kind, allocation.segment, length as u64));
         }
         self.body.count_finished();
         Ok(())

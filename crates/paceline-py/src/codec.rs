@@ -119,9 +119,24 @@ fn encode_tuple(tuple: &Bound<'_, PyTuple>, out: &mut Vec<u8>, depth: u8) -> boo
 /// Appends a pickle, made elsewhere.
 pub(crate) fn encode_pickle(pickle: &[u8], out: &mut Vec<u8>) {
     out.reserve(9 + pickle.len());
-    out.push(PICKLE);
-    out.extend_from_slice(&(pickle.len() as u64).to_le_bytes());
+    out.extend_from_slice(&pickle_head(pickle.len()));
     out.extend_from_slice(pickle);
+}
+
+/// What stands before a pickle of this length.
+pub(crate) fn pickle_head(length: usize) -> [u8; 9] {
+    run_head(PICKLE, length)
+}
+
+/// What stands before a bytes of this length, long ones only.
+pub(crate) fn bytes_head(length: usize) -> [u8; 9] {
+    run_head(LONG_BYTES, length)
+}
+
+fn run_head(tag: u8, length: usize) -> [u8; 9] {
+    let mut head = [tag; 9];
+    head[1..].copy_from_slice(&(length as u64).to_le_bytes());
+    head
 }
 
 /// Reads values one after the other.

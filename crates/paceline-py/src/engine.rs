@@ -4,7 +4,7 @@
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::outcome::{errors, start_error};
-use crate::pickle::{encode, encode_call};
+use crate::pickle::{encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
 use paceline_engine::{Announce, ForkServerCommand, OpenError, Options, Pending, Sizing, SubmitError, now_ns};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
@@ -56,9 +56,9 @@ impl Engine {
     }
 
     fn future_class<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Bound<'py, PyType>> {
-        let class = self.future_class.get_or_try_init(py, || {
-            Ok::<_, PyErr>(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind())
-        });
+        let class = self
+            .future_class
+            .get_or_try_init(py, || Ok::<_, PyErr>(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind()));
         Ok(class?.bind(py))
     }
 
@@ -181,7 +181,7 @@ impl Engine {
         let fill = |input: &mut Vec<u8>| {
             let mut ends = Vec::new();
             for item in items.try_iter()? {
-                encode(&item?, "dump_argument_fallback", input)?;
+                encode_argument(&item?, input)?;
                 ends.push(input.len() as u64);
             }
             Ok(Some(ends))

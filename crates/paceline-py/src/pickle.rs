@@ -58,22 +58,62 @@ fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBy
     }
 }
 
-/// Appends an argument. `fallback` names the function of `paceline.pickling` for what plain pickle cannot do; it
-/// raises what the caller is to see.
+/// Appends an argument.
 ///
 /// # Errors
-/// What the fallback raises.
-pub(crate) fn encode(value: &Bound<'_, PyAny>, fallback: &str, out: &mut Vec<u8>) -> PyResult<()> {
+/// `ArgumentNotPicklable` of the Python side.
+pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
     if codec::encode_plain(value, out) {
         return Ok(());
+    }
+    let pickle = dump_argument(value)?;
+    codec::encode_pickle(pickle.as_bytes(), out);
+    Ok(())
+}
+
+fn dump_argument<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    if let Some(pickle) = dump_plain(value)? {
+        return Ok(pickle);
+    }
+    let py = value.py();
+    let fallback = intern!(py, "dump_argument_fallback");
+    Ok(names(py)?.pickling.bind(py).call_method1(fallback, (value,))?.cast_into()?)
+}
+
+/// The bytes of a result: what was appended to `out`, or a head and a long run that need not be copied together.
+pub(crate) enum Encoded<'py> {
+    /// All in `out`.
+    Gathered,
+    /// These, one after the other.
+    Apart([u8; 9], Bound<'py, PyBytes>),
+}
+
+/// Runs of at least this length are not copied behind their head.
+const APART_FROM: usize = 64 << 10;
+
+/// Encodes a result, by value where plain pickle cannot.
+///
+/// # Errors
+/// What pickling by value raises.
+pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Vec<u8>) -> PyResult<Encoded<'py>> {
+    if let Ok(bytes) = value.cast_exact::<PyBytes>()
+        && bytes.as_bytes().len() >= APART_FROM
+    {
+        return Ok(Encoded::Apart(codec::bytes_head(bytes.as_bytes().len()), bytes.clone()));
+    }
+    if codec::encode_plain(value, out) {
+        return Ok(Encoded::Gathered);
     }
     let py = value.py();
     let pickle = match dump_plain(value)? {
         Some(pickle) => pickle,
-        None => names(py)?.pickling.bind(py).getattr(fallback)?.call1((value,))?.cast_into()?,
+        None => names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_by_value"), (value,))?.cast_into()?,
     };
+    if pickle.as_bytes().len() >= APART_FROM {
+        return Ok(Encoded::Apart(codec::pickle_head(pickle.as_bytes().len()), pickle));
+    }
     codec::encode_pickle(pickle.as_bytes(), out);
-    Ok(())
+    Ok(Encoded::Gathered)
 }
 
 /// Appends the arguments of a call: a plain tuple if there are only plain positional ones, else a pickled pair.
@@ -90,13 +130,7 @@ pub(crate) fn encode_call(
     }
     let py = args.py();
     let pair = (args, kwargs).into_pyobject(py)?.into_any();
-    let pickle = match dump_plain(&pair)? {
-        Some(pickle) => pickle,
-        None => {
-            let fallback = intern!(py, "dump_argument_fallback");
-            names(py)?.pickling.bind(py).getattr(fallback)?.call1((pair,))?.cast_into()?
-        }
-    };
+    let pickle = dump_argument(&pair)?;
     codec::encode_pickle(pickle.as_bytes(), out);
     Ok(())
 }

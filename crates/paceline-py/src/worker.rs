@@ -3,10 +3,10 @@
 
 use crate::codec::Decoder;
 use crate::functions::Style;
-use crate::pickle::{Names, names};
+use crate::pickle::{Encoded, Names, encode_result, names};
 use paceline_engine::fork_server::{Served, Side, serve};
 use paceline_engine::worker::work;
-use paceline_engine::{Answers, Call, Run};
+use paceline_engine::{AllocateError, Answers, Call, Run};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -112,38 +112,39 @@ impl<'py> PythonRun<'py> {
         }
     }
 
-    /// Makes the bytes of a result, or of the exception that says why it has none.
-    fn encode(&mut self, result: PyResult<Bound<'py, PyAny>>) -> u8 {
-        self.scratch.clear();
+    /// Writes the outcome of an item: a result, or the exception that says why there is none.
+    fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, answers: &mut Answers<'_>) {
+        if self.try_answer(result, answers).is_err() {
+            let error = PyMemoryError::new_err("there is no shared memory for the result");
+            if self.try_answer(Err(error), answers).is_err() {
+                // Not even for saying so: the item is lost with this worker, and its future says how.
+                leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
+            }
+        }
+    }
+
+    fn try_answer(
+        &mut self,
+        result: PyResult<Bound<'py, PyAny>>,
+        answers: &mut Answers<'_>,
+    ) -> Result<(), AllocateError> {
         let packed = match result {
-            Ok(value) => match crate::pickle::encode(&value, "dump_by_value", &mut self.scratch) {
-                Ok(()) => return KIND_VALUE,
-                Err(error) => {
-                    let error = error.into_value(self.py);
-                    self.pack("pack_unpicklable_result", (value, error))
+            Ok(value) => {
+                self.scratch.clear();
+                match encode_result(&value, &mut self.scratch) {
+                    Ok(Encoded::Gathered) => return answers.push(KIND_VALUE, &self.scratch),
+                    Ok(Encoded::Apart(head, run)) => return answers.push_parts(KIND_VALUE, &[&head, run.as_bytes()]),
+                    Err(error) => self.pack("pack_unpicklable_result", (value, error.into_value(self.py))),
                 }
-            },
+            }
             Err(error) => self.pack("pack_exception", (error.into_value(self.py),)),
         };
-        self.scratch.clear();
-        self.scratch.extend_from_slice(packed.as_ref().map_or(&[][..], |packed| packed.as_bytes()));
-        KIND_RAISED
+        answers.push(KIND_RAISED, packed.as_ref().map_or(&[], |packed| packed.as_bytes()))
     }
 
     fn pack(&self, how: &str, what: impl pyo3::call::PyCallArgs<'py>) -> Option<Bound<'py, PyBytes>> {
         let packed = self.names.pickling.bind(self.py).getattr(how).and_then(|pack| pack.call1(what));
         packed.ok()?.cast_into().ok()
-    }
-
-    fn push(&mut self, kind: u8, answers: &mut Answers<'_>) {
-        if answers.push(kind, &self.scratch).is_err() {
-            let error = PyMemoryError::new_err("there is no shared memory for the result");
-            let kind = self.encode(Err(error));
-            if answers.push(kind, &self.scratch).is_err() {
-                // Not even for saying so: the item is lost with this worker, and its future says how.
-                leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
-            }
-        }
     }
 }
 
@@ -171,8 +172,7 @@ impl Run for PythonRun<'_> {
         let mut decoder = Decoder::new(call.input, loads);
         for _ in 0..call.count {
             let result = self.call(&loaded, &mut decoder);
-            let kind = self.encode(result);
-            self.push(kind, answers);
+            self.answer(result, answers);
         }
         self.functions.insert(call.function, loaded);
     }
