@@ -14,8 +14,8 @@ pub(crate) struct Patience {
 const SHORTEST_SEARCH_NS: u64 = 2_000;
 const LONGEST_SEARCH_NS: u64 = 100_000;
 /// Searching without giving the processor away is for waits shorter than a switch to another thread and back.
-const POLITE_AFTER_NS: u64 = 8_000;
-const LOOKS_BETWEEN_CLOCKS: u32 = 32;
+const POLITE_AFTER_NS: u64 = 2_000;
+const LOOKS_BETWEEN_CLOCKS: u32 = 16;
 
 impl Patience {
     pub(crate) fn new() -> Self {
