@@ -20,8 +20,10 @@ pub enum Stage {
     Complete = 1,
     /// It was cancelled before anything of it began.
     Cancelled = 2,
-    /// The pool ended first.
+    /// The pool was terminated first.
     Abandoned = 3,
+    /// The pool broke first; the outcome says why.
+    Broken = 4,
 }
 
 /// A job that was submitted, and may have ended.
@@ -65,7 +67,8 @@ impl Pending {
             0 => Stage::Pending,
             1 => Stage::Complete,
             2 => Stage::Cancelled,
-            _ => Stage::Abandoned,
+            3 => Stage::Abandoned,
+            _ => Stage::Broken,
         }
     }
 
@@ -96,7 +99,8 @@ impl Pending {
         let stage = match outcome {
             Outcome::Complete(_) => Stage::Complete,
             Outcome::Cancelled => Stage::Cancelled,
-            Outcome::Abandoned(_) => Stage::Abandoned,
+            Outcome::Abandoned(None) => Stage::Abandoned,
+            Outcome::Abandoned(Some(_)) => Stage::Broken,
         };
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.stage.store(stage as u8, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A pool's engine: `workers` processes started by the fork server, and the task table they share.
@@ -23,7 +23,7 @@ pub(crate) struct Engine {
     future_type: Py<PyAny>,
     future_class: PyOnceLock<Py<PyType>>,
     workers: u16,
-    functions: Mutex<Functions>,
+    functions: Functions,
     /// Kept from call to call, so that a small one needs no allocation.
     scratch: Mutex<Vec<u8>>,
 }
@@ -51,10 +51,6 @@ const LONG_COPY: usize = 1 << 20;
 const SCRATCH_KEPT: usize = 1 << 20;
 
 impl Engine {
-    fn functions(&self) -> MutexGuard<'_, Functions> {
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn future_class<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Bound<'py, PyType>> {
         let class = self
             .future_class
@@ -73,13 +69,7 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         let future_class = self.future_class(py)?;
-        let mut functions = match self.functions.try_lock() {
-            Ok(functions) => functions,
-            // Another thread, or this one from inside a pickle, is looking one up.
-            Err(_) => return Err(PyRuntimeError::new_err("a function is being pickled by this pool at this moment")),
-        };
-        let found = functions.find(&self.engine, function, style);
-        drop(functions);
+        let found = self.functions.find(&self.engine, function, style);
         let found = found.map_err(|error| match error {
             FindError::Raised(error) => error,
             FindError::Refused(error) => refusal(py, &error),
@@ -144,7 +134,7 @@ impl Engine {
             future_type: future_type.unbind(),
             future_class: PyOnceLock::new(),
             workers,
-            functions: Mutex::default(),
+            functions: Functions::default(),
             scratch: Mutex::default(),
         })
     }
@@ -247,16 +237,11 @@ impl Engine {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         visit.call(&self.future_type)?;
-        if let Ok(functions) = self.functions.try_lock() {
-            for object in functions.objects() {
-                visit.call(object)?;
-            }
-        }
-        Ok(())
+        self.functions.traverse(&visit)
     }
 
     fn __clear__(&self) {
-        self.functions().clear();
+        self.functions.clear();
     }
 }
 

@@ -5,9 +5,10 @@ use crate::pickle::names;
 use paceline_engine::{Engine, Function, SubmitError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBool, PyBytes};
+use pyo3::{PyTraverseError, PyVisit};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How a function takes an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,9 +25,12 @@ pub(crate) enum Style {
 /// How many functions are kept for the next call of the same.
 const KEPT: usize = 256;
 
-/// The functions that one engine knows.
+/// The functions that one engine knows. Its lock is never held while Python's code runs.
 #[derive(Default)]
-pub(crate) struct Functions {
+pub(crate) struct Functions(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
     by_identity: HashMap<(usize, Style), Known>,
     order: VecDeque<(usize, Style)>,
     by_content: HashMap<[u8; 32], Weak<Function>>,
@@ -56,52 +60,83 @@ impl From<PyErr> for FindError {
 }
 
 impl Functions {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The function as the workers know it.
     pub(crate) fn find(
-        &mut self,
+        &self,
         engine: &Engine,
         object: &Bound<'_, PyAny>,
         style: Style,
     ) -> Result<Arc<Function>, FindError> {
         let py = object.py();
         let key = (object.as_ptr() as usize, style);
-        if let Some(known) = self.by_identity.get(&key) {
-            let holds = match &known.guard {
-                None => true,
-                Some(guard) => {
-                    let holds =
-                        names(py)?.pickling.bind(py).call_method1(intern!(py, "guard_holds"), (object, guard))?;
-                    holds.is_truthy()?
+        let known = self.kept().by_identity.get(&key).map(|known| {
+            let guard = known.guard.as_ref().map(|guard| guard.clone_ref(py));
+            (Arc::clone(&known.function), guard)
+        });
+        match known {
+            Some((function, None)) => return Ok(function),
+            Some((function, Some(guard))) => {
+                let holds = names(py)?.pickling.bind(py).call_method1(intern!(py, "guard_holds"), (object, guard))?;
+                if holds.is_truthy()? {
+                    return Ok(function);
                 }
-            };
-            if holds {
-                return Ok(Arc::clone(&known.function));
             }
+            None => {}
         }
         let described = names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_function"), (object,))?;
         let (pickle, guard): (Bound<'_, PyBytes>, Bound<'_, PyAny>) = described.extract()?;
-        let function = self.send(engine, pickle.as_bytes(), style)?;
-        let never_holds = guard.is_exact_instance_of::<pyo3::types::PyBool>();
-        if never_holds {
-            self.by_identity.remove(&key);
+        let mut kept = self.kept();
+        let function = kept.send(engine, pickle.as_bytes(), style).map_err(FindError::Refused)?;
+        let never_holds = guard.is_exact_instance_of::<PyBool>();
+        let replaced = if never_holds {
+            kept.by_identity.remove(&key).into_iter().collect()
         } else {
             let guard = (!guard.is_none()).then(|| guard.unbind());
-            self.keep(key, Known { object: object.clone().unbind(), function: Arc::clone(&function), guard });
-        }
+            kept.keep(key, Known { object: object.clone().unbind(), function: Arc::clone(&function), guard })
+        };
+        drop(kept);
+        // Letting go of an object may run code of Python's.
+        drop(replaced);
         Ok(function)
     }
 
-    fn keep(&mut self, key: (usize, Style), known: Known) {
-        if self.by_identity.insert(key, known).is_none() {
-            self.order.push_back(key);
+    /// Lets the garbage collector see the objects held, unless they are just being changed.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Ok(kept) = self.0.try_lock() else { return Ok(()) };
+        for known in kept.by_identity.values() {
+            visit.call(&known.object)?;
+            visit.call(&known.guard)?;
         }
-        while self.by_identity.len() > KEPT {
-            let Some(oldest) = self.order.pop_front() else { return };
-            self.by_identity.remove(&oldest);
-        }
+        Ok(())
     }
 
-    fn send(&mut self, engine: &Engine, pickle: &[u8], style: Style) -> Result<Arc<Function>, FindError> {
+    /// Lets go of everything.
+    pub(crate) fn clear(&self) {
+        let kept = std::mem::take(&mut *self.kept());
+        drop(kept);
+    }
+}
+
+impl Kept {
+    /// Keeps one for the next call of the same; what had to make room for it.
+    fn keep(&mut self, key: (usize, Style), known: Known) -> Vec<Known> {
+        let mut replaced = Vec::new();
+        match self.by_identity.insert(key, known) {
+            Some(old) => replaced.push(old),
+            None => self.order.push_back(key),
+        }
+        while self.by_identity.len() > KEPT {
+            let Some(oldest) = self.order.pop_front() else { break };
+            replaced.extend(self.by_identity.remove(&oldest));
+        }
+        replaced
+    }
+
+    fn send(&mut self, engine: &Engine, pickle: &[u8], style: Style) -> Result<Arc<Function>, SubmitError> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[style as u8]);
         hasher.update(pickle);
@@ -112,7 +147,7 @@ impl Functions {
         let mut bytes = Vec::with_capacity(1 + pickle.len());
         bytes.push(style as u8);
         bytes.extend_from_slice(pickle);
-        let function = engine.register(&bytes).map_err(FindError::Refused)?;
+        let function = engine.register(&bytes)?;
         if self.by_content.len() > 4 * KEPT {
             self.by_content.retain(|_, function| function.strong_count() > 0);
         }
@@ -123,15 +158,5 @@ impl Functions {
             self.recent.pop_front();
         }
         Ok(function)
-    }
-
-    /// The objects held, for the garbage collector.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &Py<PyAny>> {
-        self.by_identity.values().flat_map(|known| std::iter::once(&known.object).chain(&known.guard))
-    }
-
-    /// Lets go of everything.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
