@@ -409,11 +409,13 @@ impl State {
     }
 
     fn break_pool(&mut self, why: Breakage) {
+        let death = self.dying.as_deref().cloned().unwrap_or_default();
         let reason = match why {
             Breakage::StartFailed => "a worker could not be set up".to_owned(),
-            Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row died before they finished anything"),
+            Breakage::CrashLoop { deaths } => {
+                format!("{deaths} workers in a row ended before they finished anything, the last {}", death.how())
+            }
         };
-        let death = self.dying.as_deref().cloned().unwrap_or_default();
         self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));
     }
 }

@@ -151,7 +151,7 @@ impl<'py> PythonRun<'py> {
 impl Run for PythonRun<'_> {
     fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
         let set_up = self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup),));
-        set_up.map(|_| ()).map_err(|error| self.describe(&error).into_bytes())
+        set_up.map(|_| ()).map_err(|error| self.describe(error).into_bytes())
     }
 
     fn has_loaded(&self, function: u64) -> bool {
@@ -183,19 +183,15 @@ impl Run for PythonRun<'_> {
 }
 
 impl PythonRun<'_> {
-    /// The traceback as text.
-    fn describe(&self, error: &PyErr) -> String {
-        let text = (|| {
-            let lines =
-                PyModule::import(self.py, "traceback")?.call_method1("format_exception", (error.value(self.py),))?;
-            Ok::<_, PyErr>(
-                lines
-                    .try_iter()?
-                    .map(|line| line.and_then(|line| line.extract()))
-                    .collect::<PyResult<Vec<String>>>()?
-                    .concat(),
-            )
-        })();
-        text.unwrap_or_else(|_| error.to_string())
+    /// The traceback as text, for a parent that can do no more than show it.
+    fn describe(&self, error: PyErr) -> String {
+        let py = self.py;
+        let short = error.to_string();
+        // Only the value taken out of the error has its traceback attached.
+        let value = error.into_value(py);
+        let lines = PyModule::import(py, "traceback")
+            .and_then(|traceback| traceback.call_method1("format_exception", (value,)))
+            .and_then(|lines| lines.extract::<Vec<String>>());
+        lines.map_or(short, |lines| lines.concat())
     }
 }
