@@ -18,7 +18,7 @@ use std::time::Duration;
 /// A pool's engine: `workers` processes started by the fork server, and the task table they share.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct Engine {
-    engine: Arc<paceline_engine::Engine>,
+    native: Arc<paceline_engine::Engine>,
     /// Gives the class of futures; importing it takes long, and is done while the first workers start.
     future_type: Py<PyAny>,
     future_class: PyOnceLock<Py<PyType>>,
@@ -69,7 +69,7 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         let future_class = self.future_class(py)?;
-        let found = self.functions.find(&self.engine, function, style);
+        let found = self.functions.find(&self.native, function, style);
         let found = found.map_err(|error| match error {
             FindError::Raised(error) => error,
             FindError::Refused(error) => refusal(py, &error),
@@ -78,17 +78,17 @@ impl Engine {
         let mut input = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         input.clear();
         let result = fill(&mut input).and_then(|ends| {
-            let entry = Entry::new(&self.engine, stream);
+            let entry = Entry::new(&self.native, stream);
             let submit = || match ends {
-                None => self.engine.submit(&found, &input, shape.1, &entry.pending),
-                Some(ends) => self.engine.submit_many(&found, &input, ends, shape.0, shape.1, &entry.pending),
+                None => self.native.submit(&found, &input, shape.1, &entry.pending),
+                Some(ends) => self.native.submit_many(&found, &input, ends, shape.0, shape.1, &entry.pending),
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
             match taken {
                 Ok(()) => {
                     let pending = Arc::clone(&entry.pending);
                     let is_map = style != Style::Call;
-                    let future = TaskFuture::create(future_class, &self.engine, pending, function, is_map)?;
+                    let future = TaskFuture::create(future_class, &self.native, pending, function, is_map)?;
                     Ok(entry.taken(future))
                 }
                 Err(error) => {
@@ -130,7 +130,7 @@ impl Engine {
             }
         })?;
         Ok(Self {
-            engine: Arc::new(engine),
+            native: Arc::new(engine),
             future_type: future_type.unbind(),
             future_class: PyOnceLock::new(),
             workers,
@@ -156,7 +156,6 @@ impl Engine {
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (r#fn, items, /, *, star = false, chunksize = None, retries = 0, stream = None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword options of the Python side")]
     fn map<'py>(
         &self,
         r#fn: &Bound<'py, PyAny>,
@@ -181,12 +180,12 @@ impl Engine {
 
     /// No more submissions; the workers leave when everything has ended. Does not wait.
     fn close(&self) {
-        self.engine.close();
+        self.native.close();
     }
 
     /// Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes.
     fn terminate(&self) {
-        self.engine.terminate();
+        self.native.terminate();
     }
 
     /// Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass.
@@ -196,7 +195,7 @@ impl Engine {
         let wait = Wait::of(timeout)?;
         loop {
             let patience = wait.left(now_ns()).map_or(SLICE, |left| SLICE.min(left));
-            if py.detach(|| self.engine.join(patience)) {
+            if py.detach(|| self.native.join(patience)) {
                 return Ok(true);
             }
             py.check_signals()?;
@@ -208,7 +207,7 @@ impl Engine {
 
     #[getter]
     fn closed(&self) -> bool {
-        !self.engine.is_accepting()
+        !self.native.is_accepting()
     }
 
     #[getter]
@@ -218,7 +217,7 @@ impl Engine {
 
     /// The process ids of the workers that are alive now, by seat.
     fn pids(&self) -> Vec<i32> {
-        self.engine.pids()
+        self.native.pids()
     }
 
     /// Wall seconds, and for each worker process pid, busy seconds, number of items and ranges (first, count) of them.
@@ -226,7 +225,7 @@ impl Engine {
     #[expect(clippy::type_complexity, reason = "the tuple that the stub file describes")]
     fn report(&self) -> (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>) {
         let seconds = |ns: u64| ns as f64 / 1e9;
-        let accounts = self.engine.accounts();
+        let accounts = self.native.accounts();
         let wall = accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began));
         let workers = accounts.workers.iter().map(|account| {
             let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
@@ -248,7 +247,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // Futures may hold the engine for long; but nobody can submit to it any more.
-        self.engine.close();
+        self.native.close();
     }
 }
 

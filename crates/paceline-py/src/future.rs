@@ -100,8 +100,8 @@ impl TaskFuture {
         function: &Bound<'py, PyAny>,
         is_map: bool,
     ) -> PyResult<Bound<'py, Self>> {
-        let py = class.py();
         static NO_ARGUMENTS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = class.py();
         let nothing = NO_ARGUMENTS.get_or_init(py, || pyo3::types::PyTuple::empty(py).into_any().unbind());
         // `__init__` of the standard future would build what is to be built late, so only `__new__` is called.
         // SAFETY: the class is a subclass of ours, whose `__new__` takes no arguments.
@@ -147,7 +147,7 @@ impl TaskFuture {
             self.watched().decoded = Some(Decoded::Raised(cancelled(py)?.unbind(), None));
             return Ok(());
         }
-        let decoded = decode(py, &outcome, &self.label(py, job))
+        let decoded = decode(py, &outcome, &Label { function: job.function.bind(py), is_map: job.is_map })
             .unwrap_or_else(|error| Decoded::Raised(error.into_value(py).into_any(), None));
         drop(outcome);
         self.watched().decoded = Some(decoded);
@@ -160,12 +160,6 @@ impl TaskFuture {
             py.check_signals()?;
         }
         Ok(())
-    }
-
-    fn label(&self, py: Python<'_>, job: &Job) -> Label {
-        let function = job.function.bind(py);
-        let name = function.getattr(intern!(py, "__qualname__")).or_else(|_| function.repr().map(Bound::into_any));
-        Label { function: name.map_or_else(|_| "?".to_owned(), |name| name.to_string()), is_map: job.is_map }
     }
 
     /// Sees to it that the end will be announced; false if it is there and nobody needs to.

@@ -19,16 +19,25 @@ pub(crate) enum Decoded {
     Raised(Py<PyAny>, Option<Py<PyList>>),
 }
 
-/// What an outcome is to be called in errors.
-pub(crate) struct Label {
-    /// The function's name.
-    pub(crate) function: String,
+/// What an outcome is of.
+pub(crate) struct Label<'a, 'py> {
+    /// The function.
+    pub(crate) function: &'a Bound<'py, PyAny>,
     /// Whether the outcome is a list, of a map.
     pub(crate) is_map: bool,
 }
 
+impl Label<'_, '_> {
+    /// The function's name, for errors.
+    fn name(&self) -> String {
+        let named = self.function.getattr(intern!(self.function.py(), "__qualname__"));
+        let name = named.or_else(|_| self.function.repr().map(Bound::into_any));
+        name.map_or_else(|_| "?".to_owned(), |name| name.to_string())
+    }
+}
+
 /// The object of an outcome that is complete or abandoned with a reason.
-pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label) -> PyResult<Decoded> {
+pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label<'_, '_>) -> PyResult<Decoded> {
     match outcome {
         Outcome::Complete(parts) if label.is_map => decode_list(py, parts, label),
         Outcome::Complete(parts) => match parts.as_slice() {
@@ -40,7 +49,7 @@ pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label) -> PyResu
     }
 }
 
-fn decode_single(py: Python<'_>, part: &Part, label: &Label) -> PyResult<Decoded> {
+fn decode_single(py: Python<'_>, part: &Part, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let mut found = None;
     each_item(py, part, label, &mut |item| {
         found = Some(item);
@@ -49,7 +58,7 @@ fn decode_single(py: Python<'_>, part: &Part, label: &Label) -> PyResult<Decoded
     found.ok_or_else(|| internal("an answer cannot be read"))
 }
 
-fn decode_list(py: Python<'_>, parts: &Parts, label: &Label) -> PyResult<Decoded> {
+fn decode_list(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let list = PyList::empty(py);
     let mut raised = None;
     for part in parts.as_slice() {
@@ -74,7 +83,7 @@ fn decode_list(py: Python<'_>, parts: &Parts, label: &Label) -> PyResult<Decoded
 fn each_item(
     py: Python<'_>,
     part: &Part,
-    label: &Label,
+    label: &Label<'_, '_>,
     take: &mut dyn FnMut(Decoded) -> PyResult<bool>,
 ) -> PyResult<()> {
     match &part.content {
@@ -85,9 +94,7 @@ fn each_item(
             }
         }
         PartContent::Died { death, attempt } => {
-            let task =
-                if label.is_map { format!("{}[{}]", label.function, part.first) } else { label.function.clone() };
-            take(Decoded::Raised(worker_died(py, &task, label, death, *attempt)?.unbind(), None))?;
+            take(Decoded::Raised(worker_died(py, part.first, label, death, *attempt)?.unbind(), None))?;
         }
     }
     Ok(())
@@ -132,12 +139,14 @@ pub(crate) fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
 
 fn worker_died<'py>(
     py: Python<'py>,
-    task: &str,
-    label: &Label,
+    item: u32,
+    label: &Label<'_, '_>,
     death: &Death,
     attempt: u16,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = (task, &label.function, death.pid, death.code, death.signal, attempt, death.last_words.as_str());
+    let function = label.name();
+    let task = if label.is_map { format!("{function}[{item}]") } else { function.clone() };
+    let arguments = (task, function, death.pid, death.code, death.signal, attempt, death.last_words.as_str());
     errors(py)?.getattr(intern!(py, "WorkerDied"))?.call1(arguments)
 }
 
