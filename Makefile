@@ -3,7 +3,7 @@
 # Needed on the machine: cargo, gcc, make, and python3 (3.11 or later) with its venv module.
 
 PYTHON ?= python3
-# `make test` also runs the Python tests on each of these that works by its name (python3.12, ...).
+# `make test` also runs the Python tests on each of these that works by its name (python3.12, ...) or under pyenv.
 OTHER_PYTHONS ?= 3.11 3.12 3.13
 SEEDS ?= 10000
 SOAK_TIMEOUT_S ?= 7200
@@ -78,24 +78,35 @@ test-rust: $(BIN)/.python ## the tests of all crates, and SEEDS=10000 seeds of t
 test-python: build ## the Python tests; ARGS='-k name' goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+# The Python of a version that works: by its name, or where pyenv keeps those it has installed.
+define find_python
+find_python() { \
+	for python in python$$1 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$1.*/bin/python$$1; do \
+		if "$$python" -c 'import venv' >/dev/null 2>&1; then echo "$$python"; return; fi; \
+	done; \
+	false; \
+}
+endef
+
 # Those of OTHER_PYTHONS that work and are not what .venv has, one to a line.
 define other_pythons
+$(find_python); \
 own=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 for version in $(OTHER_PYTHONS); do \
-	if test $$version != $$own && python$$version -c 'import venv' >/dev/null 2>&1; then echo $$version; fi; \
+	if test $$version != $$own && find_python $$version >/dev/null; then echo $$version; fi; \
 done
 endef
 
 .PHONY: which-pythons
 which-pythons: $(BIN)/.python
-	@echo "Pythons to test on: $$($(BIN)/python -V)" $$($(other_pythons))
+	@others=$$($(other_pythons)); echo "Pythons to test on: $$($(BIN)/python -V)" $$others
 
 .PHONY: test-others
 test-others: $(BIN)/.python
-	@for version in $$($(other_pythons)); do $(MAKE) --no-print-directory test-python-$$version || exit; done
+	@others=$$($(other_pythons)); for version in $$others; do $(MAKE) --no-print-directory test-python-$$version || exit; done
 
 .venv-%/bin/.tools: requirements-test.txt
-	python$* -m venv .venv-$*
+	$(find_python); "$$(find_python $*)" -m venv .venv-$*
 	.venv-$*/bin/pip install --quiet -r requirements-test.txt
 	@touch $@
 
