@@ -10,7 +10,6 @@ next to nothing.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from paceline.engine import Future as Future
     from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
     from paceline.errors import CallError as CallError
     from paceline.errors import FunctionError as FunctionError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from paceline.errors import WorkerError as WorkerError
     from paceline.errors import WorkerStartError as WorkerStartError
     from paceline.executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from paceline.future import Future as Future
     from paceline.pool import Pool as Pool
     from paceline.pool import map as map  # noqa: A004 - `paceline.map` is the parallel `map`.
     from paceline.pool import starmap as starmap
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
-    "Future": "engine",
+    "Future": "future",
     "Pool": "pool",
     "ProcessPoolExecutor": "executor",
     "Report": "report",

@@ -130,7 +130,8 @@ class WorkerDied(WorkerError):
         else:
             end = "is gone, and how it ended could not be found out"
         again = f" (attempt {self.attempt + 1})" if self.attempt else ""
-        text = f"`{self.function}` ({self.task}) was lost with its worker: process {self.pid} {end}{again}"
+        what = f"`{self.task}`" if self.function in self.task else f"`{self.function}` ({self.task})"
+        text = f"{what} was lost with its worker: process {self.pid} {end}{again}"
         hint = _HINTS.get(name) if name is not None else _EXIT_HINT if self.exit_code is not None else None
         if hint:
             text += f"\nhint: {hint}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, Protocol, TypeVar
 
-    from paceline.engine import Future
+    from paceline.future import Future
     from paceline.report import Report
 
     P = ParamSpec("P")

@@ -145,6 +145,11 @@ class Delivery:
                     self._error_callback(error)
             elif self._callback is not None:
                 self._callback(future.result())
+        except Exception:
+            from logging import getLogger
+
+            # Logged here and not by who calls us, so that it has been logged when waits are over.
+            getLogger("concurrent.futures").exception("exception calling callback for %r", future)
         finally:
             self._over.set()
             self._callback = self._error_callback = None

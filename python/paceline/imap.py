@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from itertools import islice
 from time import monotonic
 
-from paceline.engine import Stream, timeout_error
+from paceline.engine import Stream
 from paceline.errors import PoolClosed, WorkerError
+from paceline.future import timeout_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Self, TypeVar
 
-    from paceline.engine import Engine, Future
+    from paceline.engine import Engine
+    from paceline.future import Future
 
     R = TypeVar("R")
 
@@ -149,6 +151,49 @@ class Feed:
             self.source = iter(())
             self.changed.notify_all()
         self.when_read(self)
+
+
+class Feeds:
+    """The inputs of one pool that are still being read; the engine closes after the last of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._active: set[Feed] = set()
+        self._closing = False
+
+    def add(self, feed: Feed) -> None:
+        with self._changed:
+            self._active.add(feed)
+        feed.when_read = self._on_read
+
+    def _on_read(self, feed: Feed) -> None:
+        with self._changed:
+            self._active.discard(feed)
+            over = self._closing and not self._active
+            self._changed.notify_all()
+        if over:
+            self._engine.close()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            active = list(self._active)
+        if not active:
+            self._engine.close()
+        for feed in active:
+            feed.lift_the_limit()
+
+    def stop(self, reason: PoolClosed, *, also_sized: bool = False) -> None:
+        with self._changed:
+            active = [feed for feed in self._active if also_sized or not feed.sized]
+        for feed in active:
+            feed.stop(reason)
+
+    def wait(self) -> None:
+        with self._changed:
+            while self._active:
+                self._changed.wait()
 
 
 class ImapIterator(Iterator["R"]):

@@ -6,9 +6,7 @@ affair, how functions and arguments become bytes that of `paceline.pickling`.
 
 from __future__ import annotations
 
-import threading
-
-from paceline.engine import Delivery, default_workers, open_engine, register, see_off, unregister
+from paceline.engine import default_workers, open_engine, register, see_off, unregister
 from paceline.errors import PoolClosed
 
 TYPE_CHECKING = False
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, Self, TypeVar
 
-    from paceline.engine import Engine, Future
-    from paceline.imap import Feed, ImapIterator
+    from paceline.future import Future
+    from paceline.imap import Feeds, ImapIterator
     from paceline.report import Report
 
     P = ParamSpec("P")
@@ -71,7 +69,7 @@ class Pool:
             raise ValueError("maxtasksperchild must be a positive int or None")
         self._name = name
         self._engine = open_engine(processes, initializer, initargs, maxtasksperchild)
-        self._feeds = _Feeds(self._engine)
+        self._feeds: Feeds | None = None
         self._state = "RUN"
         register(self)
 
@@ -117,7 +115,7 @@ class Pool:
             args = tuple(args)
         future: Future[R] = self._engine.submit(func, args, dict(kwds) if kwds else None)
         if callback is not None or error_callback is not None:
-            Delivery(callback, error_callback).attach(future)
+            _deliver(future, callback, error_callback)
         return future
 
     # -- many calls ----------------------------------------------------------------------------------------------------
@@ -188,7 +186,7 @@ class Pool:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
         future: Future[list[R]] = self._engine.map(func, iterable, star=star, chunksize=chunksize)
         if callback is not None or error_callback is not None:
-            Delivery(callback, error_callback).attach(future)
+            _deliver(future, callback, error_callback)
         return future
 
     def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
@@ -217,13 +215,15 @@ class Pool:
         return self._imap(func, iterable, chunksize, ordered=False)
 
     def _imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, *, ordered: bool) -> ImapIterator[R]:
-        from paceline.imap import Feed, ImapIterator
+        from paceline.imap import Feed, Feeds, ImapIterator
 
         if self._state != "RUN":
             raise PoolClosed("Pool not running")
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         feed = Feed(self._engine, func, iterable, chunksize, ordered=ordered)
+        if self._feeds is None:
+            self._feeds = Feeds(self._engine)
         self._feeds.add(feed)
         feed.start()
         return ImapIterator(feed, self)
@@ -241,12 +241,16 @@ class Pool:
         """Takes no more calls; the workers leave when everything submitted has ended. Does not wait."""
         if self._state == "RUN":
             self._state = "CLOSE"
-            self._feeds.close()
+            if self._feeds is None:
+                self._engine.close()
+            else:
+                self._feeds.close()
 
     def terminate(self) -> None:
         """Ends the workers at once; what has not ended is cancelled."""
         self._state = "TERMINATE"
-        self._feeds.stop(PoolClosed("the pool was terminated"), also_sized=True)
+        if self._feeds is not None:
+            self._feeds.stop(PoolClosed("the pool was terminated"), also_sized=True)
         self._engine.terminate()
 
     def join(self) -> None:
@@ -256,7 +260,8 @@ class Pool:
         """
         if self._state == "RUN":
             raise ValueError("Pool is still running")
-        self._feeds.wait()
+        if self._feeds is not None:
+            self._feeds.wait()
         self._engine.join()
         unregister(self)
 
@@ -270,8 +275,9 @@ class Pool:
     ) -> None:
         try:
             if kind is None and self._state != "TERMINATE":
-                # Inputs without a length may be endless: what was read counts as submitted, the rest does not.
-                self._feeds.stop(PoolClosed("the `with` block of the pool was left before this was read"))
+                if self._feeds is not None:
+                    # Inputs without a length may be endless: what was read counts as submitted, the rest does not.
+                    self._feeds.stop(PoolClosed("the `with` block of the pool was left before this was read"))
                 self.close()
                 self.join()
         except BaseException:
@@ -299,47 +305,14 @@ class Pool:
         unregister(self)
 
 
-class _Feeds:
-    """The inputs that are still being read; the engine closes after the last of them."""
+def _deliver(
+    future: Future[Any],
+    callback: Callable[[Any], object] | None,
+    error_callback: Callable[[BaseException], object] | None,
+) -> None:
+    from paceline.future import Delivery
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._changed = threading.Condition()
-        self._active: set[Feed] = set()
-        self._closing = False
-
-    def add(self, feed: Feed) -> None:
-        with self._changed:
-            self._active.add(feed)
-        feed.when_read = self._on_read
-
-    def _on_read(self, feed: Feed) -> None:
-        with self._changed:
-            self._active.discard(feed)
-            over = self._closing and not self._active
-            self._changed.notify_all()
-        if over:
-            self._engine.close()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closing = True
-            active = list(self._active)
-        if not active:
-            self._engine.close()
-        for feed in active:
-            feed.lift_the_limit()
-
-    def stop(self, reason: PoolClosed, *, also_sized: bool = False) -> None:
-        with self._changed:
-            active = [feed for feed in self._active if also_sized or not feed.sized]
-        for feed in active:
-            feed.stop(reason)
-
-    def wait(self) -> None:
-        with self._changed:
-            while self._active:
-                self._changed.wait()
+    Delivery(callback, error_callback).attach(future)
 
 
 def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
