@@ -18,8 +18,9 @@
 //! more). So a task published while a worker searched is found by it, or by whoever it wakes.
 //!
 //! The bits are hints for the wakers; the truth is each worker's `park` word. A waker takes the bit first, so that two
-//! publishers wake two workers. If it is killed between the bit and the word, the sleeper is in no bitmap; therefore
-//! the parent, on every death, wakes whoever sleeps by the words ([`wake_all_workers`](Idle::wake_all_workers)).
+//! publishers wake two workers; then it writes the word, then it calls the system. If it is killed in between, the
+//! sleeper is in no bitmap, and perhaps its word says already that it was woken. Only the sleeper itself says that it is
+//! awake; so the parent, on every death, wakes whoever does not say so ([`wake_all_workers`](Idle::wake_all_workers)).
 //!
 //! The parent has two kinds of sleepers. The *leader* is a caller that waits for a result and drains the table
 //! itself; while it is present every answer is its business. The *driver* is the engine's own thread; it is woken only
@@ -36,6 +37,8 @@ use crate::table::Line;
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
+/// Told to wake up; only the sleeper itself says that it is awake.
+const WOKEN: u32 = 2;
 
 const ABSENT: u32 = 0;
 const PRESENT: u32 = 1;
@@ -146,7 +149,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
     }
 
     fn unpark(&self, seat: usize) {
-        self.park[seat].store(AWAKE, Ordering::Release);
+        self.park[seat].store(WOKEN, Ordering::Release);
         futex_wake(&self.park[seat]);
     }
 }
@@ -156,8 +159,9 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
     /// Wakes every worker that sleeps, whatever the bitmap says. After a death, and against lost wake-ups of a killed
     /// or stopped waker.
     pub fn wake_all_workers(&self) {
+        fence(Ordering::SeqCst);
         for seat in 0..SEATS {
-            if self.park[seat].load(Ordering::Relaxed) == ASLEEP {
+            if self.park[seat].load(Ordering::Relaxed) != AWAKE {
                 self.unpark(seat);
             }
         }
@@ -168,7 +172,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         let (word, bit) = group(worker);
         self.dismissed.0[word].fetch_or(bit, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.park[worker as usize].load(Ordering::Relaxed) == ASLEEP {
+        if self.park[worker as usize].load(Ordering::Relaxed) != AWAKE {
             self.unpark(worker as usize);
         }
     }
@@ -208,8 +212,9 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         }
     }
 
-    /// Wakes the leader, if it rests.
+    /// Wakes the leader, if it rests: what it waits for is there.
     pub fn wake_leader(&self) {
+        fence(Ordering::SeqCst);
         if self.leader.0.compare_exchange(RESTING, PRESENT, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             futex_wake(&self.leader.0);
         }
@@ -251,8 +256,9 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         self.leader.0.load(Ordering::Relaxed) != ABSENT
     }
 
-    /// Wakes the driver, if it sleeps.
+    /// Wakes the driver, if it sleeps: it has a reason to look about.
     pub fn wake_driver(&self) {
+        fence(Ordering::SeqCst);
         if self.driver.0.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             futex_wake(&self.driver.0);
         }
@@ -260,6 +266,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
 
     /// Wakes leader and driver even if a killed worker had begun to wake them.
     pub fn wake_parent_after_death(&self) {
+        fence(Ordering::SeqCst);
         for (word, sleeping, awake) in [(&self.leader.0, RESTING, PRESENT), (&self.driver.0, ASLEEP, AWAKE)] {
             let _ = word.compare_exchange(sleeping, awake, Ordering::AcqRel, Ordering::Relaxed);
             futex_wake(word);

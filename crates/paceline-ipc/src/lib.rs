@@ -32,6 +32,9 @@ pub mod record;
 #[cfg(not(loom))]
 pub mod socket;
 
+#[cfg(loom)]
+pub use sync::die_after;
+
 /// The number of slots of an engine's table.
 pub const SLOTS: usize = 1024;
 /// The most workers that one engine can have.

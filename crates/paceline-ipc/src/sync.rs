@@ -41,17 +41,130 @@ mod chosen {
 mod chosen {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{Ordering, fence};
+    use loom::sync::{Condvar, Mutex};
+    use std::cell::Cell;
 
-    /// A sleep that only a change of `word` ends: a lost wake-up becomes an endless loop, which loom reports.
-    pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout_ns: Option<u64>) {
-        while word.load(Ordering::Acquire) == expected {
-            loom::thread::yield_now();
+    loom::thread_local! {
+        static STEPS_LEFT: Cell<Option<u32>> = Cell::new(None);
+    }
+
+    /// The thread dies, as if killed, before the atomic operation after this many; nothing of it happens any more.
+    pub fn die_after(steps: u32) {
+        STEPS_LEFT.with(|left| left.set(Some(steps)));
+    }
+
+    fn step() {
+        STEPS_LEFT.with(|left| match left.get() {
+            Some(0) => std::panic::resume_unwind(Box::new("killed")),
+            Some(steps) => left.set(Some(steps - 1)),
+            None => {}
+        });
+    }
+
+    /// One of loom's, at which a thread can be killed, and on which it can sleep.
+    #[derive(Debug)]
+    pub(crate) struct AtomicU32 {
+        value: loom::sync::atomic::AtomicU32,
+        bucket: Mutex<()>,
+        sleepers: Condvar,
+    }
+
+    impl AtomicU32 {
+        pub(crate) fn new(value: u32) -> Self {
+            let value = loom::sync::atomic::AtomicU32::new(value);
+            Self { value, bucket: Mutex::new(()), sleepers: Condvar::new() }
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u32 {
+            step();
+            self.value.load(order)
+        }
+
+        pub(crate) fn store(&self, value: u32, order: Ordering) {
+            step();
+            self.value.store(value, order);
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            from: u32,
+            to: u32,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u32, u32> {
+            step();
+            self.value.compare_exchange(from, to, success, failure)
         }
     }
 
-    /// The word itself is the wake-up.
-    pub(crate) fn futex_wake(_word: &AtomicU32) {}
+    /// Like the system's: sleeps if the word has the value, which is looked at under the lock that wakers take. Never
+    /// wakes by itself, so that a lost wake-up is a deadlock, which loom reports.
+    pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout_ns: Option<u64>) {
+        let bucket = word.bucket.lock().unwrap();
+        if word.value.load(Ordering::Relaxed) == expected {
+            drop(word.sleepers.wait(bucket).unwrap());
+        }
+    }
+
+    pub(crate) fn futex_wake(word: &AtomicU32) {
+        step();
+        drop(word.bucket.lock().unwrap());
+        word.sleepers.notify_one();
+    }
+
+    /// One of loom's, at which a thread can be killed.
+    #[derive(Debug)]
+    pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> Self {
+            Self(loom::sync::atomic::AtomicU64::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u64 {
+            step();
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: u64, order: Ordering) {
+            step();
+            self.0.store(value, order);
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            from: u64,
+            to: u64,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u64, u64> {
+            step();
+            self.0.compare_exchange(from, to, success, failure)
+        }
+
+        pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.swap(value, order)
+        }
+
+        pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_or(value, order)
+        }
+
+        pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_and(value, order)
+        }
+
+        pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_max(value, order)
+        }
+    }
 }
 
+#[cfg(loom)]
+pub use chosen::die_after;
 pub(crate) use chosen::*;

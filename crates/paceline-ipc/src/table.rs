@@ -156,14 +156,14 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         let mut ticket = head;
         while ticket < tail {
             let slot = Self::index(ticket);
-            let word = self.load(slot);
-            ticket += 1;
-            if word.phase() == Phase::Ready && self.exchange(slot, word, Word::running(worker, word.ticket())) {
-                self.advance_head(head, ticket);
-                let place =
-                    Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket: word.ticket() };
+            let ready = Word::ready(ticket);
+            // A slot that holds a younger task by now is passed over: its turn comes at its own ticket.
+            if self.load(slot) == ready && self.exchange(slot, ready, Word::running(worker, ticket)) {
+                self.advance_head(head, ticket + 1);
+                let place = Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket };
                 return Some(Claim { place, owner: worker });
             }
+            ticket += 1;
         }
         self.advance_head(head, tail);
         None
@@ -190,7 +190,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             return false;
         }
         let (word, bit) = (slot / 64, 1 << (slot % 64));
-        if self.finished.0[word].fetch_or(bit, Ordering::AcqRel) == 0 {
+        let others = self.finished.0[word].fetch_or(bit, Ordering::AcqRel);
+        // Whoever set the first bit also sets the summary, unless it was stopped in between.
+        if others == 0 || self.summary.0.load(Ordering::Relaxed) & (1 << word) == 0 {
             self.summary.0.fetch_or(1 << word, Ordering::AcqRel);
         }
         true
@@ -279,7 +281,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     pub fn has_ready(&self) -> bool {
         let tail = self.tail.0.load(Ordering::Acquire);
         let head = self.head.0.load(Ordering::Relaxed);
-        (head..tail).any(|ticket| self.load(Self::index(ticket)).phase() == Phase::Ready)
+        (head..tail).any(|ticket| self.load(Self::index(ticket)) == Word::ready(ticket))
     }
 
     /// Sees to it that a published task finds a worker: wakes one, unless one is searching or none sleeps; whether it
