@@ -105,5 +105,8 @@ def default_workers() -> int:
 def serve_forks(parent_pid: int) -> None:
     """The main function of the fork server, and of each worker that it forks; never called by users."""
 
-def flush_worker_output(timeout: float) -> None:
-    """Waits, `timeout` seconds at most, until what workers wrote to their standard error has been printed."""
+def end_processes(timeout: float) -> None:
+    """Ends the fork server, and whatever workers are left, and prints what they wrote; before the interpreter exits.
+
+    Waits for each of both at most `timeout` seconds.
+    """

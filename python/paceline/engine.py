@@ -12,7 +12,7 @@ import atexit
 import os
 import sys
 
-from paceline._paceline import Engine, Stream, TaskFuture, default_workers
+from paceline._paceline import Engine, Stream, TaskFuture, default_workers, end_processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +145,9 @@ def _end_all() -> None:
             end(interrupted)
         except Exception:  # The rest must be told as well, and nobody is left to hear of it.
             pass
+    # A fork server that outlived this process by a moment would be left to the system's first process to bury, and in
+    # a container that may be one that never does.
+    end_processes(1.0)
 
 
 def _end_of(engine: Engine) -> Callable[[bool], object]:

@@ -36,5 +36,5 @@ pub use paceline_ipc::arena::AllocateError;
 pub use pending::{Attachment, Pending, Stage, Stream};
 pub use run::{Call, Run};
 pub use state::{Function, SubmitError};
-pub use supervisor::ForkServerCommand;
+pub use supervisor::{ForkServerCommand, end_processes};
 pub use wait::{Target, Waited};

@@ -3,6 +3,7 @@
 //! started or ended, and never touches a task.
 
 use crate::engine::Shared;
+use crate::fork_guard;
 use crate::last_words::LastWords;
 use crate::outcome::Death;
 use paceline_core::WorkerExit;
@@ -21,6 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// How to start a fork server: it finds its socket as standard input.
 #[derive(Clone, Debug)]
@@ -50,6 +52,7 @@ pub(crate) struct Ending {
 enum Request {
     Start(u64, Box<Start>),
     Kill(u64),
+    Quit(Sender<()>),
 }
 
 /// The callers' side: what they hand over is done by the thread.
@@ -92,6 +95,7 @@ impl Supervisor {
             server: None,
             lives: HashMap::new(),
             muted: false,
+            quitting: None,
         };
         crate::threads::spawn_quiet("paceline-supervisor", move || house.keep())?;
         Ok(Self { requests, bell, generation })
@@ -109,9 +113,27 @@ impl Supervisor {
         self.request(Request::Kill(birth));
     }
 
+    /// Ends every worker and the fork server, and waits for them, so that none is left for the system's first process
+    /// to bury; not longer than `patience`.
+    fn quit(&self, patience: Duration) {
+        let (done, ended) = channel();
+        self.request(Request::Quit(done));
+        let _ = ended.recv_timeout(patience);
+    }
+
     fn request(&self, request: Request) {
         let _ = self.requests.send(request);
         let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+}
+
+/// Ends all processes that belong to this one's engines, before it exits itself; waits for at most `patience`.
+pub fn end_processes(patience: Duration) {
+    // SAFETY: what was once stored is never freed.
+    if let Some(supervisor) = unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
+        && supervisor.generation == fork_guard::generation()
+    {
+        supervisor.quit(patience);
     }
 }
 
@@ -124,6 +146,8 @@ struct House {
     lives: HashMap<u64, Life>,
     /// Workers' output is not read, because what was read cannot be printed.
     muted: bool,
+    /// Who waits for the end of all processes.
+    quitting: Option<Sender<()>>,
 }
 
 struct ForkServer {
@@ -175,6 +199,16 @@ impl House {
                 }
             }
             self.mute_or_unmute();
+            self.quit_if_asked();
+        }
+    }
+
+    fn quit_if_asked(&mut self) {
+        if self.lives.is_empty()
+            && let Some(done) = self.quitting.take()
+        {
+            self.lose_server();
+            let _ = done.send(());
         }
     }
 
@@ -188,6 +222,13 @@ impl House {
                         life.to_be_killed = true;
                         life.kill();
                     }
+                }
+                Request::Quit(done) => {
+                    for life in self.lives.values_mut() {
+                        life.to_be_killed = true;
+                        life.kill();
+                    }
+                    self.quitting = Some(done);
                 }
             }
         }

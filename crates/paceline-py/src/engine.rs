@@ -251,11 +251,14 @@ impl Drop for Engine {
     }
 }
 
-/// Waits, for `timeout` seconds at most, until what workers wrote to their standard error has been printed.
+/// Ends the fork server, and whatever workers are left, and prints what they wrote; before the interpreter exits.
 #[pyfunction]
-pub(crate) fn flush_worker_output(py: Python<'_>, timeout: f64) {
+pub(crate) fn end_processes(py: Python<'_>, timeout: f64) {
     let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-    py.detach(|| paceline_engine::flush_worker_output(patience));
+    py.detach(|| {
+        paceline_engine::end_processes(patience);
+        paceline_engine::flush_worker_output(patience);
+    });
 }
 
 fn too_many_workers() -> PyErr {

@@ -31,7 +31,7 @@ mod _paceline {
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
-    use super::engine::flush_worker_output;
+    use super::engine::end_processes;
     #[pymodule_export]
     use super::future::TaskFuture;
     #[pymodule_export]

@@ -1,0 +1,180 @@
+"""Ctrl-C: the caller hears of it at once, alone, and nothing is left running."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+# What the whole process may take from the signal to its end: 100 ms to notice, the rest for the interpreter to go.
+PATIENCE_S = 2.0
+
+
+class Terminal:
+    """A script that runs at a terminal of its own, so that Ctrl-C reaches whatever a terminal's would."""
+
+    def __init__(self, source, folder):
+        script = folder / "script.py"
+        script.write_text(source, encoding="utf-8")
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+        )  # fmt: skip
+        os.close(slave)
+        self.output = ""
+
+    def read_until(self, text, timeout_s=30.0):
+        deadline = time.monotonic() + timeout_s
+        while text not in self.output:
+            readable, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
+            assert readable, f"no {text!r} in {self.output!r}"
+            try:
+                self.output += os.read(self.master, 65536).decode().replace("\r\n", "\n")
+            except OSError:
+                break
+
+    def press_ctrl_c(self):
+        os.write(self.master, b"\x03")
+
+    def end(self):
+        """Reads to the end; the exit code and how long it took."""
+        began = time.monotonic()
+        self.read_until("\0")
+        code = self.process.wait(timeout=30)
+        return code, time.monotonic() - began
+
+    def family(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    opened = []
+
+    def run(source):
+        opened.append(Terminal(source, tmp_path))
+        return opened[-1]
+
+    yield run
+    for one in opened:
+        one.close()
+
+
+WAITS = {
+    "result": "pool.submit(time.sleep, 60).result()",
+    "get": "pool.apply_async(time.sleep, (60,)).get(50)",
+    "apply": "pool.apply(time.sleep, (60,))",
+    "map": "pool.map(time.sleep, [60] * 10)",
+    "imap": "next(pool.imap(time.sleep, [60] * 10))",
+    "unordered": "next(pool.imap_unordered(time.sleep, [60] * 10))",
+    "wait": "concurrent.futures.wait([pool.submit(time.sleep, 60)])",
+    "join": "pool.submit(time.sleep, 60); pool.close(); pool.join()",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_ends_a_wait_with_one_traceback_and_no_process_left(terminal, wait):
+    one = terminal(
+        "import concurrent.futures, time\n"
+        "import paceline\n"
+        "with paceline.Pool(2) as pool:\n"
+        "    pool.map(abs, range(10))\n"
+        "    print('waiting', flush=True)\n"
+        f"    {WAITS[wait]}\n"
+    )
+    one.read_until("waiting\n")
+    family = one.family()
+    one.press_ctrl_c()
+    code, seconds = one.end()
+    assert code == -signal.SIGINT
+    assert seconds < PATIENCE_S
+    assert one.output.count("Traceback (most recent call last)") == 1, one.output
+    assert one.output.rstrip().endswith("KeyboardInterrupt"), one.output
+    assert len(family) >= 2
+    _, alive = psutil.wait_procs(family, timeout=1.0)
+    assert alive == []
+
+
+def test_ctrl_c_that_is_caught_leaves_a_pool_that_works(terminal):
+    one = terminal(
+        "import time\n"
+        "import paceline\n"
+        "with paceline.Pool(2) as pool:\n"
+        "    pool.map(abs, range(10))\n"
+        "    slow = pool.submit(time.sleep, 1)\n"
+        "    try:\n"
+        "        print('waiting', flush=True)\n"
+        "        slow.result()\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('caught', pool.map(abs, [-1, -2]), slow.result(), flush=True)\n"
+    )
+    one.read_until("waiting\n")
+    one.press_ctrl_c()
+    code, _ = one.end()
+    assert "caught [1, 2] None" in one.output
+    assert code == 0
+
+
+def test_a_waiting_thread_does_not_keep_the_main_one_from_ctrl_c(terminal):
+    one = terminal(
+        "import threading, time\n"
+        "import paceline\n"
+        "with paceline.Pool(2) as pool:\n"
+        "    futures = [pool.submit(time.sleep, 60) for _ in range(4)]\n"
+        "    waiting = threading.Thread(target=futures[0].wait, daemon=True)\n"
+        "    waiting.start()\n"
+        "    print('waiting', flush=True)\n"
+        "    futures[1].result()\n"
+    )
+    one.read_until("waiting\n")
+    one.press_ctrl_c()
+    code, seconds = one.end()
+    assert code == -signal.SIGINT
+    assert seconds < PATIENCE_S
+    assert len(re.findall("Traceback", one.output)) == 1, one.output
+
+
+def test_the_caller_notices_within_a_tenth_of_a_second():
+    # In one process, so that no interpreter's start and end is in the figure.
+    source = (
+        "import os, signal, threading, time\n"
+        "import paceline\n"
+        "with paceline.Pool(1) as pool:\n"
+        "    delays = []\n"
+        "    slow = pool.submit(time.sleep, 60)\n"
+        "    for _ in range(5):\n"
+        "        sent = []\n"
+        "        def send():\n"
+        "            sent.append(time.monotonic())\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        timer = threading.Timer(0.1, send)\n"
+        "        timer.start()\n"
+        "        try:\n"
+        "            slow.result()\n"
+        "        except KeyboardInterrupt:\n"
+        "            delays.append(time.monotonic() - sent[0])\n"
+        "        timer.join()\n"
+        "    pool.terminate()\n"
+        "print(sorted(delays)[2])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=50)
+    assert float(ran.stdout) < 0.1
+
+
+def test_nothing_of_an_interrupted_pool_is_in_shared_memory_files():
+    assert [name for name in os.listdir("/dev/shm") if "paceline" in name] == []  # noqa: PTH208
+    assert not [path for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("*paceline*") if path.is_socket()]
