@@ -70,7 +70,8 @@ def what_a_process_has_once():
     from paceline import Pool
 
     pool = Pool(1)
-    pool.apply(len, ("",))
+    # The first line that a worker writes to stderr starts the thread that prints such lines.
+    pool.apply(os.write, (2, b"\n"))
     pool.close()
     pool.join()
 

