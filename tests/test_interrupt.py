@@ -21,13 +21,14 @@ class Terminal:
     """A script that runs at a terminal of its own, so that Ctrl-C reaches whatever a terminal's would."""
 
     def __init__(self, source, folder):
+        # Opening it makes it the controlling terminal of a session that has none.
+        take_terminal = "import os; os.close(os.open(os.ttyname(0), os.O_RDWR))\n"
         script = folder / "script.py"
-        script.write_text(source, encoding="utf-8")
+        script.write_text(take_terminal + source, encoding="utf-8")
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
-        )  # fmt: skip
+            [sys.executable, script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
         os.close(slave)
         self.output = ""
 

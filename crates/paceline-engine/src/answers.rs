@@ -42,6 +42,8 @@ impl<'a> Answers<'a> {
     /// # Errors
     /// When there is no memory for it; nothing was added then.
     pub fn push_parts(&mut self, kind: u8, parts: &[&[u8]]) -> Result<(), AllocateError> {
+        // Whatever runs after the task's function must not run twice.
+        crate::worker::leave_if_forked();
         let length = parts.iter().map(|part| part.len()).sum();
         if length < record::OUT_OF_LINE_FROM {
             self.make_room(record::HEADER + length)?;

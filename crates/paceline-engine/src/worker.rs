@@ -94,6 +94,7 @@ pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
 
 impl Worker {
     fn connect(birth: Birth) -> Result<Self, Errno> {
+        watch_forks();
         let life_line = Arc::new(birth.life_line);
         watch_parent(Arc::clone(&life_line), birth.parent)?;
         let table = MappedTable::map(&MemoryFile::from_descriptor(birth.table)?)?;
@@ -124,7 +125,6 @@ impl Worker {
     }
 
     fn serve(&mut self, run: &mut impl Run) {
-        let forked = forked_flag();
         let mut served = 0;
         loop {
             let Some(claim) = self.table.claim(self.seat).or_else(|| self.wait(run)) else {
@@ -134,10 +134,6 @@ impl Worker {
                 continue;
             };
             self.answer(claim, run);
-            if forked.load(Ordering::Relaxed) {
-                // The task forked, and this is the child, back from the task's function. The parent answers.
-                exit_now(0);
-            }
             self.table.idle.wake_parent(self.table.ready_hint());
             served += 1;
             if served == self.chunks {
@@ -158,9 +154,8 @@ impl Worker {
         let Self { table, inputs, outputs, .. } = self;
         // SAFETY: the claim makes this worker the only one to touch the body until it finishes.
         table.with_claimed(&claim, |body| answer(unsafe { &mut *body }, inputs, outputs, run));
-        if !forked_flag().load(Ordering::Relaxed) {
-            self.table.finish(claim);
-        }
+        leave_if_forked();
+        self.table.finish(claim);
     }
 }
 
@@ -222,18 +217,24 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Whether this process is a fork of a worker, made by a task; its answers are not wanted.
-fn forked_flag() -> &'static AtomicBool {
-    static FORKED: AtomicBool = AtomicBool::new(false);
-    static HANDLER: std::sync::Once = std::sync::Once::new();
-    extern "C" fn in_child() {
-        FORKED.store(true, Ordering::Relaxed);
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn in_fork() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Has this process know when it is a fork of a worker.
+fn watch_forks() {
+    // SAFETY: the handler only stores to an atomic, which is safe in a child of a threaded process.
+    unsafe { libc::pthread_atfork(None, None, Some(in_fork)) };
+}
+
+/// Ends this process if it is a fork of a worker, made by a task, and back from the task's function: it shares the
+/// worker's memory, and only the worker itself may answer.
+pub(crate) fn leave_if_forked() {
+    if FORKED.load(Ordering::Relaxed) {
+        exit_now(0);
     }
-    HANDLER.call_once(|| {
-        // SAFETY: the handler only stores to an atomic, which is safe in a child of a threaded process.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
-    &FORKED
 }
 
 /// The process id as the system prints it.
