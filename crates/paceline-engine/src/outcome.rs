@@ -75,17 +75,6 @@ pub struct Death {
     pub last_words: String,
 }
 
-impl Death {
-    /// In words, after "it ended".
-    pub(crate) fn how(&self) -> String {
-        match (self.code, self.signal) {
-            (Some(code), _) => format!("with exit code {code}"),
-            (None, Some(signal)) => format!("by signal {signal}"),
-            (None, None) => "in a way that nobody can tell".to_owned(),
-        }
-    }
-}
-
 /// Why a pool cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breakdown {

@@ -3,6 +3,7 @@
 
 use crate::accounts::Accounts;
 use crate::clock::now_ns;
+use crate::fork_guard::generation;
 use crate::outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts};
 use crate::pending::{Pending, Stage};
 use crate::supervisor::{Ending, Supervisor};
@@ -28,6 +29,7 @@ pub struct Function {
     id: u64,
     place: Span,
     released: Arc<Released>,
+    generation: u32,
 }
 
 /// Segments whose last user is gone, to be freed under the lock.
@@ -35,6 +37,10 @@ pub(crate) type Released = Mutex<Vec<u32>>;
 
 impl Drop for Function {
     fn drop(&mut self) {
+        if self.generation != generation() {
+            // In a forked child the lock may be held by a thread that it has not inherited.
+            return;
+        }
         self.released.lock().unwrap_or_else(PoisonError::into_inner).push(self.place.segment);
     }
 }
@@ -80,6 +86,8 @@ pub(crate) struct State {
     complaint: Option<Vec<u8>>,
     breakdown: Option<Arc<Breakdown>>,
     closing: bool,
+    /// Something here panicked: nothing is decided any more, and the workers are being killed.
+    failed: bool,
     effects: Effects,
 }
 
@@ -216,12 +224,16 @@ impl State {
             complaint: None,
             breakdown: None,
             closing: false,
+            failed: false,
             effects: Effects::default(),
         }
     }
 
     /// Reports an event to the core and carries out what it commands.
     pub(crate) fn apply(&mut self, event: Event, context: &Context<'_>) {
+        if self.failed {
+            return;
+        }
         let mut commands = std::mem::take(&mut self.commands);
         self.core.handle(Moment(now_ns()), event, &mut commands);
         let mut next = 0;
@@ -288,7 +300,7 @@ impl State {
 
     /// Takes in every answer there is.
     pub(crate) fn drain(&mut self, context: &Context<'_>) {
-        if !context.table.has_finished() {
+        if self.failed || !context.table.has_finished() {
             return;
         }
         let mut finished = std::mem::take(&mut self.finished);
@@ -412,9 +424,7 @@ impl State {
         let death = self.dying.as_deref().cloned().unwrap_or_default();
         let reason = match why {
             Breakage::StartFailed => "a worker could not be set up".to_owned(),
-            Breakage::CrashLoop { deaths } => {
-                format!("{deaths} workers in a row ended before they finished anything, the last {}", death.how())
-            }
+            Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row ended before they finished anything"),
         };
         self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));
     }
@@ -423,11 +433,11 @@ impl State {
 /// What callers do.
 impl State {
     pub(crate) fn submit(&mut self, submission: Submission<'_>, context: &Context<'_>) -> Result<(), SubmitError> {
-        if !self.core.is_accepting() {
+        if !self.is_accepting() {
             if let InputBytes::Long(span) = submission.input {
                 self.arena.release(span.segment);
             }
-            return Err(self.breakdown.clone().map_or(SubmitError::Closed, SubmitError::Broken));
+            return Err(self.why_closed());
         }
         if self.accounts.began_ns.is_none() {
             self.accounts.began_ns = Some(now_ns());
@@ -464,6 +474,11 @@ impl State {
         Ok(())
     }
 
+    /// Why no job can be submitted.
+    pub(crate) fn why_closed(&self) -> SubmitError {
+        self.breakdown.clone().map_or(SubmitError::Closed, SubmitError::Broken)
+    }
+
     /// Cancels a job if nothing of it has begun; whether it is cancelled.
     pub(crate) fn cancel(&mut self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
         if let Some(job) = pending.job() {
@@ -475,11 +490,9 @@ impl State {
     /// Whether something of a job is with a worker now.
     pub(crate) fn is_running(&self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
         pending.job().is_some_and(|job| {
-            self.place_of_chunk.iter().zip(0..).any(|(place, _)| {
-                place.is_some_and(|place| {
-                    let chunk = self.chunk_of_slot[place.slot as usize];
-                    self.core.chunk(chunk).is_some_and(|what| what.job == job) && !context.table.is_ready(place)
-                })
+            self.chunk_of_slot.iter().any(|chunk| {
+                self.core.chunk(*chunk).is_some_and(|what| what.job == job)
+                    && self.place_of_chunk[chunk.index as usize].is_some_and(|place| !context.table.is_ready(place))
             })
         })
     }
@@ -503,7 +516,7 @@ impl State {
     pub(crate) fn close(&mut self, context: &Context<'_>) {
         if !self.closing {
             self.closing = true;
-            if self.core.is_accepting() {
+            if self.is_accepting() {
                 self.apply(Event::PoolClosed, context);
             }
         }
@@ -527,11 +540,11 @@ impl State {
         let id = self.next_function;
         self.next_function += 1;
         let place = Span { segment: allocation.segment, length: bytes.len() as u64, ..Span::default() };
-        Ok(Arc::new(Function { id, place, released: Arc::clone(&self.released) }))
+        Ok(Arc::new(Function { id, place, released: Arc::clone(&self.released), generation: generation() }))
     }
 
     pub(crate) fn is_accepting(&self) -> bool {
-        self.core.is_accepting()
+        !self.failed && self.core.is_accepting()
     }
 
     pub(crate) fn accounts(&self) -> Accounts {
@@ -567,6 +580,11 @@ impl State {
         if self.seats[usize::from(worker)].as_ref().is_none_or(|seat| seat.birth != birth) {
             return;
         }
+        if self.failed {
+            self.seats[usize::from(worker)] = None;
+            self.effects.ended |= self.seats.iter().all(Option::is_none);
+            return;
+        }
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
         let (mut finished, mut held) = (Vec::new(), None);
@@ -596,11 +614,48 @@ impl State {
     }
 }
 
+/// What happens when we ourselves are wrong.
+impl State {
+    /// Gives up everything after a panic, without asking the core, which may have been in the middle of something.
+    pub(crate) fn fail(&mut self, message: &str, context: &Context<'_>) {
+        self.failed = true;
+        let reason = format!("an internal error of Paceline: {message}");
+        let breakdown = Arc::new(Breakdown { reason, death: Death::default(), complaint: None });
+        self.breakdown = Some(Arc::clone(&breakdown));
+        for job in self.jobs.iter_mut().filter_map(|slot| slot.job.take()) {
+            self.effects.resolved = true;
+            if job.pending.is_done() {
+                continue;
+            }
+            if job.pending.wants_attention() {
+                self.attention.push_back(Arc::clone(&job.pending));
+                self.effects.attention = true;
+            }
+            if job.pending.end(Outcome::Abandoned(Some(Arc::clone(&breakdown)))) {
+                context.waiting.wake_followers(job.pending.keys());
+            }
+        }
+        for seat in self.seats.iter().flatten() {
+            context.supervisor.kill(seat.birth);
+        }
+        self.effects.ended |= self.seats.iter().all(Option::is_none);
+    }
+
+    /// The same when the supervisor itself has failed, and will not tell of the workers' ends.
+    pub(crate) fn fail_without_supervisor(&mut self, message: &str, context: &Context<'_>) {
+        self.fail(message, context);
+        self.seats.fill_with(|| None);
+        self.effects.ended = true;
+    }
+}
+
 /// What the lock's holder does last.
 impl State {
     /// For which answers the driver must be woken while no caller waits.
     pub(crate) fn interest(&self) -> u32 {
-        if self.attention_wanted > 0 || (self.closing && self.core.unfinished_jobs() > 0) {
+        if self.failed {
+            INTEREST_NONE
+        } else if self.attention_wanted > 0 || (self.closing && self.core.unfinished_jobs() > 0) {
             INTEREST_EVERY
         } else if self.core.has_backlog() {
             if self.feeder.used() == SLOTS { LOW_WATER } else { INTEREST_EVERY }

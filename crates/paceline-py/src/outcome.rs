@@ -153,8 +153,21 @@ fn worker_died<'py>(
 /// The exception for a pool that is broken.
 pub(crate) fn start_error<'py>(py: Python<'py>, breakdown: &Breakdown) -> PyResult<Bound<'py, PyAny>> {
     let complaint = breakdown.complaint.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-    let arguments = (breakdown.reason.as_str(), breakdown.death.last_words.as_str(), &*complaint);
+    let reason = match (breakdown.death.code, breakdown.death.signal) {
+        // It ended as it was to, after its complaint.
+        _ if breakdown.complaint.is_some() => breakdown.reason.clone(),
+        (Some(code), _) => format!("{}, the last with exit code {code}", breakdown.reason),
+        (None, Some(signal)) => format!("{}, the last by {}", breakdown.reason, signal_name(py, signal)),
+        (None, None) => breakdown.reason.clone(),
+    };
+    let arguments = (reason, breakdown.death.last_words.as_str(), &*complaint);
     errors(py)?.getattr(intern!(py, "WorkerStartError"))?.call1(arguments)
+}
+
+fn signal_name(py: Python<'_>, signal: i32) -> String {
+    let named = PyModule::import(py, "signal").and_then(|module| module.call_method1("Signals", (signal,)));
+    let name = named.and_then(|signal| signal.getattr("name")).map(|name| name.to_string());
+    name.unwrap_or_else(|_| format!("signal {signal}"))
 }
 
 /// `concurrent.futures.CancelledError`.
