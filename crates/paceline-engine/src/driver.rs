@@ -2,7 +2,10 @@
 //! and announces ended jobs. Never waits for anything while it holds the engine's lock.
 
 use crate::engine::Shared;
+use crate::pending::Pending;
 use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,14 +22,16 @@ fn drive(shared: &Shared) {
     let idle = &shared.table.idle;
     loop {
         shared.attention.store(false, Ordering::Relaxed);
-        let mut ended = shared.with(|state, context| {
-            if !idle.has_leader() {
-                state.drain(context);
-            }
-            state.take_attention()
-        });
+        let ended = shared
+            .with(|state, context| {
+                if !idle.has_leader() {
+                    state.drain(context);
+                }
+                state.take_attention()
+            })
+            .unwrap_or_default();
         if !ended.is_empty() {
-            shared.announce.announce(&mut ended.drain(..));
+            announce(shared, ended);
             continue;
         }
         if shared.ended.load(Ordering::Acquire) {
@@ -37,5 +42,17 @@ fn drive(shared: &Shared) {
                 || shared.ended.load(Ordering::Relaxed)
                 || (!idle.has_leader() && shared.table.concerns_driver())
         });
+    }
+}
+
+/// Announces these. One announcement that panics, which the panic has told of, is no reason to leave out the others.
+fn announce(shared: &Shared, mut ended: VecDeque<Arc<Pending>>) {
+    while !ended.is_empty() {
+        let left = ended.len();
+        let mut each = std::iter::from_fn(|| ended.pop_front());
+        let told = catch_unwind(AssertUnwindSafe(|| shared.announce.announce(&mut each)));
+        if told.is_ok() || ended.len() == left {
+            return;
+        }
     }
 }

@@ -14,7 +14,9 @@ use paceline_ipc::arena::{Arena, ArenaReader, Span};
 use paceline_ipc::body::INLINE_BYTES;
 use paceline_ipc::memory::MemoryFile;
 use rustix::io::Errno;
+use std::any::Any;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -84,8 +86,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something under the lock, and then what must follow it: wakes workers, waiting callers, the driver.
-    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
+    /// Does something under the lock, and then what must follow it: wakes workers, waiting callers, the driver. `None`
+    /// if it panicked; the pool is broken then, and every wait ends.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> Option<R> {
         let (result, effects) = self.act(act);
         self.settle(&effects);
         if effects.resolved {
@@ -95,18 +98,21 @@ impl Shared {
     }
 
     /// The same for the leader, who need not wake itself.
-    pub(crate) fn with_leader<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
+    pub(crate) fn with_leader<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> Option<R> {
         let (result, effects) = self.act(act);
         self.settle(&effects);
         result
     }
 
-    fn act<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> (R, Effects) {
+    fn act<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> (Option<R>, Effects) {
         let birth = |seat: u16, arena: &ArenaReader| self.start_worker(seat, arena);
         let context =
             Context { table: &self.table, supervisor: &self.supervisor, waiting: &self.waiting, birth: &birth };
         let mut state = self.lock();
-        let result = act(&mut state, &context);
+        // What a panic leaves half done is not looked at again: the state only ends what there is.
+        let result = catch_unwind(AssertUnwindSafe(|| act(&mut state, &context)))
+            .inspect_err(|panic| state.fail(panic_message(&**panic), &context))
+            .ok();
         self.table.idle.set_interest(state.interest(), || self.table.concerns_driver());
         (result, state.take_effects())
     }
@@ -144,6 +150,16 @@ impl Shared {
         &self.files
     }
 
+    /// The supervisor has failed, and with it every engine that has workers.
+    pub(crate) fn fail_without_supervisor(&self, message: &str) {
+        self.with(|state, context| state.fail_without_supervisor(message, context));
+    }
+
+    /// Why nothing can be submitted after a panic.
+    fn broken(&self) -> SubmitError {
+        self.lock().why_closed()
+    }
+
     /// The driver has nothing more to do.
     pub(crate) fn leave(&self) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -153,6 +169,12 @@ impl Shared {
     fn is_foreign(&self) -> bool {
         self.generation != fork_guard::generation()
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
 }
 
 impl Engine {
@@ -203,7 +225,7 @@ impl Engine {
         if self.shared.is_foreign() {
             return Err(SubmitError::Forked);
         }
-        self.shared.with(|state, _| state.register(bytes))
+        self.shared.with(|state, _| state.register(bytes)).unwrap_or_else(|| Err(self.shared.broken()))
     }
 
     /// Submits a job of one item.
@@ -253,13 +275,17 @@ impl Engine {
         }
         let input = if input.len() <= INLINE_BYTES { InputBytes::Short(input) } else { self.place(input)? };
         let submission = Submission { function, input, ends, items, sizing, retries, pending };
-        self.shared.with(|state, context| state.submit(submission, context))
+        self.shared
+            .with(|state, context| state.submit(submission, context))
+            .unwrap_or_else(|| Err(self.shared.broken()))
     }
 
     /// Copies long input into the arena, without holding the lock while copying.
     fn place(&self, input: &[u8]) -> Result<InputBytes<'static>, SubmitError> {
         let length = input.len() as u64;
-        let allocation = self.shared.with(|state, _| state.arena.allocate(length)).map_err(SubmitError::NoMemory)?;
+        let allocation =
+            self.shared.with(|state, _| state.arena.allocate(length)).ok_or_else(|| self.shared.broken())?;
+        let allocation = allocation.map_err(SubmitError::NoMemory)?;
         // SAFETY: the segment is ours, mapped, at least as large as asked for, and stays so until the job has ended.
         unsafe { allocation.address.copy_from_nonoverlapping(input.as_ptr(), input.len()) };
         Ok(InputBytes::Long(Span { segment: allocation.segment, length, ..Span::default() }))
@@ -268,13 +294,13 @@ impl Engine {
     /// Cancels a job if nothing of it has begun; whether it is cancelled.
     #[must_use]
     pub fn cancel(&self, pending: &Arc<Pending>) -> bool {
-        !self.shared.is_foreign() && self.shared.with(|state, context| state.cancel(pending, context))
+        !self.shared.is_foreign() && self.shared.with(|state, context| state.cancel(pending, context)) == Some(true)
     }
 
     /// Whether a worker has begun with something of a job that has not ended.
     #[must_use]
     pub fn is_running(&self, pending: &Arc<Pending>) -> bool {
-        !self.shared.is_foreign() && self.shared.with(|state, context| state.is_running(pending, context))
+        !self.shared.is_foreign() && self.shared.with(|state, context| state.is_running(pending, context)) == Some(true)
     }
 
     /// Asks for the end of a job to be announced, with this attached.
@@ -285,7 +311,7 @@ impl Engine {
         if self.shared.is_foreign() {
             return Err(attachment);
         }
-        self.shared.with(|state, _| state.want_attention(pending, attachment))
+        self.shared.with(|state, _| state.want_attention(pending, attachment)).unwrap_or(Ok(()))
     }
 
     /// Takes in what has been answered, without waiting.
@@ -298,7 +324,13 @@ impl Engine {
     /// Waits until `target` is there, the deadline (of the monotonic clock) has passed, or for at most a slice.
     #[must_use]
     pub fn wait(&self, target: &impl Target, deadline_ns: Option<u64>, slice_ns: u64) -> Waited {
-        if self.shared.is_foreign() { Waited::TimedOut } else { self.shared.wait(target, deadline_ns, slice_ns) }
+        if target.is_there() {
+            Waited::Done
+        } else if self.shared.is_foreign() {
+            Waited::TimedOut
+        } else {
+            self.shared.wait(target, deadline_ns, slice_ns)
+        }
     }
 
     /// Takes no more jobs; the workers leave when those there are have ended.

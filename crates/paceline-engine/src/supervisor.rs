@@ -2,7 +2,7 @@
 //! lines and their standard error, notices at once how each ends, and ends those it is told to. Never decides who is
 //! started or ended, and never touches a task.
 
-use crate::engine::Shared;
+use crate::engine::{Shared, panic_message};
 use crate::fork_guard;
 use crate::last_words::LastWords;
 use crate::outcome::Death;
@@ -12,12 +12,14 @@ use paceline_ipc::socket::{self, Received};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -158,9 +160,16 @@ struct ForkServer {
 struct Life {
     engine: Arc<Shared>,
     seat: u16,
-    life_line: OwnedFd,
+    line: OwnedFd,
+    /// The worker's end of the life line is closed: it is gone, or was never born.
+    has_hung_up: bool,
     words: LastWords,
-    process: Option<(i32, OwnedFd)>,
+    /// Zero until it is born.
+    pid: i32,
+    /// Absent until it is born, or if there were too many descriptors.
+    watch: Option<OwnedFd>,
+    /// The fork server that was to tell of its birth is gone.
+    is_orphan: bool,
     to_be_killed: bool,
     told: Option<WorkerExit>,
     complaint: Option<Vec<u8>>,
@@ -188,18 +197,30 @@ impl House {
                 Ok(count) => events.split_at(count),
                 Err(_) => continue,
             };
-            for event in ready {
-                let data = event.data.u64();
-                match data % KINDS {
-                    BELL => self.on_bell(),
-                    SERVER => self.on_server(&mut buffer),
-                    LIFE_LINE => self.on_life_line(data / KINDS, &mut buffer),
-                    WORDS => self.on_words(data / KINDS),
-                    _ => self.on_process(data / KINDS),
+            // Nothing of ours panics; but if it did, no caller may wait for workers of whom nobody tells any more.
+            let heard = catch_unwind(AssertUnwindSafe(|| {
+                for event in ready {
+                    self.on_event(event.data.u64(), &mut buffer);
+                }
+                self.mute_or_unmute();
+                self.quit_if_asked();
+            }));
+            if let Err(panic) = heard {
+                for (_, life) in self.lives.drain() {
+                    life.kill();
+                    life.engine.fail_without_supervisor(panic_message(&*panic));
                 }
             }
-            self.mute_or_unmute();
-            self.quit_if_asked();
+        }
+    }
+
+    fn on_event(&mut self, data: u64, buffer: &mut [u8]) {
+        match data % KINDS {
+            BELL => self.on_bell(),
+            SERVER => self.on_server(buffer),
+            LIFE_LINE => self.on_life_line(data / KINDS, buffer),
+            WORDS => self.on_words(data / KINDS),
+            _ => self.on_process(data / KINDS),
         }
     }
 
@@ -236,9 +257,15 @@ impl House {
 
     fn start(&mut self, birth: u64, start: Start) {
         let Some(engine) = start.engine.upgrade() else { return };
+        if self.quitting.is_some() {
+            // The process is about to exit: nobody is replaced any more.
+            return;
+        }
         let seat = start.seat;
         if let Err(errno) = self.try_start(birth, start, &engine) {
-            self.lives.remove(&birth);
+            if let Some(life) = self.lives.remove(&birth) {
+                self.forget_all(&life);
+            }
             let death = Death { last_words: format!("the worker could not be started: {errno}"), ..Death::default() };
             let ending = Ending { exit: WorkerExit::Died, death, complaint: None };
             engine.with(|state, context| state.on_exited(seat, birth, ending, context));
@@ -257,9 +284,12 @@ impl House {
         let life = Life {
             engine: Arc::clone(engine),
             seat: start.seat,
-            life_line: ours,
+            line: ours,
+            has_hung_up: false,
             words: LastWords::new(pipe),
-            process: None,
+            pid: 0,
+            watch: None,
+            is_orphan: false,
             to_be_killed: false,
             told: None,
             complaint: None,
@@ -286,6 +316,15 @@ impl House {
     fn forget(&self, descriptor: &impl AsFd) {
         // It may not have been watched.
         let _ = epoll::delete(&self.watch, descriptor);
+    }
+
+    /// Closing is not enough: a process forked from this one may hold the same, and keep them watched.
+    fn forget_all(&self, life: &Life) {
+        self.forget(&life.line);
+        self.forget(life.words.pipe());
+        if let Some(watch) = &life.watch {
+            self.forget(watch);
+        }
     }
 
     fn server(&mut self, command: &ForkServerCommand) -> Result<&ForkServer, Errno> {
@@ -322,10 +361,11 @@ impl House {
     fn on_word(&mut self, word: FromForkServer, descriptors: Vec<OwnedFd>, buffer: &mut [u8]) {
         match word {
             FromForkServer::Forked { birth, pid } => {
-                let Some(watch) = descriptors.into_iter().next() else { return };
                 if let Some(life) = self.lives.get_mut(&birth) {
-                    life.process = Some((pid, watch));
-                    if life.to_be_killed {
+                    life.pid = pid;
+                    life.watch = descriptors.into_iter().next();
+                    // One that cannot be watched must not work.
+                    if life.to_be_killed || life.watch.is_none() {
                         life.kill();
                     }
                     let (engine, seat) = (Arc::clone(&life.engine), life.seat);
@@ -340,8 +380,9 @@ impl House {
         }
     }
 
-    /// The fork server is gone. Workers that it has not forked never will be; those it has live on, and are watched
-    /// without it, though nobody can say any more how they end.
+    /// The fork server is gone. Those that it has forked live on, and are watched without it, though nobody can say any
+    /// more how they end. Those that it has not told of may have been born all the same; they are asked to leave by
+    /// their life lines, and are gone when the other ends of these are closed.
     fn lose_server(&mut self) {
         if let Some(mut server) = self.server.take() {
             self.forget(&server.socket);
@@ -349,17 +390,30 @@ impl House {
             let _ = server.process.wait();
         }
         let mut unborn = Vec::new();
-        for (birth, life) in &self.lives {
-            match &life.process {
-                Some((_, watch)) => {
-                    let _ = self.add(watch, birth * KINDS + PROCESS);
+        for (birth, life) in &mut self.lives {
+            life.is_orphan = true;
+            match &life.watch {
+                Some(watch) => {
+                    let event = epoll::EventData::new_u64(birth * KINDS + PROCESS);
+                    let _ = epoll::add(&self.watch, watch, event, epoll::EventFlags::IN);
                 }
-                None => unborn.push(*birth),
+                None if life.has_hung_up => unborn.push(*birth),
+                None => life.kill(),
             }
         }
         for birth in unborn {
-            self.bury(birth, None, None, Some("the fork server ended before it forked the worker".into()), &mut []);
+            self.bury_unborn(birth);
         }
+    }
+
+    fn bury_unborn(&mut self, birth: u64) {
+        self.bury(
+            birth,
+            None,
+            None,
+            Some("the fork server ended before it told of the worker's birth".into()),
+            &mut [],
+        );
     }
 
     fn on_process(&mut self, birth: u64) {
@@ -372,9 +426,12 @@ impl House {
             return;
         }
         // Either it is dead, which will be told in a moment, or it has closed what connects it to us; then it must go.
+        life.has_hung_up = true;
         life.kill();
-        if let Some(life) = self.lives.get(&birth) {
-            self.forget(&life.life_line);
+        if life.is_orphan && life.watch.is_none() {
+            self.bury_unborn(birth);
+        } else if let Some(life) = self.lives.get(&birth) {
+            self.forget(&life.line);
         }
     }
 
@@ -408,19 +465,18 @@ impl House {
         if !buffer.is_empty() {
             life.listen(birth, buffer);
         }
-        self.forget(&life.life_line);
-        self.forget(life.words.pipe());
+        self.forget_all(&life);
         let exit = match life.told {
             Some(told) => told,
             None if code == Some(0) => WorkerExit::Stopped,
             None => WorkerExit::Died,
         };
-        let pid = life.process.as_ref().map_or(0, |(pid, _)| *pid);
         let mut last_words = life.words.end();
         if let Some(excuse) = excuse {
             last_words = excuse;
         }
-        let ending = Ending { exit, death: Death { pid, code, signal, last_words }, complaint: life.complaint };
+        let ending =
+            Ending { exit, death: Death { pid: life.pid, code, signal, last_words }, complaint: life.complaint };
         life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
     }
 }
@@ -429,7 +485,7 @@ impl Life {
     /// Takes in what the worker says; whether it may say more.
     fn listen(&mut self, birth: u64, buffer: &mut [u8]) -> bool {
         loop {
-            match socket::receive(self.life_line.as_fd(), buffer, false) {
+            match socket::receive(self.line.as_fd(), buffer, false) {
                 Ok(Received::Datagram(length, _)) => match FromWorker::decode(&buffer[..length]) {
                     Ok(FromWorker::Ready) => {
                         self.engine.with(|state, context| state.on_ready(self.seat, birth, context));
@@ -448,15 +504,18 @@ impl Life {
     }
 
     fn kill(&self) {
-        if let Some((pid, watch)) = &self.process {
-            // The group first, while its leader's number is surely still its own.
-            let watch: BorrowedFd<'_> = watch.as_fd();
-            if pidfd_send_signal(watch, Signal::STOP).is_ok()
-                && let Some(group) = Pid::from_raw(*pid)
-            {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            let _ = pidfd_send_signal(watch, Signal::KILL);
+        let Some(watch) = &self.watch else {
+            // Not born yet, or out of reach: it leaves when it finds its life line shut.
+            let _ = shutdown(&self.line, Shutdown::Write);
+            return;
+        };
+        // The group first, while its leader's number is surely still its own.
+        let watch: BorrowedFd<'_> = watch.as_fd();
+        if pidfd_send_signal(watch, Signal::STOP).is_ok()
+            && let Some(group) = Pid::from_raw(self.pid)
+        {
+            let _ = kill_process_group(group, Signal::KILL);
         }
+        let _ = pidfd_send_signal(watch, Signal::KILL);
     }
 }

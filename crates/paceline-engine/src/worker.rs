@@ -190,7 +190,8 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
 /// Starts the thread that ends this process group when the parent is gone, whatever the main thread is doing.
 fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
     let watch = move || loop {
-        let mut watched = vec![PollFd::new(&*life_line, PollFlags::empty())];
+        // The parent shuts only its half when it cannot reach this process in any other way.
+        let mut watched = vec![PollFd::new(&*life_line, PollFlags::RDHUP)];
         if let Some(parent) = &parent {
             watched.push(PollFd::new(parent, PollFlags::IN));
         }

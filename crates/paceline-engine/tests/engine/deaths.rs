@@ -122,7 +122,7 @@ fn workers_that_die_before_they_are_ready_end_in_one_breakdown_and_not_in_a_loop
     let Err(paceline_engine::SubmitError::Broken(breakdown)) = pool.try_submit("echo no") else {
         panic!("a broken pool takes no jobs");
     };
-    assert!(breakdown.reason.contains("3 workers in a row died"), "{breakdown:?}");
+    assert!(breakdown.reason.contains("3 workers in a row ended"), "{breakdown:?}");
     assert_eq!((breakdown.death.code, breakdown.death.last_words.as_str()), (Some(5), "what is wrong"));
     pool.finish();
 }

@@ -1,6 +1,11 @@
 //! The engine from end to end, with real processes and without Python: the workers run a small Rust program.
 
+mod cancel;
 mod deaths;
+mod ends;
+mod leftovers;
 mod pool;
 mod results;
+mod servers;
+mod waiting;
 mod worker_program;

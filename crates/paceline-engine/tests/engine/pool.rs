@@ -194,3 +194,22 @@ pub(crate) fn lives(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
 }
+
+/// Whether this process runs nothing but this test; if it does not, another one is started that does, and has to succeed.
+pub(crate) fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "PACELINE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut other = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = other.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, "1").output().unwrap();
+    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success() && told[0].contains("1 passed"), "{}\n{}", told[0], told[1]);
+    false
+}
+
+/// The parent of a process.
+pub(crate) fn parent_of(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+}

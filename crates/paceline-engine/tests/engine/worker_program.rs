@@ -10,6 +10,7 @@
 //! | `exit CODE`, `signal NUMBER`, `hang` | ends, or does not |
 //! | `once PATH` | makes this file, which must not be there yet |
 //! | `fork` | forks; the child comes back from the function as well |
+//! | `pid` | answers with the worker's process id |
 //! | `mask` | answers with the signals that are blocked |
 //! | `detach MS` | starts a child that outlives the worker by so much |
 //!
@@ -132,6 +133,7 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
             "hang" => loop {
                 std::thread::park();
             },
+            "pid" => answer.extend_from_slice(std::process::id().to_string().as_bytes()),
             "mask" => answer.extend_from_slice(blocked_signals().as_bytes()),
             // SAFETY: the child only comes back from the function, which ends it.
             "fork" => assert!(unsafe { libc::fork() } >= 0),

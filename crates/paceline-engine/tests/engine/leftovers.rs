@@ -1,0 +1,78 @@
+//! Nothing is left behind, and nothing is done when there is nothing to do.
+
+use crate::pool::{Pool, is_alone, kill, parent_of, within};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn entries(directory: &str) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn pool_that_has_ended_leaves_no_descriptor_thread_or_process() {
+    if !is_alone("leftovers::pool_that_has_ended_leaves_no_descriptor_thread_or_process") {
+        return;
+    }
+    // The process keeps a supervisor, a printer, and a fork server.
+    let first = Pool::open(1);
+    first.run("say something");
+    let server = parent_of(first.await_workers(1)[0]);
+    first.finish();
+    let count = || {
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
+        (entries("/proc/self/fd"), entries("/proc/self/task"), entries(&format!("/proc/{server}/fd")), children)
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let before = count();
+    for round in 0..10 {
+        let pool = Pool::open(3);
+        pool.await_workers(3);
+        let jobs: Vec<_> = (0..50).map(|number| pool.submit(&format!("big {}", number * 3_000))).collect();
+        match round % 4 {
+            0 => jobs.iter().for_each(|job| pool.wait(job)),
+            1 => drop(pool.death("signal 9")),
+            2 => kill(pool.engine.pids()[1], 9),
+            _ => pool.engine.terminate(),
+        }
+        pool.finish();
+        drop(jobs);
+        within(Duration::from_secs(2), "all is as before", || count() == before);
+    }
+}
+
+/// Processor time of this process, of a fork server and of the workers, by process.
+fn used(pids: &[i32]) -> BTreeMap<i32, u64> {
+    let of = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let of_threads: u64 = threads
+            .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+            .map(|stat| stat.split(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum();
+        drop(stat);
+        (*pid, of_threads)
+    };
+    pids.iter().map(of).collect()
+}
+
+#[test]
+fn idle_pool_uses_no_processor_within_a_second_of_its_last_task() {
+    if !is_alone("leftovers::idle_pool_uses_no_processor_within_a_second_of_its_last_task") {
+        return;
+    }
+    let pool = Pool::open(2);
+    let mut pids = pool.await_workers(2);
+    for _ in 0..1_000 {
+        pool.run("echo");
+    }
+    pids.push(parent_of(pids[0]));
+    std::thread::sleep(Duration::from_secs(1));
+    let before = used(&pids);
+    let mine = used(&[i32::try_from(std::process::id()).unwrap()]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(used(&pids), before);
+    let now = used(&[i32::try_from(std::process::id()).unwrap()]);
+    let grown = now.values().sum::<u64>() - mine.values().sum::<u64>();
+    assert!(grown < 2_000_000, "{grown} ns in a second, besides this test's own sleep");
+    pool.finish();
+}
