@@ -58,9 +58,9 @@ class Feed:
         # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
         self.changed = threading.Condition()
         self.reading = threading.RLock()
-        # In order: futures and failures. Unordered: failures only, the stream has the futures.
+        # In order: futures and failures. Unordered: failures only; the stream gives the futures, in its own order.
         self.line: deque[Any] = deque()
-        self.in_stream = 0
+        self.in_stream: set[Any] = set()
         self.exhausted = False
         self.stopped = False
         self.when_read: Callable[[Feed], object] = lambda feed: None
@@ -79,7 +79,11 @@ class Feed:
                 self._read_one()
 
     def ahead(self) -> int:
-        return len(self.line) + self.in_stream
+        return len(self.line) + len(self.in_stream)
+
+    def toggle(self, future: Future[Any]) -> None:
+        """Notes that a future has gone into the stream, or come out of it; a quick one may come out first."""
+        self.in_stream ^= {future}
 
     def lift_the_limit(self) -> None:
         """Everything is to be read, whether or not anyone takes the results."""
@@ -129,7 +133,7 @@ class Feed:
             if self.stream is None or isinstance(end, _Raised):
                 self.line.append(end)
             else:
-                self.in_stream += 1
+                self.toggle(end)
             self.changed.notify()
         return None
 
@@ -296,7 +300,7 @@ class ImapIterator(Iterator["R"]):
         except TimeoutError:
             raise timeout_error(f"no result after {timeout} s") from None
         with feed.changed:
-            feed.in_stream -= 1
+            feed.toggle(future)
             feed.changed.notify_all()
         return future
 
@@ -307,11 +311,11 @@ class ImapIterator(Iterator["R"]):
     def _abandon(self) -> None:
         feed = self._feed
         feed.stop(None)
-        for future in list(feed.line):
+        for future in (*feed.line, *feed.in_stream):
             if not isinstance(future, _Raised):
                 future.cancel()
         feed.line.clear()
-        feed.in_stream = 0
+        feed.in_stream.clear()
 
     def __del__(self) -> None:
         if self._begun:
