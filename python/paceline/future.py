@@ -114,20 +114,25 @@ def _native_wait(future: Any, timeout: float | None) -> bool:
     return done
 
 
+_making_event = threading.Lock()
+
+
 class Delivery:
     """Hands the outcome of one future to `callback` or `error_callback`, as `multiprocessing` does.
 
     There, a result is ready only when its callback has ended; `get`, `wait` and `ready` keep to that by asking here.
     """
 
-    __slots__ = ("_callback", "_error_callback", "_over", "_thread")
+    __slots__ = ("_callback", "_error_callback", "_event", "_over", "_thread")
 
     def __init__(
         self, callback: Callable[[Any], object] | None, error_callback: Callable[[BaseException], object] | None
     ) -> None:
         self._callback = callback
         self._error_callback = error_callback
-        self._over = threading.Event()
+        self._over = False
+        # An event takes longer to make than all the rest of a call, and hardly anybody waits for a callback.
+        self._event: threading.Event | None = None
         self._thread = 0
 
     def attach(self, future: Future[Any]) -> None:
@@ -151,17 +156,24 @@ class Delivery:
             # Logged here and not by who calls us, so that it has been logged when waits are over.
             getLogger("concurrent.futures").exception("exception calling callback for %r", future)
         finally:
-            self._over.set()
+            self._over = True
+            if self._event is not None:
+                self._event.set()
             self._callback = self._error_callback = None
 
     def is_over(self) -> bool:
         # Inside its own callback a result counts as ready: waiting there would be for ever.
-        return self._over.is_set() or self._thread == threading.get_ident()
+        return self._over or self._thread == threading.get_ident()
 
     def wait(self, deadline: float | None) -> bool:
         if self.is_over():
             return True
-        return self._over.wait(None if deadline is None else max(0.0, deadline - monotonic()))
+        with _making_event:
+            event = self._event = self._event or threading.Event()
+        # The end is noted before the event is looked for, and looked for after the event is made: one side sees.
+        if self._over:
+            return True
+        return event.wait(None if deadline is None else max(0.0, deadline - monotonic()))
 
 
 _timeout_error_class: type[TimeoutError] | None = None
