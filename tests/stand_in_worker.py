@@ -3,6 +3,7 @@
 `StandInWorker` is the parent's side; run as a program, this file is the worker's.
 """
 
+import marshal
 import os
 import pickle
 import struct
@@ -28,7 +29,7 @@ class StandInWorker:
         if initializer is not None:
             function, _ = pickling.dump_function(initializer)
             positional = plain_or(pickling.dump_argument_fallback, (initargs, None))
-        setup = pickle.dumps((sys.path, os.getcwd(), ["program", "argument"], {}, function, positional))  # noqa: PTH109
+        setup = marshal.dumps((sys.path, os.getcwd(), ["program", "argument"], {}, function, positional))  # noqa: PTH109
         source = str(Path(pickling.__file__).parent.parent)
         self.process = subprocess.Popen(
             [sys.executable, __file__],

@@ -157,7 +157,7 @@ import paceline
 pool = paceline.Pool(2)
 pool.map(abs, range(10))
 slow = [pool.submit(time.sleep, 60) for _ in range(4)]
-while not all(psutil.Process(pid).status() == "sleeping" for pid in pool._engine.pids()):
+while len(pids := pool._engine.pids()) < 2 or not all(psutil.Process(pid).status() == "sleeping" for pid in pids):
     pass
 print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
 """

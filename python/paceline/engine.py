@@ -6,9 +6,9 @@ worker is given, and the list of what is still open. It never says what a method
 
 from __future__ import annotations
 
-import _pickle
 import _thread
 import atexit
+import marshal
 import os
 import sys
 
@@ -71,16 +71,24 @@ def make_setup(initializer: Callable[..., object] | None, initargs: Iterable[Any
     except OSError:
         folder = None
     namespace = sys.modules["__main__"].__dict__
-    main = {name: namespace[name] for name in ("__file__", "__package__") if isinstance(namespace.get(name), str)}
-    return _pickle.dumps((sys.path, folder, getattr(sys, "argv", []), main, function, positional), 5)
+    main = {name: namespace[name] for name in ("__file__", "__package__") if type(namespace.get(name)) is str}
+    # Not pickled: `_pickle` is imported while the fork server starts, and not before.
+    return marshal.dumps((_plain(sys.path), folder, _plain(getattr(sys, "argv", [])), main, function, positional))
+
+
+def _plain(texts: Iterable[Any]) -> list[str]:
+    """Only what an interpreter looks at: programs put other things on `sys.path`, and subclasses of str."""
+    return [str(text) for text in texts if isinstance(text, str)]
 
 
 def _dump_arguments(arguments: tuple[Any, ...]) -> bytes:
+    from _pickle import dumps
+
     from paceline.pickling import dump_argument_fallback
 
     call = (arguments, None)
     try:
-        data = _pickle.dumps(call, 5)
+        data = dumps(call, 5)
     except Exception:
         return dump_argument_fallback(call)
     return dump_argument_fallback(call) if b"__main__" in data else data

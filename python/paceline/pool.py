@@ -7,7 +7,6 @@ affair, how functions and arguments become bytes that of `paceline.pickling`.
 from __future__ import annotations
 
 from paceline.engine import default_workers, open_engine, register, see_off, unregister
-from paceline.errors import PoolClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, Self, TypeVar
 
+    from paceline.errors import PoolClosed
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
     from paceline.report import Report
@@ -87,7 +87,7 @@ class Pool:
         long as no worker has begun with the call. Calls begin in the order in which they were submitted.
         """
         if self._state != "RUN":
-            raise PoolClosed("Pool not running")
+            raise _pool_closed("Pool not running")
         future: Future[R] = self._engine.submit(fn, args, kwargs or None)
         return future
 
@@ -110,7 +110,7 @@ class Pool:
         `multiprocessing`, `get` and `wait` return only after the callback has. A call that is cancelled calls neither.
         """
         if self._state != "RUN":
-            raise PoolClosed("Pool not running")
+            raise _pool_closed("Pool not running")
         if type(args) is not tuple:
             args = tuple(args)
         future: Future[R] = self._engine.submit(func, args, dict(kwds) if kwds else None)
@@ -181,7 +181,7 @@ class Pool:
         star: bool,
     ) -> Future[list[R]]:
         if self._state != "RUN":
-            raise PoolClosed("Pool not running")
+            raise _pool_closed("Pool not running")
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
         future: Future[list[R]] = self._engine.map(func, iterable, star=star, chunksize=chunksize)
@@ -218,7 +218,7 @@ class Pool:
         from paceline.imap import Feed, Feeds, ImapIterator
 
         if self._state != "RUN":
-            raise PoolClosed("Pool not running")
+            raise _pool_closed("Pool not running")
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         feed = Feed(self._engine, func, iterable, chunksize, ordered=ordered)
@@ -250,7 +250,7 @@ class Pool:
         """Ends the workers at once; what has not ended is cancelled."""
         self._state = "TERMINATE"
         if self._feeds is not None:
-            self._feeds.stop(PoolClosed("the pool was terminated"), also_sized=True)
+            self._feeds.stop(_pool_closed("the pool was terminated"), also_sized=True)
         self._engine.terminate()
 
     def join(self) -> None:
@@ -267,7 +267,7 @@ class Pool:
 
     def __enter__(self) -> Self:
         if self._state != "RUN":
-            raise PoolClosed("Pool not running")
+            raise _pool_closed("Pool not running")
         return self
 
     def __exit__(
@@ -277,7 +277,7 @@ class Pool:
             if kind is None and self._state != "TERMINATE":
                 if self._feeds is not None:
                     # Inputs without a length may be endless: what was read counts as submitted, the rest does not.
-                    self._feeds.stop(PoolClosed("the `with` block of the pool was left before this was read"))
+                    self._feeds.stop(_pool_closed("the `with` block of the pool was left before this was read"))
                 self.close()
                 self.join()
         except BaseException:
@@ -303,6 +303,13 @@ class Pool:
         self.terminate()
         self._engine.join()
         unregister(self)
+
+
+def _pool_closed(message: str) -> PoolClosed:
+    # Imported here, because whatever comes before the first pool delays the start of the fork server.
+    from paceline.errors import PoolClosed
+
+    return PoolClosed(message)
 
 
 def _deliver(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def set_up(setup: bytes) -> None:
     """Takes over search path, folder and arguments, and runs the initializer; raises what the initializer raises."""
-    from _pickle import loads
+    from marshal import loads as load_plain
 
-    path, folder, arguments, main, function, positional = loads(setup)
+    path, folder, arguments, main, function, positional = load_plain(setup)
     sys.path[:] = path
     sys.argv[:] = arguments
     _enter(folder)
@@ -27,6 +27,8 @@ def set_up(setup: bytes) -> None:
     _reseed()
     _replace_main(main)
     if function is not None:
+        from _pickle import loads
+
         from paceline.functions import before_initializer
 
         initializer = loads(function)

@@ -1,0 +1,57 @@
+"""A worker before its first task: it looks like the process it works for, and fails as the user's code fails."""
+
+import marshal
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paceline import worker as worker_module
+from paceline.pickling import dump_function
+from stand_in_worker import StandInWorker
+
+
+@pytest.fixture
+def worker():
+    with StandInWorker() as worker:
+        yield worker
+
+
+def test_worker_takes_over_path_folder_and_arguments(worker):
+    def look():
+        import sys
+
+        return sys.path, os.path.realpath("."), sys.argv, sys.stdin.read() if sys.stdin else ""
+
+    path, folder, arguments, text = worker.call(look)
+    assert path == sys.path
+    assert folder == str(Path.cwd())
+    assert arguments == ["program", "argument"]
+    assert text == ""
+
+
+def test_remote_traceback_begins_with_the_users_frame():
+    def initializer():
+        raise ValueError("no")
+
+    data, _ = dump_function(initializer)
+
+    setup = marshal.dumps((sys.path, None, sys.argv, {}, data, pickle.dumps(((), None))))
+    program = (
+        "import sys\n"
+        "from paceline import worker, pickling\n"
+        "try: worker.set_up(sys.stdin.buffer.read())\n"
+        "except ValueError as error:\n"
+        "    error.__traceback__ = error.__traceback__.tb_next\n"
+        "    sys.stdout.write(str(pickling.unpack_exception(pickling.pack_exception(error)).__cause__))\n"
+    )
+    source = str(Path(worker_module.__file__).parent.parent)
+    answer = subprocess.run(
+        [sys.executable, "-c", program], input=setup, check=True, capture_output=True, env={"PYTHONPATH": source}
+    )
+    text = answer.stdout.decode()
+    assert "paceline/worker.py" not in text
+    assert "in initializer" in text
