@@ -10,7 +10,7 @@ use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
 use paceline_core::{Event, Sizing};
 use paceline_ipc::SEATS;
-use paceline_ipc::arena::{Arena, ArenaReader, Span};
+use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::INLINE_BYTES;
 use paceline_ipc::memory::MemoryFile;
 use rustix::io::Errno;
@@ -283,12 +283,10 @@ impl Engine {
     /// Copies long input into the arena, without holding the lock while copying.
     fn place(&self, input: &[u8]) -> Result<InputBytes<'static>, SubmitError> {
         let length = input.len() as u64;
-        let allocation =
-            self.shared.with(|state, _| state.arena.allocate(length)).ok_or_else(|| self.shared.broken())?;
-        let allocation = allocation.map_err(SubmitError::NoMemory)?;
-        // SAFETY: the segment is ours, mapped, at least as large as asked for, and stays so until the job has ended.
-        unsafe { allocation.address.copy_from_nonoverlapping(input.as_ptr(), input.len()) };
-        Ok(InputBytes::Long(Span { segment: allocation.segment, length, ..Span::default() }))
+        let placed = self.shared.with(|state, _| state.place(length)).unwrap_or_else(|| Err(self.shared.broken()))?;
+        // SAFETY: the place is ours, mapped, as large as asked for, and stays so until the job has ended.
+        unsafe { placed.address.copy_from_nonoverlapping(input.as_ptr(), input.len()) };
+        Ok(InputBytes::Long(placed.span))
     }
 
     /// Cancels a job if nothing of it has begun; whether it is cancelled.
@@ -391,5 +389,67 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+
+    struct Nobody;
+
+    impl Announce for Nobody {
+        fn announce(&self, _: &mut dyn Iterator<Item = Arc<Pending>>) {}
+    }
+
+    /// An engine whose fork server does nothing at all.
+    fn engine() -> Engine {
+        let fork_server = ForkServerCommand { program: "sleep".into(), arguments: vec!["5".into()] };
+        let options =
+            Options { workers: 2, chunks_per_worker: 0, setup: Vec::new(), fork_server, announce: Box::new(Nobody) };
+        Engine::open(options).unwrap()
+    }
+
+    #[test]
+    fn panic_under_the_lock_ends_every_wait_and_the_pool() {
+        let engine = engine();
+        let function = engine.register(b"").unwrap();
+        let jobs: Vec<_> = (0..2_000).map(|_| Pending::new(None)).collect();
+        jobs.iter().for_each(|job| engine.submit(&function, b"", 0, job).unwrap());
+        std::thread::scope(|scope| {
+            let waiting = [&jobs[0], &jobs[1_999]].map(|job| scope.spawn(|| engine.wait(job, None, u64::MAX)));
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(engine.shared.with(|_, _| panic!("on purpose")), None::<()>);
+            assert!(waiting.into_iter().all(|thread| thread.join().unwrap() == Waited::Done));
+        });
+        for job in &jobs {
+            match job.take_outcome() {
+                Some(Outcome::Abandoned(Some(breakdown))) => assert!(breakdown.reason.ends_with("on purpose")),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(!engine.is_accepting());
+        assert!(matches!(engine.submit(&function, b"", 0, &Pending::new(None)), Err(SubmitError::Broken(_))));
+        engine.poll();
+        engine.close();
+        assert!(engine.join(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn fork_server_that_does_nothing_keeps_no_terminated_pool() {
+        let engine = engine();
+        engine.terminate();
+        assert!(engine.join(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn number_of_workers_that_makes_no_sense_is_refused() {
+        for workers in [0, u16::try_from(SEATS + 1).unwrap()] {
+            let fork_server = ForkServerCommand { program: "sleep".into(), arguments: Vec::new() };
+            let options =
+                Options { workers, chunks_per_worker: 0, setup: Vec::new(), fork_server, announce: Box::new(Nobody) };
+            assert_eq!(Engine::open(options).err(), Some(OpenError::WorkerCount));
+        }
     }
 }

@@ -96,6 +96,8 @@ pub struct Answer {
 }
 
 const SHORT: usize = 32;
+/// Copying this much takes a few microseconds.
+const COPIED_BELOW: u64 = 64 << 10;
 
 #[derive(Debug)]
 enum Bytes {
@@ -127,7 +129,7 @@ impl RecordBytes<'_> {
 }
 
 impl Answer {
-    /// Takes over records from the inline bytes of a slot, which are copied.
+    /// Takes over records that will not stay where they are, and so are copied.
     pub(crate) fn inline(bytes: &[u8], arena: &Arc<ArenaReader>) -> Self {
         let elsewhere = Records::new(bytes).any(|(_, content)| matches!(content, Content::Elsewhere(_)));
         let arena = elsewhere.then(|| Arc::clone(arena));
@@ -141,9 +143,18 @@ impl Answer {
         Self { bytes: Bytes::Heap(bytes.into()), arena, generation: generation() }
     }
 
-    /// Takes over records in a segment, where they stay.
+    /// Takes over records in a segment. Few bytes are copied, and free the segment at once: there are only so many, and
+    /// nobody knows how long an answer is kept. Many stay where they are.
     pub(crate) fn segment(span: Span, arena: &Arc<ArenaReader>) -> Self {
-        let bytes = arena.view(span).map_or(Bytes::Corrupt, |view| Bytes::Segment(span.segment, view));
+        let bytes = match arena.view(span) {
+            Ok(view) if span.length < COPIED_BELOW => {
+                let answer = Self::inline(view.bytes(), arena);
+                arena.release(span.segment);
+                return answer;
+            }
+            Ok(view) => Bytes::Segment(span.segment, view),
+            Err(_) => Bytes::Corrupt,
+        };
         Self { bytes, arena: Some(Arc::clone(arena)), generation: generation() }
     }
 

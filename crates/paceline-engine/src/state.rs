@@ -18,6 +18,7 @@ use paceline_ipc::arena::{Arena, ArenaReader, Span};
 use paceline_ipc::body::{Body, INLINE_SEGMENT, Input, Request};
 use paceline_ipc::idle::{INTEREST_EVERY, INTEREST_NONE};
 use paceline_ipc::record::Records;
+use paceline_ipc::slabs::{Placed, Slabs};
 use paceline_ipc::table::{Feeder, Place};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,8 +33,8 @@ pub struct Function {
     generation: u32,
 }
 
-/// Segments whose last user is gone, to be freed under the lock.
-pub(crate) type Released = Mutex<Vec<u32>>;
+/// Places whose last user is gone, to be freed under the lock.
+pub(crate) type Released = Mutex<Vec<Span>>;
 
 impl Drop for Function {
     fn drop(&mut self) {
@@ -41,7 +42,7 @@ impl Drop for Function {
             // In a forked child the lock may be held by a thread that it has not inherited.
             return;
         }
-        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(self.place.segment);
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(self.place);
     }
 }
 
@@ -72,7 +73,8 @@ pub(crate) struct State {
     place_of_chunk: Vec<Option<Place>>,
     jobs: Vec<JobSlot>,
     free_jobs: Vec<u32>,
-    pub(crate) arena: Arena,
+    arena: Arena,
+    slabs: Slabs,
     released: Arc<Released>,
     next_function: u64,
     seats: Vec<Option<Seat>>,
@@ -212,6 +214,7 @@ impl State {
             jobs: Vec::new(),
             free_jobs: Vec::new(),
             arena,
+            slabs: Slabs::default(),
             released: Arc::default(),
             next_function: 1,
             seats: (0..workers).map(|_| None).collect(),
@@ -384,7 +387,7 @@ impl State {
         let Some(job) = slot.job.take() else { return };
         self.free_jobs.push(id.0);
         if let Some(span) = job.input {
-            self.arena.release(span.segment);
+            self.slabs.release(&mut self.arena, span);
         }
         let outcome = match end {
             JobEnd::Complete => Outcome::Complete(job.parts.into_parts()),
@@ -435,7 +438,7 @@ impl State {
     pub(crate) fn submit(&mut self, submission: Submission<'_>, context: &Context<'_>) -> Result<(), SubmitError> {
         if !self.is_accepting() {
             if let InputBytes::Long(span) = submission.input {
-                self.arena.release(span.segment);
+                self.slabs.release(&mut self.arena, span);
             }
             return Err(self.why_closed());
         }
@@ -529,17 +532,21 @@ impl State {
         }
     }
 
+    /// A place for bytes that the workers are to read.
+    pub(crate) fn place(&mut self, length: u64) -> Result<Placed, SubmitError> {
+        self.slabs.place(&mut self.arena, length).map_err(SubmitError::NoMemory)
+    }
+
     /// Gives a function's bytes to the workers.
     pub(crate) fn register(&mut self, bytes: &[u8]) -> Result<Arc<Function>, SubmitError> {
-        for segment in std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner)) {
-            self.arena.release(segment);
+        for place in std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.slabs.release(&mut self.arena, place);
         }
-        let allocation = self.arena.allocate(bytes.len() as u64).map_err(SubmitError::NoMemory)?;
-        // SAFETY: the segment is ours, mapped, and at least as large as asked for.
-        unsafe { allocation.address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        let id = self.next_function;
+        let placed = self.place(bytes.len() as u64)?;
+        // SAFETY: the place is ours, mapped, and as large as asked for.
+        unsafe { placed.address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        let (id, place) = (self.next_function, placed.span);
         self.next_function += 1;
-        let place = Span { segment: allocation.segment, length: bytes.len() as u64, ..Span::default() };
         Ok(Arc::new(Function { id, place, released: Arc::clone(&self.released), generation: generation() }))
     }
 

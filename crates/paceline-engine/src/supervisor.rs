@@ -224,6 +224,18 @@ impl House {
         }
     }
 
+    /// Only the workers of a pool that is given up are killed; so nothing is lost if one that is not born yet counts as
+    /// dead. Should it be born after all, it finds its life line closed.
+    fn kill(&mut self, birth: u64) {
+        let Some(life) = self.lives.get_mut(&birth) else { return };
+        if life.pid == 0 {
+            self.bury(birth, None, None, Some("it was ended before it was born".into()), &mut []);
+        } else {
+            life.to_be_killed = true;
+            life.kill();
+        }
+    }
+
     fn quit_if_asked(&mut self) {
         if self.lives.is_empty()
             && let Some(done) = self.quitting.take()
@@ -238,12 +250,7 @@ impl House {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Start(birth, start) => self.start(birth, *start),
-                Request::Kill(birth) => {
-                    if let Some(life) = self.lives.get_mut(&birth) {
-                        life.to_be_killed = true;
-                        life.kill();
-                    }
-                }
+                Request::Kill(birth) => self.kill(birth),
                 Request::Quit(done) => {
                     for life in self.lives.values_mut() {
                         life.to_be_killed = true;

@@ -18,17 +18,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The size of an arena's file: address space, not memory.
 const FILE_SIZE: u64 = 1 << 44;
 const DIRECTORY_ENTRIES: usize = 1 << 14;
-const DIRECTORY_BYTES: u64 = (DIRECTORY_ENTRIES * size_of::<Entry>()) as u64;
+const DIRECTORY_BYTES: u64 = (size_of::<Header>() + DIRECTORY_ENTRIES * size_of::<Entry>()) as u64;
 /// Segments of at least this size give their memory back when they are freed; mapping them afresh is cheap beside
 /// filling them.
 const RETURNED_FROM: u64 = 256 << 20;
-/// Free segments hold at most about this much memory for the next payload.
+/// Segments freed by the owner hold at most about this much memory for the next payload, and those freed by a reader
+/// and not found yet as much again.
 const WARM_LIMIT: u64 = 256 << 20;
 /// How many segments in use are looked at for one that a reader has freed, before a new one is made.
 const SWEEP: usize = 64;
 
+/// Free, its memory being kept.
 const FREE: u32 = 0;
 const USED: u32 = 1;
+/// Free, its memory being given back.
+const COLD: u32 = 2;
+
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Header {
+    /// About how many bytes are kept in segments that a reader has freed and the owner has not found.
+    freed_bytes: AtomicU64,
+}
 
 #[derive(Debug)]
 #[repr(C)]
@@ -94,12 +105,19 @@ impl Shared {
         Ok(Self { file, directory })
     }
 
+    #[expect(clippy::cast_ptr_alignment, reason = "mappings begin at a page")]
+    fn header(&self) -> &Header {
+        // SAFETY: the directory's mapping begins with a header, of atomics for which any bytes are valid.
+        unsafe { &*self.directory.address().cast::<Header>() }
+    }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "mappings begin at a page, and entries after a cache line")]
     fn entry(&self, segment: u32) -> Option<&Entry> {
         let index = segment as usize;
         (index < DIRECTORY_ENTRIES).then(|| {
-            // SAFETY: the directory's mapping holds `DIRECTORY_ENTRIES` entries, page-aligned, of atomics for which
+            // SAFETY: in the directory's mapping, `DIRECTORY_ENTRIES` entries follow the header, of atomics for which
             // any bytes are valid.
-            unsafe { &*self.directory.address().cast::<Entry>().add(index) }
+            unsafe { &*self.directory.address().add(size_of::<Header>()).cast::<Entry>().add(index) }
         })
     }
 
@@ -123,6 +141,8 @@ pub struct Arena {
 struct Segment {
     capacity: u64,
     mapping: Option<Mapping>,
+    /// Memory must be asked for before it is written.
+    is_cold: bool,
 }
 
 #[derive(Debug, Default)]
@@ -186,11 +206,15 @@ impl Arena {
             Some(segment) => segment,
             None => self.extend(capacity)?,
         };
-        self.occupy(segment, capacity).inspect_err(|_| self.entry(segment).state.store(FREE, Ordering::Release))
+        self.occupy(segment, capacity).inspect_err(|_| self.class(capacity).free.push(segment))
     }
 
     fn entry(&self, segment: u32) -> &Entry {
         self.shared.entry(segment).expect("the arena made this segment")
+    }
+
+    fn class(&mut self, capacity: u64) -> &mut Class {
+        self.classes.entry(capacity).or_default()
     }
 
     /// A free segment of this class, or one that a reader has freed meanwhile.
@@ -203,17 +227,25 @@ impl Arena {
                 }
                 let segment = class.used[class.next_look];
                 let entry = self.shared.entry(segment)?;
-                if entry.state.load(Ordering::Acquire) == FREE {
+                let state = entry.state.load(Ordering::Acquire);
+                if state != USED {
                     class.used.swap_remove(class.next_look);
                     class.free.push(segment);
-                    self.warm_bytes += capacity;
+                    if state == FREE {
+                        self.shared.header().freed_bytes.fetch_sub(capacity, Ordering::Relaxed);
+                        self.warm_bytes += capacity;
+                    } else {
+                        self.segments[segment as usize].is_cold = true;
+                    }
                 } else {
                     class.next_look += 1;
                 }
             }
         }
         let segment = class.free.pop()?;
-        self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
+        if !self.segments[segment as usize].is_cold {
+            self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
+        }
         Some(segment)
     }
 
@@ -226,16 +258,16 @@ impl Arena {
         entry.offset.store(self.next_offset, Ordering::Release);
         entry.capacity.store(capacity, Ordering::Release);
         self.next_offset += capacity;
-        self.segments.push(Segment { capacity, mapping: None });
+        self.segments.push(Segment { capacity, mapping: None, is_cold: true });
         Ok(segment)
     }
 
     fn occupy(&mut self, segment: u32, capacity: u64) -> Result<Allocation, AllocateError> {
         let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
         let kept = &mut self.segments[segment as usize];
-        // A huge one may have lost its memory when a reader freed it.
-        if kept.mapping.is_none() || capacity >= RETURNED_FROM {
+        if kept.is_cold {
             self.shared.file.reserve(offset, capacity).map_err(AllocateError::System)?;
+            kept.is_cold = false;
         }
         if kept.mapping.is_none() {
             kept.mapping = Some(self.shared.file.map(offset, capacity).map_err(AllocateError::System)?);
@@ -263,11 +295,12 @@ impl Arena {
 
     /// Gives the memory of a free segment back to the system; its place stays.
     fn chill(&mut self, segment: u32, capacity: u64) {
-        if self.segments[segment as usize].mapping.take().is_some() {
-            let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
-            self.shared.file.discard(offset, capacity);
-            self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
-        }
+        let kept = &mut self.segments[segment as usize];
+        kept.mapping = None;
+        kept.is_cold = true;
+        let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
+        self.shared.file.discard(offset, capacity);
+        self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
     }
 }
 
@@ -353,13 +386,18 @@ impl ArenaReader {
 
     /// Frees a segment on the reader's side, so that its owner may use it again.
     pub fn release(&self, segment: u32) {
-        let Some(entry) = self.shared.entry(segment) else { return };
-        if let Some((start, capacity)) = self.shared.bounds(segment)
-            && capacity >= RETURNED_FROM
-        {
+        let (Some(entry), Some((start, capacity))) = (self.shared.entry(segment), self.shared.bounds(segment)) else {
+            return;
+        };
+        let freed_bytes = &self.shared.header().freed_bytes;
+        let kept = freed_bytes.fetch_add(capacity, Ordering::Relaxed).saturating_add(capacity);
+        if capacity >= RETURNED_FROM || kept > WARM_LIMIT {
+            freed_bytes.fetch_sub(capacity, Ordering::Relaxed);
             self.shared.file.discard(start, capacity);
+            entry.state.store(COLD, Ordering::Release);
+        } else {
+            entry.state.store(FREE, Ordering::Release);
         }
-        entry.state.store(FREE, Ordering::Release);
     }
 }
 
@@ -418,6 +456,25 @@ mod tests {
         let blocks = rustix::fs::fstat(arena.file()).unwrap().st_blocks;
         assert!(blocks * 512 < 1 << 20, "{blocks} blocks are still held");
         assert_eq!(reader.view(Span { segment: huge.segment, length: 1, ..Span::default() }).unwrap().bytes(), [0]);
+    }
+
+    #[test]
+    fn readers_leave_no_more_than_so_much_memory_in_free_segments() {
+        let (mut arena, reader) = pair();
+        let large: Vec<_> = (0..20).map(|_| arena.allocate(32 << 20).unwrap().segment).collect();
+        for segment in &large {
+            reader.release(*segment);
+        }
+        let held = rustix::fs::fstat(arena.file()).unwrap().st_blocks.unsigned_abs() * 512;
+        assert!(held <= WARM_LIMIT + (1 << 20), "{held} bytes are still held");
+        for round in 0..3 {
+            let again: Vec<_> = large.iter().map(|_| arena.allocate(32 << 20).unwrap()).collect();
+            for allocation in &again {
+                assert!(large.contains(&allocation.segment), "round {round}");
+                fill(*allocation, &[7; 8_192]);
+            }
+            again.iter().for_each(|allocation| reader.release(allocation.segment));
+        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@
 //! - [`body`]: what a slot carries besides its state.
 //! - [`record`]: how the outcomes of a chunk's items stand one after the other.
 //! - [`arena`]: segments for payloads larger than a slot.
+//! - [`slabs`]: segments shared by payloads of medium size.
 //! - [`memory`]: anonymous memory files and their mappings.
 //! - [`message`] and [`socket`]: the few control messages, and descriptors, that travel beside the table.
 
@@ -29,6 +30,8 @@ pub mod memory;
 pub mod message;
 #[cfg(not(loom))]
 pub mod record;
+#[cfg(not(loom))]
+pub mod slabs;
 #[cfg(not(loom))]
 pub mod socket;
 

@@ -4,6 +4,7 @@ mod cancel;
 mod deaths;
 mod ends;
 mod leftovers;
+mod payloads;
 mod pool;
 mod results;
 mod servers;
