@@ -2,12 +2,29 @@
 
 import dataclasses
 import math
+import sys
 import timeit
 import types
 
 import pytest
 
+from paceline import pickling
 from paceline.pickling import dump_function, guard_holds
+
+
+@pytest.fixture(params=[0, 200], ids=["new", "used"], autouse=True)
+def uses(request, monkeypatch):
+    """After some uses a guard checks in another way; every test is made both ways."""
+    if request.param:
+        original = pickling.dump_function
+
+        def dump_and_use(fn):
+            data, guard = original(fn)
+            for _ in range(request.param):
+                guard_holds(fn, guard)
+            return data, guard
+
+        monkeypatch.setattr(sys.modules[__name__], "dump_function", dump_and_use)
 
 
 def make(source, name="function", **namespace):

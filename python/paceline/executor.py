@@ -97,7 +97,10 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         if self._refusal is not None:
             raise PoolClosed(self._refusal)
         future: Future[R] = self._engine.submit(fn, args, kwargs or None)
-        self._note(future)
+        # As `_note` does; written out, because this is the way most calls go.
+        self._submitted.append(ref(future))
+        if len(self._submitted) > self._prune_at:
+            self._prune()
         return future
 
     def map(
@@ -139,12 +142,14 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         return future
 
     def _note(self, future: Future[Any]) -> None:
-        submitted = self._submitted
-        submitted.append(ref(future))
-        if len(submitted) > self._prune_at:
-            alive = [(weak, strong) for weak in submitted if (strong := weak()) is not None]
-            self._submitted = [weak for weak, strong in alive if not strong.done()]
-            self._prune_at = max(1000, 2 * len(self._submitted))
+        self._submitted.append(ref(future))
+        if len(self._submitted) > self._prune_at:
+            self._prune()
+
+    def _prune(self) -> None:
+        alive = [(weak, strong) for weak in self._submitted if (strong := weak()) is not None]
+        self._submitted = [weak for weak, strong in alive if not strong.done()]
+        self._prune_at = max(1000, 2 * len(self._submitted))
 
     def report(self) -> Report:
         """How the work so far was spread over the workers, as an object that prints as a table."""

@@ -93,7 +93,12 @@ class Pool:
 
     def apply(self, func: Callable[..., R], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> R:
         """Calls `func(*args, **kwds)` in a worker and waits for the result; raises what `func` raises."""
-        return self.apply_async(func, args, kwds).result()
+        if self._state != "RUN":
+            raise _pool_closed("Pool not running")
+        if type(args) is not tuple:
+            args = tuple(args)
+        future: Future[R] = self._engine.submit(func, args, dict(kwds) if kwds else None)
+        return future.result()
 
     def apply_async(
         self,
