@@ -27,7 +27,13 @@ class Terminal:
         script.write_text(take_terminal + source, encoding="utf-8")
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, script], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            [sys.executable, script],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            # From 3.13 on, tracebacks at a terminal are in colour.
+            env={**os.environ, "PYTHON_COLORS": "0"},
         )
         os.close(slave)
         self.output = ""
