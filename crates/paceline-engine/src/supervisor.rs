@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -49,6 +49,12 @@ pub(crate) struct Ending {
     pub(crate) exit: WorkerExit,
     pub(crate) death: Death,
     pub(crate) complaint: Option<Vec<u8>>,
+}
+
+impl Ending {
+    fn unborn(last_words: String) -> Self {
+        Self { exit: WorkerExit::Died, death: Death { last_words, ..Death::default() }, complaint: None }
+    }
 }
 
 enum Request {
@@ -96,6 +102,7 @@ impl Supervisor {
             watch,
             server: None,
             lives: HashMap::new(),
+            queue: VecDeque::new(),
             muted: false,
             quitting: None,
         };
@@ -146,6 +153,8 @@ struct House {
     watch: OwnedFd,
     server: Option<ForkServer>,
     lives: HashMap<u64, Life>,
+    /// Workers to be asked for when the fork server has dealt with others.
+    queue: VecDeque<(u64, Box<Start>)>,
     /// Workers' output is not read, because what was read cannot be printed.
     muted: bool,
     /// Who waits for the end of all processes.
@@ -183,6 +192,11 @@ const WORDS: u64 = 3;
 const PROCESS: u64 = 4;
 const KINDS: u64 = 8;
 
+/// How many workers are asked for at a time: the system limits the descriptors that are under way.
+const UNBORN_LIMIT: usize = 64;
+
+const ENDED_UNBORN: &str = "it was ended before it was born";
+
 /// How long output that cannot be printed is left unread before another look.
 const MUTED_MS: i64 = 20;
 
@@ -202,6 +216,7 @@ impl House {
                 for event in ready {
                     self.on_event(event.data.u64(), &mut buffer);
                 }
+                self.start_queued();
                 self.mute_or_unmute();
                 self.quit_if_asked();
             }));
@@ -227,9 +242,18 @@ impl House {
     /// Only the workers of a pool that is given up are killed; so nothing is lost if one that is not born yet counts as
     /// dead. Should it be born after all, it finds its life line closed.
     fn kill(&mut self, birth: u64) {
+        if let Some(position) = self.queue.iter().position(|(queued, _)| *queued == birth) {
+            if let Some((_, start)) = self.queue.remove(position)
+                && let Some(engine) = start.engine.upgrade()
+            {
+                let ending = Ending::unborn(ENDED_UNBORN.into());
+                engine.with(|state, context| state.on_exited(start.seat, birth, ending, context));
+            }
+            return;
+        }
         let Some(life) = self.lives.get_mut(&birth) else { return };
         if life.pid == 0 {
-            self.bury(birth, None, None, Some("it was ended before it was born".into()), &mut []);
+            self.bury(birth, None, None, Some(ENDED_UNBORN.into()), &mut []);
         } else {
             life.to_be_killed = true;
             life.kill();
@@ -249,7 +273,7 @@ impl House {
         let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Start(birth, start) => self.start(birth, *start),
+                Request::Start(birth, start) => self.queue.push_back((birth, start)),
                 Request::Kill(birth) => self.kill(birth),
                 Request::Quit(done) => {
                     for life in self.lives.values_mut() {
@@ -262,6 +286,14 @@ impl House {
         }
     }
 
+    fn start_queued(&mut self) {
+        while self.lives.values().filter(|life| life.pid == 0).count() < UNBORN_LIMIT
+            && let Some((birth, start)) = self.queue.pop_front()
+        {
+            self.start(birth, *start);
+        }
+    }
+
     fn start(&mut self, birth: u64, start: Start) {
         let Some(engine) = start.engine.upgrade() else { return };
         if self.quitting.is_some() {
@@ -270,11 +302,7 @@ impl House {
         }
         let seat = start.seat;
         if let Err(errno) = self.try_start(birth, start, &engine) {
-            if let Some(life) = self.lives.remove(&birth) {
-                self.forget_all(&life);
-            }
-            let death = Death { last_words: format!("the worker could not be started: {errno}"), ..Death::default() };
-            let ending = Ending { exit: WorkerExit::Died, death, complaint: None };
+            let ending = Ending::unborn(format!("the worker could not be started: {errno}"));
             engine.with(|state, context| state.on_exited(seat, birth, ending, context));
         }
     }
@@ -284,10 +312,6 @@ impl House {
         let (pipe, errors) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
         let own_arena = start.own_arena.ok_or(Errno::MFILE)?;
-        self.add(&ours, birth * KINDS + LIFE_LINE)?;
-        if !self.muted {
-            self.add(&pipe, birth * KINDS + WORDS)?;
-        }
         let life = Life {
             engine: Arc::clone(engine),
             seat: start.seat,
@@ -301,7 +325,6 @@ impl House {
             told: None,
             complaint: None,
         };
-        self.lives.insert(birth, life);
         let files = engine.files();
         let descriptors = [
             theirs.as_fd(),
@@ -312,8 +335,28 @@ impl House {
             errors.as_fd(),
         ];
         let message = ToForkServer::Fork { birth, seat: start.seat, chunks: start.chunks }.encode();
-        let server = self.server(&start.fork_server)?;
-        socket::send(server.socket.as_fd(), &message, &descriptors)
+        let asked = self.watch(birth, &life).and_then(|()| self.ask(&start.fork_server, &message, &descriptors));
+        match asked {
+            Ok(()) => drop(self.lives.insert(birth, life)),
+            Err(_) => self.forget_all(&life),
+        }
+        asked
+    }
+
+    fn watch(&self, birth: u64, life: &Life) -> Result<(), Errno> {
+        self.add(&life.line, birth * KINDS + LIFE_LINE)?;
+        if self.muted { Ok(()) } else { self.add(life.words.pipe(), birth * KINDS + WORDS) }
+    }
+
+    /// Sends the fork server a message; one that is found to be gone is replaced.
+    fn ask(&mut self, command: &ForkServerCommand, message: &[u8], with: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        match socket::send(self.server(command)?.socket.as_fd(), message, with) {
+            Err(Errno::PIPE | Errno::CONNRESET) => {
+                self.lose_server();
+                socket::send(self.server(command)?.socket.as_fd(), message, with)
+            }
+            sent => sent,
+        }
     }
 
     fn add(&self, descriptor: &impl AsFd, data: u64) -> Result<(), Errno> {

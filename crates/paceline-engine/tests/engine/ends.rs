@@ -48,6 +48,18 @@ fn pool_can_be_ended_before_its_workers_are_born() {
 }
 
 #[test]
+fn hundreds_of_workers_are_born_and_leave() {
+    let pool = Pool::open(200);
+    pool.await_workers(200);
+    let items: Vec<_> = (0..1_000).map(|_| "sleep 5; pid".to_owned()).collect();
+    let answers = pool.answers(&pool.submit_many(&items, paceline_engine::Sizing::Fixed(1)));
+    let pids: std::collections::HashSet<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert!(pids.len() > 50, "{}", pids.len());
+    pool.finish();
+    Pool::open(200).engine.terminate();
+}
+
+#[test]
 fn dropped_pool_finishes_what_it_has() {
     let pool = Pool::open(2);
     let pids = pool.await_workers(2);
