@@ -1,0 +1,38 @@
+//! Owns what callers ask about a job that has not ended: cancel it, whether it runs, to hear of its end.
+
+use super::{Context, State};
+use crate::pending::{Attachment, Pending, Stage};
+use paceline_core::Event;
+use std::sync::Arc;
+
+impl State {
+    /// Cancels a job if nothing of it has begun; whether it is cancelled.
+    pub(crate) fn cancel(&mut self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
+        if let Some(job) = pending.job() {
+            self.apply(Event::CancelRequested { job }, context);
+        }
+        pending.stage() == Stage::Cancelled
+    }
+
+    /// Whether something of a job is with a worker now.
+    pub(crate) fn is_running(&self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
+        pending.job().is_some_and(|job| {
+            self.chunk_of_slot.iter().any(|chunk| {
+                self.core.chunk(*chunk).is_some_and(|what| what.job == job)
+                    && self.place_of_chunk[chunk.index as usize].is_some_and(|place| !context.table.is_ready(place))
+            })
+        })
+    }
+
+    /// Asks for the end of a job to be announced; gives the attachment back if it has ended already.
+    pub(crate) fn want_attention(&mut self, pending: &Arc<Pending>, attachment: Attachment) -> Result<(), Attachment> {
+        if pending.is_done() || pending.job().is_none() {
+            return Err(attachment);
+        }
+        if !pending.wants_attention() {
+            pending.want_attention(attachment);
+            self.attention_wanted += 1;
+        }
+        Ok(())
+    }
+}

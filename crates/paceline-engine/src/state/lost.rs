@@ -1,0 +1,98 @@
+//! Owns what is done when a worker is gone: what it answered and what it had finished is kept, what it held is given back
+//! to the core.
+
+use super::{Context, State};
+use crate::clock::now_ns;
+use crate::outcome::{Answer, Part, PartContent};
+use crate::supervisor::Ending;
+use paceline_core::{Event, Held, JobId, WorkerExit, WorkerId};
+use paceline_ipc::arena::{ArenaReader, Span};
+use paceline_ipc::body::{Body, INLINE_SEGMENT};
+use paceline_ipc::record::Records;
+use paceline_ipc::table::{Feeder, Place};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl State {
+    pub(crate) fn on_exited(&mut self, worker: u16, birth: u64, ending: Ending, context: &Context<'_>) {
+        if self.seats[usize::from(worker)].as_ref().is_none_or(|seat| seat.birth != birth) {
+            return;
+        }
+        if self.failed {
+            self.seats[usize::from(worker)] = None;
+            self.effects.ended |= self.seats.iter().all(Option::is_none);
+            return;
+        }
+        self.dying = Some(Arc::new(ending.death));
+        self.complaint = ending.complaint;
+        let (mut finished, mut held) = (Vec::new(), None);
+        let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
+        let this = RefCell::new(&mut *self);
+        context.table.reclaim(
+            &mut feeder,
+            worker,
+            // SAFETY: the slot is done, so only the parent may touch its body.
+            |place, owner, body| finished.extend(this.borrow_mut().take_answer(place, owner, unsafe { &*body })),
+            // SAFETY: the worker that claimed the slot is dead.
+            |place, owner, body| held = held.or(this.borrow_mut().take_held(place, owner, unsafe { &*body })),
+        );
+        self.feeder = feeder;
+        self.file(&mut finished, context);
+        self.seats[usize::from(worker)] = None;
+        let exit = match ending.exit {
+            // One that leaves unasked with exit code zero has not been stopped.
+            WorkerExit::Stopped if !self.closing => WorkerExit::Died,
+            exit => exit,
+        };
+        self.apply(Event::WorkerExited { worker: WorkerId(worker), exit, held }, context);
+        self.dying = None;
+        // The dead worker may have been about to wake somebody.
+        context.table.idle.wake_all_workers();
+        context.table.idle.wake_parent_after_death();
+    }
+
+    /// Takes back what a dead worker held: its finished items are kept, the rest is the core's business.
+    pub(super) fn take_held(&mut self, place: Place, owner: u16, body: &Body) -> Option<Held> {
+        let chunk = self.chunk_of_slot[place.slot as usize];
+        let assignment = self.core.chunk(chunk)?;
+        let seat = self.seats.get(usize::from(owner))?.as_ref()?;
+        let arena = Arc::clone(&seat.arena);
+        let (span, claimed) = body.answer();
+        let claimed = claimed.min(assignment.count);
+        let now = now_ns();
+        let began = body.began_ns.load(Ordering::Relaxed);
+        let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
+        let (answer, finished) = salvage(body, span, claimed, &arena);
+        if let Some(answer) = answer {
+            self.keep(assignment, finished, answer, owner, busy_ns, now);
+        }
+        Some(Held { chunk, finished })
+    }
+
+    pub(super) fn fail_item(&mut self, job: JobId, item: u32, attempt: u16) {
+        let death = self.dying.clone().unwrap_or_default();
+        if let Some(job) = self.jobs[job.0 as usize].job.as_mut() {
+            job.parts.push(Part { first: item, count: 1, content: PartContent::Died { death, attempt } });
+        }
+    }
+}
+
+/// The records that a dead worker had finished, and how many of them can be read.
+fn salvage(body: &Body, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (Option<Answer>, u32) {
+    let count = |bytes: &[u8]| {
+        let mut records = Records::new(bytes);
+        let readable = (0..claimed).take_while(|_| records.next().is_some()).count();
+        (bytes.len() - records.remaining(), u32::try_from(readable).unwrap_or(claimed))
+    };
+    if claimed == 0 {
+        (None, 0)
+    } else if span.segment == INLINE_SEGMENT {
+        let (length, finished) = count(body.inline_bytes(span));
+        (Some(Answer::inline(&body.inline[..length], arena)), finished)
+    } else {
+        let Ok(view) = arena.view(span) else { return (None, 0) };
+        let (length, finished) = count(view.bytes());
+        (Some(Answer::segment(Span { length: length as u64, ..span }, arena)), finished)
+    }
+}

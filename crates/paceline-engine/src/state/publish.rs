@@ -1,0 +1,38 @@
+//! Owns the writing of items into the task table. Never decides which.
+
+use super::{Context, State};
+use paceline_core::{ChunkId, JobId};
+use paceline_ipc::arena::Span;
+use paceline_ipc::body::{Body, Input, Request};
+
+impl State {
+    pub(super) fn publish(&mut self, chunk: ChunkId, job: JobId, first: u32, count: u32, context: &Context<'_>) {
+        let slot = &self.jobs[job.0 as usize];
+        let job = slot.job.as_ref().expect("the core publishes items of unfinished jobs");
+        let bounds = job.ends.as_ref().map(|ends| {
+            let start = first.checked_sub(1).map_or(0, |before| ends[before as usize]);
+            (start, ends[(first + count) as usize - 1])
+        });
+        let input = match (job.input, bounds) {
+            (Some(span), None) => Input::Segment(span),
+            (Some(span), Some((start, end))) => {
+                Input::Segment(Span { offset: span.offset + start, length: end - start, ..span })
+            }
+            (None, None) => Input::Inline(&slot.inline),
+            (None, Some((start, end))) => Input::Inline(slice(&slot.inline, start, end)),
+        };
+        let (function, function_at) = (job.function.id, job.function.place);
+        let request = Request { function, function_at, first, count, input };
+        // SAFETY: the slot is free, so only the parent may touch its body.
+        let write = |body: *mut Body| unsafe { (*body).put_request(&request) };
+        let place = context.table.publish(&mut self.feeder, write).expect("the core counts the table's slots");
+        self.chunk_of_slot[place.slot as usize] = chunk;
+        self.place_of_chunk[chunk.index as usize] = Some(place);
+        self.effects.published += 1;
+    }
+}
+
+fn slice(bytes: &[u8], start: u64, end: u64) -> &[u8] {
+    let index = |place: u64| usize::try_from(place).expect("inline input is short");
+    &bytes[index(start)..index(end)]
+}

@@ -1,0 +1,108 @@
+//! Owns what a submission means here: its input is kept, the core is told. Never decides whether or when it runs.
+
+use super::functions::Function;
+use super::jobs::{Gathered, Job, JobSlot};
+use super::{Context, State};
+use crate::clock::now_ns;
+use crate::outcome::Breakdown;
+use crate::pending::Pending;
+use paceline_core::{Event, JobId, Sizing};
+use paceline_ipc::arena::{AllocateError, Span};
+use paceline_ipc::slabs::Placed;
+use std::sync::Arc;
+
+/// What is submitted.
+pub(crate) struct Submission<'a> {
+    /// What to call.
+    pub function: &'a Arc<Function>,
+    /// The input of all items, one after the other, if it is short.
+    pub input: InputBytes<'a>,
+    /// Where each item's input ends; none for a single item.
+    pub ends: Option<Box<[u64]>>,
+    /// How many items.
+    pub items: u32,
+    /// How they are grouped.
+    pub sizing: Sizing,
+    /// How often an item may be run again after its worker died.
+    pub retries: u16,
+    /// Who wants to know.
+    pub pending: &'a Arc<Pending>,
+}
+
+/// Input bytes, short or already in the parent's arena.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InputBytes<'a> {
+    /// To be copied.
+    Short(&'a [u8]),
+    /// In a segment, which the job takes over.
+    Long(Span),
+}
+
+/// The pool does not take submissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// It was closed or terminated.
+    Closed,
+    /// It is broken.
+    Broken(Arc<Breakdown>),
+    /// This process is a fork of the one that opened it.
+    Forked,
+    /// More items than one job can have.
+    TooManyItems,
+    /// There is no memory for the input.
+    NoMemory(AllocateError),
+}
+
+impl State {
+    pub(crate) fn submit(&mut self, submission: Submission<'_>, context: &Context<'_>) -> Result<(), SubmitError> {
+        if !self.is_accepting() {
+            if let InputBytes::Long(span) = submission.input {
+                self.slabs.release(&mut self.arena, span);
+            }
+            return Err(self.why_closed());
+        }
+        if self.accounts.began_ns.is_none() {
+            self.accounts.began_ns = Some(now_ns());
+        }
+        let number = self.free_jobs.pop().unwrap_or_else(|| {
+            self.jobs.push(JobSlot::default());
+            u32::try_from(self.jobs.len() - 1).expect("memory ends before job numbers do")
+        });
+        let job = JobId(number);
+        let slot = &mut self.jobs[number as usize];
+        let input = match submission.input {
+            InputBytes::Short(bytes) => {
+                slot.inline.extend_from_slice(bytes);
+                None
+            }
+            InputBytes::Long(span) => Some(span),
+        };
+        slot.job = Some(Job {
+            pending: Arc::clone(submission.pending),
+            function: Arc::clone(submission.function),
+            input,
+            ends: submission.ends,
+            parts: Gathered::None,
+            first_item: self.next_item,
+        });
+        self.next_item += u64::from(submission.items);
+        submission.pending.begin(job);
+        let Submission { items, sizing, retries, .. } = submission;
+        self.apply(Event::JobSubmitted { job, items, sizing, retries }, context);
+        // Whoever submits more than fits also takes in what has been answered, so that the table never runs dry.
+        if self.core.has_backlog() {
+            self.drain(context);
+        }
+        Ok(())
+    }
+
+    /// Why no job can be submitted.
+    pub(crate) fn why_closed(&self) -> SubmitError {
+        self.breakdown.clone().map_or(SubmitError::Closed, SubmitError::Broken)
+    }
+
+    /// A place for bytes that the workers are to read.
+    pub(crate) fn place(&mut self, length: u64) -> Result<Placed, SubmitError> {
+        self.slabs.place(&mut self.arena, length).map_err(SubmitError::NoMemory)
+    }
+}

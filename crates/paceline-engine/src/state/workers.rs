@@ -1,0 +1,61 @@
+//! Owns the seats: which worker sits where, from the moment it is asked for. Never decides who is started.
+
+use super::{Context, State};
+use crate::outcome::{Breakdown, Death};
+use paceline_core::{Breakage, Event, WorkerId};
+use paceline_ipc::arena::ArenaReader;
+use std::sync::Arc;
+
+/// A worker that has been asked for, or lives.
+pub(super) struct Seat {
+    pub(super) birth: u64,
+    pub(super) pid: i32,
+    pub(super) arena: Arc<ArenaReader>,
+    pub(super) account: Option<usize>,
+}
+
+impl State {
+    pub(super) fn start_worker(&mut self, worker: WorkerId, context: &Context<'_>) {
+        context.table.idle.forget(worker.0);
+        let seat = usize::from(worker.0);
+        self.seats[seat] = None;
+        match ArenaReader::create("paceline-results") {
+            Ok(arena) => {
+                let birth = (context.birth)(worker.0, &arena);
+                self.seats[seat] = Some(Seat { birth, pid: 0, arena: Arc::new(arena), account: None });
+            }
+            Err(errno) => {
+                let last_words = format!("the system refused a memory file: {errno}");
+                self.dying = Some(Arc::new(Death { last_words, ..Death::default() }));
+                self.stillborn.push(worker);
+            }
+        }
+    }
+
+    pub(crate) fn on_forked(&mut self, worker: u16, birth: u64, pid: i32) {
+        if let Some(Some(seat)) = self.seats.get_mut(usize::from(worker))
+            && seat.birth == birth
+        {
+            seat.pid = pid;
+        }
+    }
+
+    pub(crate) fn on_ready(&mut self, worker: u16, birth: u64, context: &Context<'_>) {
+        if self.seats[usize::from(worker)].as_ref().is_some_and(|seat| seat.birth == birth) {
+            self.apply(Event::WorkerReady { worker: WorkerId(worker) }, context);
+        }
+    }
+
+    pub(super) fn break_pool(&mut self, why: Breakage) {
+        let death = self.dying.as_deref().cloned().unwrap_or_default();
+        let reason = match why {
+            Breakage::StartFailed => "a worker could not be set up".to_owned(),
+            Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row ended before they finished anything"),
+        };
+        self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));
+    }
+
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        self.seats.iter().flatten().map(|seat| seat.pid).filter(|pid| *pid != 0).collect()
+    }
+}
