@@ -319,6 +319,8 @@ def test_nothing_has_a_name_in_a_file_system(pool):
     held = set()
     for pid in [os.getpid(), *workers, *(psutil.Process(worker).ppid() for worker in workers)]:
         for file in Path(f"/proc/{pid}/fd").iterdir():
+            if file.name in {"0", "1", "2"}:
+                continue  # Where the whole test run prints to is not ours.
             # The descriptor of this very listing is gone by now.
             with contextlib.suppress(FileNotFoundError):
                 held.add(str(file.readlink()))
