@@ -17,6 +17,7 @@ pub struct Answers<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     segment: u32,
+    /// Meaningless for the slot's own bytes, which are reached through the body.
     address: *mut u8,
     capacity: usize,
 }
@@ -24,7 +25,7 @@ struct Place {
 impl<'a> Answers<'a> {
     /// Begins with the slot's own bytes; the input must have been taken out of them.
     pub(crate) fn begin(body: &'a mut Body, arena: &'a mut Arena) -> Self {
-        let place = Place { segment: INLINE_SEGMENT, address: body.inline.as_mut_ptr(), capacity: INLINE_BYTES };
+        let place = Place { segment: INLINE_SEGMENT, address: std::ptr::null_mut(), capacity: INLINE_BYTES };
         body.put_answer(Span { segment: INLINE_SEGMENT, length: INLINE_BYTES as u64, ..Span::default() });
         Self { body, arena, place, written: 0 }
     }
@@ -78,10 +79,15 @@ impl<'a> Answers<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        debug_assert!(self.written + bytes.len() <= self.place.capacity);
-        // SAFETY: `make_room` saw to it that the bytes fit into the place, which only this worker writes.
-        unsafe { self.place.address.add(self.written).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        self.written += bytes.len();
+        let end = self.written + bytes.len();
+        debug_assert!(end <= self.place.capacity);
+        if self.place.segment == INLINE_SEGMENT {
+            self.body.inline[self.written..end].copy_from_slice(bytes);
+        } else {
+            // SAFETY: `make_room` saw to it that the bytes fit into the segment, which only this worker writes.
+            unsafe { self.place.address.add(self.written).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+        self.written = end;
     }
 
     fn make_room(&mut self, needed: usize) -> Result<(), AllocateError> {
@@ -90,9 +96,10 @@ impl<'a> Answers<'a> {
         }
         let wanted = (self.place.capacity * 4).max(self.written + needed);
         let allocation = self.arena.allocate(wanted as u64)?;
-        // SAFETY: what was written fits into the old place and the new one, which do not overlap.
-        unsafe { allocation.address.copy_from_nonoverlapping(self.place.address, self.written) };
         let old = self.place;
+        let written = if old.segment == INLINE_SEGMENT { self.body.inline.as_ptr() } else { old.address.cast_const() };
+        // SAFETY: what was written fits into the old place and the new one, which do not overlap.
+        unsafe { allocation.address.copy_from_nonoverlapping(written, self.written) };
         self.place = Place {
             segment: allocation.segment,
             address: allocation.address,

@@ -315,7 +315,7 @@ impl Engine {
     /// Takes in what has been answered, without waiting.
     pub fn poll(&self) {
         if self.shared.table.has_finished() && !self.shared.is_foreign() {
-            self.shared.with(|state, context| state.drain(context));
+            self.shared.with(State::drain);
         }
     }
 
@@ -416,7 +416,9 @@ mod tests {
         let engine = engine();
         let function = engine.register(b"").unwrap();
         let jobs: Vec<_> = (0..2_000).map(|_| Pending::new(None)).collect();
-        jobs.iter().for_each(|job| engine.submit(&function, b"", 0, job).unwrap());
+        for job in &jobs {
+            engine.submit(&function, b"", 0, job).unwrap();
+        }
         std::thread::scope(|scope| {
             let waiting = [&jobs[0], &jobs[1_999]].map(|job| scope.spawn(|| engine.wait(job, None, u64::MAX)));
             std::thread::sleep(Duration::from_millis(20));

@@ -5,6 +5,7 @@ use crate::clock::now_ns;
 use crate::engine::Shared;
 use crate::patience::Patience;
 use crate::pending::{Pending, Stream};
+use crate::state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl Shared {
         let something = || self.table.has_finished() || target.is_there();
         idle.begin_leading();
         let waited = loop {
-            self.with_leader(|state, context| state.drain(context));
+            self.with_leader(State::drain);
             if let Some(ended) = ended(target, deadline_ns, slice_end) {
                 break ended;
             }

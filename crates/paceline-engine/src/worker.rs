@@ -60,6 +60,7 @@ impl MappedTable {
 impl std::ops::Deref for MappedTable {
     type Target = TaskTable;
 
+    #[expect(clippy::cast_ptr_alignment, reason = "mappings begin at a page")]
     fn deref(&self) -> &TaskTable {
         // SAFETY: the mapping is as large as a table and page-aligned; all of a table is atomics and bodies for which
         // any bytes are valid, all zero being an empty one.

@@ -228,17 +228,17 @@ impl Arena {
                 let segment = class.used[class.next_look];
                 let entry = self.shared.entry(segment)?;
                 let state = entry.state.load(Ordering::Acquire);
-                if state != USED {
-                    class.used.swap_remove(class.next_look);
-                    class.free.push(segment);
-                    if state == FREE {
-                        self.shared.header().freed_bytes.fetch_sub(capacity, Ordering::Relaxed);
-                        self.warm_bytes += capacity;
-                    } else {
-                        self.segments[segment as usize].is_cold = true;
-                    }
-                } else {
+                if state == USED {
                     class.next_look += 1;
+                    continue;
+                }
+                class.used.swap_remove(class.next_look);
+                class.free.push(segment);
+                if state == FREE {
+                    self.shared.header().freed_bytes.fetch_sub(capacity, Ordering::Relaxed);
+                    self.warm_bytes += capacity;
+                } else {
+                    self.segments[segment as usize].is_cold = true;
                 }
             }
         }
@@ -473,7 +473,9 @@ mod tests {
                 assert!(large.contains(&allocation.segment), "round {round}");
                 fill(*allocation, &[7; 8_192]);
             }
-            again.iter().for_each(|allocation| reader.release(allocation.segment));
+            for allocation in again {
+                reader.release(allocation.segment);
+            }
         }
     }
 

@@ -12,6 +12,9 @@
 //! Each race is Dekker's: *write mine, full fence, read yours*, on both sides. Of two such sequences at least one
 //! reads what the other wrote, so either the publisher sees the sleeper or the sleeper sees the task.
 //!
+//! What may be read instead of written by the same side counts as well: whoever wakes another for a reason that a third
+//! has stored (an outcome, an end) fences between learning of the reason and looking for the sleeper.
+//!
 //! A worker that searches has its bit in `searching`, and publishers wake nobody then: the searcher will look once
 //! more after it clears its bit, whether it found something ([`end_search`](Idle::end_search), then the caller passes
 //! the wake-up on if more is ready) or goes to sleep ([`begin_sleep`](Idle::begin_sleep), then the caller claims once
@@ -114,11 +117,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
     pub fn wake_parent(&self, ready: u64) {
         fence(Ordering::SeqCst);
         match self.leader.0.load(Ordering::Relaxed) {
-            ABSENT => {
-                if self.is_interested(ready) {
-                    self.wake_driver();
-                }
-            }
+            ABSENT if self.is_interested(ready) => self.wake_driver(),
             RESTING => self.wake_leader(),
             _ => {}
         }

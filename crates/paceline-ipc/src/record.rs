@@ -94,21 +94,24 @@ mod tests {
         )) {
             let mut bytes = Vec::new();
             for (kind, content, place) in &outcomes {
-                match place {
-                    Some((segment, length)) => bytes.extend(elsewhere(*kind, *segment, *length)),
-                    None => { bytes.extend(header(*kind, content.len())); bytes.extend(content); }
+                if let Some((segment, length)) = place {
+                    bytes.extend(elsewhere(*kind, *segment, *length));
+                } else {
+                    bytes.extend(header(*kind, content.len()));
+                    bytes.extend(content);
                 }
             }
             let read: Vec<_> = Records::new(&bytes).collect();
             prop_assert_eq!(read.len(), outcomes.len());
             for ((kind, content), (written, expected, place)) in read.into_iter().zip(&outcomes) {
                 prop_assert_eq!(kind, *written);
-                match place {
-                    Some((segment, length)) => prop_assert_eq!(
-                        content, Content::Elsewhere(Span { segment: *segment, length: *length, ..Span::default() })
-                    ),
-                    None => prop_assert_eq!(content, Content::Here(expected.as_slice())),
-                }
+                let expected = match place {
+                    Some((segment, length)) => {
+                        Content::Elsewhere(Span { segment: *segment, length: *length, ..Span::default() })
+                    }
+                    None => Content::Here(expected.as_slice()),
+                };
+                prop_assert_eq!(content, expected);
             }
         }
 

@@ -54,19 +54,20 @@ impl Slabs {
             return Ok(Placed { span, address: allocation.address });
         }
         let room = length.next_multiple_of(ALIGNMENT);
-        if self.filling.as_ref().is_none_or(|filling| filling.used + room > SLAB_BYTES) {
-            let allocation = arena.allocate(SLAB_BYTES)?;
-            self.payloads.insert(allocation.segment, 0);
+        let filling = match &mut self.filling {
+            Some(filling) if filling.used + room <= SLAB_BYTES => filling,
             // The one before is freed with its last payload; it has some, or there would have been room.
-            self.filling = Some(Filling { segment: allocation.segment, address: allocation.address, used: 0 });
-        }
-        let filling = self.filling.as_mut().expect("there is one now");
+            filling => {
+                let allocation = arena.allocate(SLAB_BYTES)?;
+                filling.insert(Filling { segment: allocation.segment, address: allocation.address, used: 0 })
+            }
+        };
         let offset = filling.used;
         filling.used += room;
         *self.payloads.entry(filling.segment).or_default() += 1;
-        let index = usize::try_from(offset).expect("a slab is small");
+        #[expect(clippy::cast_possible_truncation, reason = "a slab is small")]
         // SAFETY: the offset lies inside the slab, which stays mapped while it is in use.
-        let address = unsafe { filling.address.add(index) };
+        let address = unsafe { filling.address.add(offset as usize) };
         Ok(Placed { span: Span { segment: filling.segment, offset, length, ..Span::default() }, address })
     }
 

@@ -8,15 +8,19 @@
 //! owner, so whatever a killed worker held can be read off the words. Everything else is a hint:
 //!
 //! - `tail` says how far the parent has published, `head` below which ticket nothing is ready. A worker that dies
-//!   before it advances `head` costs the next one a few more looks.
+//!   before it advances `head` costs the next one a few more looks. A slot counts for a ticket only if it holds that
+//!   ticket: by the time a slow worker looks, it may hold a younger one, whose turn comes later.
 //! - The completion bitmap says which slots may be done. A worker that dies between its `DONE` and its bit leaves a
-//!   slot that [`Table::reclaim`] finds by its owner.
+//!   slot that [`Table::reclaim`] finds by its owner. One that is *stopped* between its bit and the summary must not
+//!   hold up others in the same word, so each looks whether the summary is set, not only the first.
 //!
 //! # Memory ordering
 //!
 //! The body is written before the `Release` store of `READY` and read after the `Acquire` of the claim; the answer is
 //! written before the `Release` of `DONE` and read after the `Acquire` load in [`Table::drain`]. The parent frees and
-//! publishes from under one lock, so `FREE → READY` needs no ordering between processes. Bits are set word first,
+//! publishes from under one lock, so `FREE → READY` needs no ordering between processes. Both ways are ordered a second
+//! time, by `tail` and by the bitmap, since a worker claims only below the `tail` it has read and the parent takes only
+//! slots whose bit it has read; loom shows that either suffices and that one is needed. Bits are set word first,
 //! summary second, and taken summary first, word second: a bit set after its word was taken finds the word empty and
 //! sets the summary again. Sleeping and waking has its own argument in [`crate::idle`].
 
@@ -109,6 +113,11 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         (ticket & Self::MASK) as usize
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a table has fewer slots")]
+    fn place(slot: usize, ticket: u64) -> Place {
+        Place { slot: slot as u32, ticket }
+    }
+
     fn load(&self, slot: usize) -> Word {
         Word(self.slots[slot].state.load(Ordering::Acquire))
     }
@@ -136,7 +145,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         feeder.used += 1;
         feeder.tail += 1;
         self.tail.0.store(feeder.tail, Ordering::Release);
-        Some(Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket })
+        Some(Self::place(slot, ticket))
     }
 
     /// Takes a task back before any worker has claimed it; false if one has. Parent only.
@@ -160,8 +169,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             // A slot that holds a younger task by now is passed over: its turn comes at its own ticket.
             if self.load(slot) == ready && self.exchange(slot, ready, Word::running(worker, ticket)) {
                 self.advance_head(head, ticket + 1);
-                let place = Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket };
-                return Some(Claim { place, owner: worker });
+                return Some(Claim { place: Self::place(slot, ticket), owner: worker });
             }
             ticket += 1;
         }
@@ -183,6 +191,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
 
     /// Answers a claimed task, whose outcome stands in the body. False, and nothing changed, if the slot is no longer
     /// this claim's. Wakes nobody: [`Idle::wake_parent`] comes after.
+    #[expect(clippy::needless_pass_by_value, reason = "a claim ends with its answer")]
     pub fn finish(&self, claim: Claim) -> bool {
         let slot = claim.place.slot as usize;
         let ticket = claim.place.ticket;
@@ -234,8 +243,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     }
 
     fn take(&self, feeder: &mut Feeder, slot: usize, state: Word, take: &mut impl FnMut(Place, u16, *const B)) {
-        let place = Place { slot: u32::try_from(slot).expect("a slot index fits 32 bits"), ticket: state.ticket() };
-        self.slots[slot].body.with(|body| take(place, state.owner(), body));
+        self.slots[slot].body.with(|body| take(Self::place(slot, state.ticket()), state.owner(), body));
         self.slots[slot].state.store(Word::FREE.0, Ordering::Release);
         feeder.release(slot);
     }

@@ -68,7 +68,6 @@ impl Word {
 
     /// The worker that claimed the slot; meaningless while it is free or ready.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 14 bits")]
     pub const fn owner(self) -> u16 {
         ((self.0 >> PHASE_BITS) & OWNER_MASK) as u16
     }

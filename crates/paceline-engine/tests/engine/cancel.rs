@@ -50,7 +50,9 @@ fn job_of_which_one_chunk_has_begun_runs_to_its_end() {
 fn waiting_job_in_a_slot_used_before_is_not_running() {
     let pool = Pool::open(1);
     let first = [pool.submit("sleep 20"), pool.submit("echo"), pool.submit("echo")];
-    first.iter().for_each(|job| pool.wait(job));
+    for job in &first {
+        pool.wait(job);
+    }
     for _ in first.len()..paceline_ipc::SLOTS - 1 {
         pool.run("echo");
     }

@@ -82,9 +82,13 @@ fn burst_of_answers_gives_its_memory_back() {
     }
     let pool = Pool::open(1);
     let jobs: Vec<_> = (0..20).map(|_| pool.submit("big 50000000")).collect();
-    jobs.iter().for_each(|job| pool.wait(job));
+    for job in &jobs {
+        pool.wait(job);
+    }
     assert!(held_bytes() >= 1_000_000_000);
-    jobs.into_iter().for_each(|job| drop(job.take_outcome()));
+    for job in jobs {
+        drop(job.take_outcome());
+    }
     let held = held_bytes();
     assert!(held < 400_000_000, "{held} bytes are still held");
     assert_eq!(pool.run("big 50000000").len(), 50_000_000);
@@ -104,7 +108,9 @@ fn many_thousand_payloads_larger_than_a_slot_may_wait() {
         })
         .collect();
     pool.wait(&running);
-    jobs.iter().for_each(|job| assert_eq!(pool.answer(job), "1000"));
+    for job in &jobs {
+        assert_eq!(pool.answer(job), "1000");
+    }
     let functions: Vec<_> = (0..40_000u32).map(|number| pool.engine.register(&number.to_le_bytes()).unwrap()).collect();
     drop(functions);
     pool.finish();
@@ -114,8 +120,12 @@ fn many_thousand_payloads_larger_than_a_slot_may_wait() {
 fn many_thousand_answers_larger_than_a_slot_may_be_kept() {
     let pool = Pool::open(1);
     let jobs: Vec<_> = (0..40_000).map(|_| pool.submit("big 1000")).collect();
-    jobs.iter().for_each(|job| pool.wait(job));
+    for job in &jobs {
+        pool.wait(job);
+    }
     pool.engine.close();
     assert!(pool.engine.join(DEADLINE));
-    jobs.iter().for_each(|job| assert_eq!(pool.answer(job).len(), 1_000));
+    for job in &jobs {
+        assert_eq!(pool.answer(job).len(), 1_000);
+    }
 }

@@ -12,7 +12,6 @@
 //! | `fork` | forks; the child comes back from the function as well |
 //! | `pid` | answers with the worker's process id |
 //! | `mask` | answers with the signals that are blocked |
-//! | `detach MS` | starts a child that outlives the worker by so much |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
@@ -73,13 +72,11 @@ struct TestRun {
 impl Run for TestRun {
     fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
         let steps = std::str::from_utf8(setup).unwrap();
-        match steps.strip_prefix("refuse ") {
-            Some(reason) => Err(reason.as_bytes().to_vec()),
-            None => {
-                take_steps(steps, b"");
-                Ok(())
-            }
+        if let Some(reason) = steps.strip_prefix("refuse ") {
+            return Err(reason.as_bytes().to_vec());
         }
+        take_steps(steps, b"");
+        Ok(())
     }
 
     fn has_loaded(&self, function: u64) -> bool {
@@ -137,11 +134,6 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
             "mask" => answer.extend_from_slice(blocked_signals().as_bytes()),
             // SAFETY: the child only comes back from the function, which ends it.
             "fork" => assert!(unsafe { libc::fork() } >= 0),
-            "detach" => {
-                let seconds = format!("{}", Duration::from_millis(number()).as_secs_f64());
-                let child = std::process::Command::new("sleep").arg(seconds).spawn().unwrap();
-                answer.extend_from_slice(child.id().to_string().as_bytes());
-            }
             _ => panic!("there is no step `{step}`"),
         }
     }

@@ -128,6 +128,34 @@ fn worker_that_dies_searching_or_waking_leaves_no_task_unclaimed() {
     });
 }
 
+/// What it said of itself in the bitmaps must not outlive it.
+#[test]
+fn worker_that_died_idle_is_not_relied_on() {
+    at_each_step(2, |steps| {
+        let mut parent = Parent::<2>::new();
+        parent.table.idle.dismiss(0);
+        let victim = mortal(&parent.table, steps, |table| {
+            let mut searches = 2;
+            let search = || {
+                searches -= 1;
+                searches > 0
+            };
+            assert!(table.wait(0, search).is_none());
+        });
+        let died = victim.join().unwrap();
+        if died {
+            assert!(parent.reclaim(0).is_empty());
+        }
+        let table = Arc::clone(&parent.table);
+        let other = thread::spawn(move || serve(&table, 1, 0));
+        parent.publish_and_wake(&[1]);
+        parent.lead_until(1);
+        parent.table.idle.dismiss(1);
+        other.join().unwrap();
+        died
+    });
+}
+
 /// The leader rests until the death is noticed by another thread of the parent.
 #[test]
 fn worker_that_dies_telling_of_its_answer_leaves_no_leader_asleep() {
