@@ -47,8 +47,13 @@ $(BIN)/.native: $(NATIVE_SOURCES) $(BIN)/.dev
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked
 	@touch $@
 
+# As pip does for a wheel; without it, an environment that forbids writing bytecode compiles the package at each start.
+$(BIN)/.bytecode: $(wildcard python/paceline/*.py) $(BIN)/.native
+	$(BIN)/python -m compileall -q python/paceline
+	@touch $@
+
 .PHONY: build
-build: $(BIN)/.native ## make .venv and build the native module into it (the others do this by themselves)
+build: $(BIN)/.bytecode ## make .venv and build the native module into it (the others do this by themselves)
 
 # To use and to measure.
 
