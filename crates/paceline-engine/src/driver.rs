@@ -3,6 +3,7 @@
 
 use crate::engine::Shared;
 use crate::pending::Pending;
+use crate::threads::{LARGE_STACK, spawn_quiet};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 /// Starts the driver; it leaves when the pool has ended.
 pub(crate) fn start(shared: Arc<Shared>) -> Result<(), Errno> {
-    crate::threads::spawn_quiet("paceline-driver", move || {
+    spawn_quiet("paceline-driver", LARGE_STACK, move || {
         drive(&shared);
         shared.leave();
     })

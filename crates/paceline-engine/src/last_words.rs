@@ -1,11 +1,13 @@
 //! Owns what workers write to their standard error: it reaches the parent's a whole line at a time, and the end of it
 //! is kept, to be told should the worker die. Never reads anything but those pipes.
 
+use crate::fork_guard::generation;
+use crate::threads::{SMALL_STACK, spawn_quiet};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use std::time::Duration;
 const KEPT_BYTES: usize = 4 << 10;
 /// An unfinished line of this length is passed on as it is.
 const LONGEST_LINE: usize = 64 << 10;
+/// How often one pipe is read before others have their turn; as much as a pipe usually holds.
+const READS_AT_ONCE: usize = 8;
 /// While this much waits to be printed, workers' pipes are left to fill.
 const BACKLOG_LIMIT: usize = 1 << 20;
 
@@ -33,21 +37,19 @@ impl LastWords {
         &self.pipe
     }
 
-    /// Reads what is there, without waiting; whether more may come.
+    /// Reads what is there, without waiting, but not for ever; whether more may come.
     pub(crate) fn listen(&mut self) -> bool {
         let mut buffer = [0; 16 << 10];
-        loop {
+        for _ in 0..READS_AT_ONCE {
             match rustix::io::read(self.pipe.as_fd(), &mut buffer) {
                 Ok(0) => return false,
                 Ok(length) => self.hear(&buffer[..length]),
-                Err(Errno::INTR) => continue,
+                Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return true,
                 Err(_) => return false,
             }
-            if is_backed_up() {
-                return true;
-            }
         }
+        true
     }
 
     fn hear(&mut self, bytes: &[u8]) {
@@ -58,21 +60,17 @@ impl LastWords {
         let whole = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let whole = if self.line.len() - whole > LONGEST_LINE { self.line.len() } else { whole };
         if whole > 0 {
-            print(self.line.drain(..whole).collect());
+            Printer::of_this_process().print(self.line.drain(..whole).collect());
         }
     }
 
     /// The worker is gone: prints what is left, and gives its last lines.
     pub(crate) fn end(mut self) -> String {
-        while self.listen() && is_backed_up() {
-            // The printer is slow; a dead worker's pipe holds no more than the system lets it.
-            if rustix::io::ioctl_fionread(&self.pipe).map_or(true, |left| left == 0) {
-                break;
-            }
-        }
+        // A child that it has left behind may go on writing, and is not to be heard out.
+        self.listen();
         if !self.line.is_empty() {
             self.line.push(b'\n');
-            print(std::mem::take(&mut self.line));
+            Printer::of_this_process().print(std::mem::take(&mut self.line));
         }
         let cut = self.kept.len() == KEPT_BYTES;
         let kept = String::from_utf8_lossy(self.kept.make_contiguous()).into_owned();
@@ -83,55 +81,71 @@ impl LastWords {
     }
 }
 
+/// Prints on a thread of its own, so that a standard error that blocks holds up nothing but workers' output.
 struct Printer {
+    generation: u32,
     queue: Mutex<Option<Sender<Vec<u8>>>>,
     backlog: AtomicUsize,
-    generation: AtomicUsize,
     printed: Condvar,
     waiting: Mutex<()>,
 }
 
-static PRINTER: Printer = Printer {
-    queue: Mutex::new(None),
-    backlog: AtomicUsize::new(0),
-    generation: AtomicUsize::new(0),
-    printed: Condvar::new(),
-    waiting: Mutex::new(()),
-};
+static CURRENT: AtomicPtr<Printer> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Printer {
+    /// The one of this process. A forked child gets one of its own: it has not inherited the thread, and the locks may
+    /// be held by threads that it has not inherited either.
+    fn of_this_process() -> &'static Self {
+        let generation = generation();
+        loop {
+            let current = CURRENT.load(Ordering::Acquire);
+            // SAFETY: what was once stored is never freed.
+            if let Some(printer) = unsafe { current.as_ref() }
+                && printer.generation == generation
+            {
+                return printer;
+            }
+            let mut new = Box::new(Self {
+                generation,
+                queue: Mutex::new(None),
+                backlog: AtomicUsize::new(0),
+                printed: Condvar::new(),
+                waiting: Mutex::new(()),
+            });
+            if CURRENT.compare_exchange(current, &raw mut *new, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Box::leak(new);
+            }
+        }
+    }
+
+    fn print(&'static self, bytes: Vec<u8>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_none() {
+            let (sender, receiver) = channel::<Vec<u8>>();
+            if spawn_quiet("paceline-output", SMALL_STACK, move || self.keep(&receiver)).is_err() {
+                return write_all(&bytes);
+            }
+            *queue = Some(sender);
+        }
+        self.backlog.fetch_add(bytes.len(), Ordering::Relaxed);
+        if let Some(queue) = &*queue {
+            let _ = queue.send(bytes);
+        }
+    }
+
+    fn keep(&self, queue: &Receiver<Vec<u8>>) {
+        for bytes in queue {
+            write_all(&bytes);
+            self.backlog.fetch_sub(bytes.len(), Ordering::Relaxed);
+            drop(self.waiting.lock());
+            self.printed.notify_all();
+        }
+    }
+}
 
 /// Whether so much waits to be printed that no more should be read.
 pub(crate) fn is_backed_up() -> bool {
-    PRINTER.backlog.load(Ordering::Relaxed) > BACKLOG_LIMIT
-}
-
-/// Prints on a thread of its own, so that a standard error that blocks holds up nothing but workers' output.
-fn print(bytes: Vec<u8>) {
-    let mut queue = PRINTER.queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let generation = crate::fork_guard::generation() as usize;
-    if PRINTER.generation.swap(generation, Ordering::Relaxed) != generation {
-        // A forked child has not inherited the thread.
-        *queue = None;
-        PRINTER.backlog.store(0, Ordering::Relaxed);
-    }
-    if queue.is_none() {
-        let (sender, receiver) = channel::<Vec<u8>>();
-        let started = crate::threads::spawn_quiet("paceline-output", move || {
-            for bytes in receiver {
-                write_all(&bytes);
-                PRINTER.backlog.fetch_sub(bytes.len(), Ordering::Relaxed);
-                drop(PRINTER.waiting.lock());
-                PRINTER.printed.notify_all();
-            }
-        });
-        if started.is_err() {
-            return write_all(&bytes);
-        }
-        *queue = Some(sender);
-    }
-    PRINTER.backlog.fetch_add(bytes.len(), Ordering::Relaxed);
-    if let Some(queue) = &*queue {
-        let _ = queue.send(bytes);
-    }
+    Printer::of_this_process().backlog.load(Ordering::Relaxed) > BACKLOG_LIMIT
 }
 
 fn write_all(mut bytes: &[u8]) {
@@ -146,7 +160,8 @@ fn write_all(mut bytes: &[u8]) {
 
 /// Waits, for a while at most, until what workers wrote has been printed.
 pub fn flush(patience: Duration) {
-    let waiting = PRINTER.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    let unprinted = |(): &mut ()| PRINTER.backlog.load(Ordering::Relaxed) > 0;
-    let _ = PRINTER.printed.wait_timeout_while(waiting, patience, unprinted);
+    let printer = Printer::of_this_process();
+    let waiting = printer.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let unprinted = |(): &mut ()| printer.backlog.load(Ordering::Relaxed) > 0;
+    let _ = printer.printed.wait_timeout_while(waiting, patience, unprinted);
 }

@@ -6,6 +6,7 @@ use crate::engine::{Shared, panic_message};
 use crate::fork_guard;
 use crate::last_words::LastWords;
 use crate::outcome::Death;
+use crate::threads::{SMALL_STACK, spawn_quiet};
 use paceline_core::WorkerExit;
 use paceline_ipc::message::{FromForkServer, FromWorker, LONGEST, ToForkServer};
 use paceline_ipc::socket::{self, Received};
@@ -106,7 +107,7 @@ impl Supervisor {
             muted: false,
             quitting: None,
         };
-        crate::threads::spawn_quiet("paceline-supervisor", move || house.keep())?;
+        spawn_quiet("paceline-supervisor", SMALL_STACK, move || house.keep())?;
         Ok(Self { requests, bell, generation })
     }
 

@@ -4,17 +4,23 @@
 use rustix::io::Errno;
 use std::thread::JoinHandle;
 
+/// The stack of a thread that runs only code of ours.
+pub(crate) const SMALL_STACK: usize = 256 << 10;
+/// The stack of a thread that runs code of callers, which are used to that of a main thread. It costs address space.
+pub(crate) const LARGE_STACK: usize = 8 << 20;
+
 /// Starts a thread that receives no signals.
 ///
 /// # Errors
 /// What the system says when it refuses a thread.
 pub(crate) fn spawn_quiet<T: Send + 'static>(
     name: &str,
+    stack_bytes: usize,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Errno> {
     // A new thread inherits the mask, so that there is no moment at which it could receive one.
     let before = block_all_signals();
-    let started = std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(body);
+    let started = std::thread::Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn(body);
     set_signal_mask(&before);
     started.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))
 }

@@ -5,6 +5,7 @@ use crate::answers::Answers;
 use crate::clock::now_ns;
 use crate::patience::Patience;
 use crate::run::{Call, Run};
+use crate::threads::{SMALL_STACK, spawn_quiet};
 use paceline_ipc::TaskTable;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
@@ -202,7 +203,7 @@ fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), 
             Err(_) => end_group(),
         }
     };
-    crate::threads::spawn_quiet("paceline-watch", watch).map(|_| ())
+    spawn_quiet("paceline-watch", SMALL_STACK, watch).map(|_| ())
 }
 
 fn end_group() -> ! {

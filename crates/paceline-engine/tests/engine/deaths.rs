@@ -1,6 +1,6 @@
 //! A worker's death costs the item that was running, with its cause told, and nothing else.
 
-use crate::pool::{Choice, Pool, eventually, kill, read};
+use crate::pool::{Choice, Pool, eventually, is_alone, kill, read};
 use paceline_engine::{Death, Outcome, Sizing};
 use std::time::Duration;
 
@@ -27,6 +27,18 @@ fn death_tells_exit_code_or_signal_and_last_words() {
         assert_eq!(pool.run("echo alive"), "alive");
         eventually("the new worker is known", || !pool.engine.pids().contains(&pid));
     }
+    pool.finish();
+}
+
+/// A child that outlives the worker, and writes without end into what was the worker's standard error.
+#[test]
+fn flood_from_a_dead_workers_child_holds_up_nobody() {
+    if !is_alone("deaths::flood_from_a_dead_workers_child_holds_up_nobody") {
+        return;
+    }
+    let pool = Pool::open(1);
+    assert_eq!(pool.death("shell exec yes flood >&2; sleep 50; signal 9").signal, Some(9));
+    assert_eq!(pool.run("echo alive"), "alive");
     pool.finish();
 }
 

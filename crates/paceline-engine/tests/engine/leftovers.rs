@@ -1,6 +1,7 @@
 //! Nothing is left behind, and nothing is done when there is nothing to do.
 
-use crate::pool::{Pool, is_alone, kill, parent_of, within};
+use crate::pool::{Choice, Pool, is_alone, kill, parent_of, within};
+use paceline_engine::OpenError;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,6 +39,46 @@ fn pool_that_has_ended_leaves_no_descriptor_thread_or_process() {
         drop(jobs);
         within(Duration::from_secs(2), "all is as before", || count() == before);
     }
+}
+
+/// How many descriptors this process may have, at most a thousand.
+fn allow_descriptors(count: u64) {
+    let limits = libc::rlimit { rlim_cur: count, rlim_max: 1_024 };
+    // SAFETY: the call only reads the limits.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) }, 0);
+}
+
+#[test]
+fn lack_of_descriptors_is_told_and_hangs_nothing() {
+    if !is_alone("leftovers::lack_of_descriptors_is_told_and_hangs_nothing") {
+        return;
+    }
+    let first = Pool::open(1);
+    assert_eq!(first.run("echo before"), "before");
+    let (mut refused, mut broken, mut opened) = (0, 0, 0);
+    for spare in 0..30 {
+        let limit = u64::try_from(entries("/proc/self/fd")).unwrap() - 1 + spare;
+        allow_descriptors(limit);
+        match Pool::try_with(Choice { workers: 2, chunks_per_worker: 0, setup: "" }) {
+            Err(error) => {
+                assert_eq!(error, OpenError::System(rustix::io::Errno::MFILE));
+                refused += 1;
+            }
+            Ok(pool) => {
+                if let Ok(job) = pool.try_submit("echo through") {
+                    pool.wait(&job);
+                }
+                let count = if pool.engine.is_accepting() { &mut opened } else { &mut broken };
+                *count += 1;
+                pool.finish();
+            }
+        }
+        allow_descriptors(1_024);
+        assert_eq!(first.run("echo still"), "still");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(refused > 0 && broken > 0 && opened > 0, "{refused} refused, {broken} broken, {opened} opened");
+    first.finish();
 }
 
 /// Processor time of this process, of a fork server and of the workers, by process.

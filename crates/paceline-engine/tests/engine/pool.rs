@@ -2,8 +2,8 @@
 
 use crate::worker_program;
 use paceline_engine::{
-    Announce, Death, Engine, Function, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError, Waited,
-    now_ns,
+    Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError,
+    Waited, now_ns,
 };
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,10 +28,17 @@ impl Announce for Announcer {
         for pending in ended {
             assert!(pending.is_done());
             let number = pending.take_attachment().unwrap().downcast::<u64>().unwrap();
+            need_stack();
             assert_ne!(*number, PANIC, "an announcer that panics, on purpose");
             self.0.0.lock().unwrap().push(*number);
         }
     }
+}
+
+/// A callback may need as much as it could have on a main thread.
+#[expect(clippy::large_stack_arrays, reason = "that is the point")]
+fn need_stack() {
+    std::hint::black_box([0u8; 1 << 20]);
 }
 
 /// A number at which announcing panics.
@@ -58,6 +65,10 @@ impl Pool {
     }
 
     pub(crate) fn with(choice: Choice<'_>) -> Self {
+        Self::try_with(choice).unwrap()
+    }
+
+    pub(crate) fn try_with(choice: Choice<'_>) -> Result<Self, OpenError> {
         let announced = Arc::<Announced>::default();
         let engine = Engine::open(Options {
             workers: choice.workers,
@@ -65,10 +76,9 @@ impl Pool {
             setup: choice.setup.as_bytes().to_vec(),
             fork_server: worker_program::command(),
             announce: Box::new(Announcer(Arc::clone(&announced))),
-        })
-        .unwrap();
+        })?;
         let function = engine.register(b"").unwrap();
-        Self { engine, function, announced }
+        Ok(Self { engine, function, announced })
     }
 
     pub(crate) fn submit(&self, steps: &str) -> Arc<Pending> {

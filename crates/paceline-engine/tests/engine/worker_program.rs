@@ -10,6 +10,7 @@
 //! | `exit CODE`, `signal NUMBER`, `hang` | ends, or does not |
 //! | `once PATH` | makes this file, which must not be there yet |
 //! | `fork` | forks; the child comes back from the function as well |
+//! | `shell COMMAND` | starts a command and does not wait for it |
 //! | `pid` | answers with the worker's process id |
 //! | `mask` | answers with the signals that are blocked |
 //!
@@ -124,6 +125,11 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
             }
             "big" => answer.resize(usize::try_from(number()).unwrap(), b'x'),
             "once" => drop(std::fs::File::create_new(rest).expect("an item is run a second time")),
+            "shell" => {
+                // The first shell ends at once, and leaves the other to nobody.
+                let command = format!("setsid sh -c '{rest}' &");
+                assert!(std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success());
+            }
             "say" => eprintln!("{rest}"),
             "exit" => std::process::exit(rest.parse().unwrap()),
             "signal" => send_signal(rest.parse().unwrap()),
