@@ -18,9 +18,10 @@
 //!
 //! The body is written before the `Release` store of `READY` and read after the `Acquire` of the claim; the answer is
 //! written before the `Release` of `DONE` and read after the `Acquire` load in [`Table::drain`]. The parent frees and
-//! publishes from under one lock, so `FREE → READY` needs no ordering between processes. Both ways are ordered a second
-//! time, by `tail` and by the bitmap, since a worker claims only below the `tail` it has read and the parent takes only
-//! slots whose bit it has read; loom shows that either suffices and that one is needed. Bits are set word first,
+//! publishes from under one lock, so `FREE → READY` needs no ordering between processes. `tail` and the bitmap
+//! order the same a second time, since a worker claims only below the `tail` it has read and the parent takes only slots
+//! whose bit it has read; and they must, because a slot seen not to be ready is never looked at again under that ticket.
+//! Bits are set word first,
 //! summary second, and taken summary first, word second: a bit set after its word was taken finds the word empty and
 //! sets the summary again. Sleeping and waking has its own argument in [`crate::idle`].
 
