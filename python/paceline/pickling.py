@@ -131,9 +131,11 @@ def _stamp(value: object, stamping: bool) -> object:
     return hash(_dump(value, downwards=True, stamping=False))
 
 
-class _LightPickler(_pickle.Pickler):
+class _Settings:
+    """What both picklers are told, and `functions` asks of either."""
+
     def __init__(self, buffer: Any, downwards: bool, stamping: bool) -> None:
-        super().__init__(buffer, _PROTOCOL)
+        super().__init__(buffer, _PROTOCOL)  # type: ignore[call-arg]
         self.downwards = downwards
         self.stamping = stamping
         self.bases: dict[int, dict[str, Any]] = {}
@@ -141,6 +143,8 @@ class _LightPickler(_pickle.Pickler):
     def stamp(self, value: object) -> object:
         return _stamp(value, self.stamping)
 
+
+class _LightPickler(_Settings, _pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is FUNCTION or issubclass(kind, type):
@@ -182,16 +186,7 @@ def _full_pickler() -> Any:
 
     import cloudpickle  # type: ignore[import-untyped]
 
-    class FullPickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
-        def __init__(self, buffer: Any, downwards: bool, stamping: bool) -> None:
-            super().__init__(buffer, _PROTOCOL)
-            self.downwards = downwards
-            self.stamping = stamping
-            self.bases: dict[int, dict[str, Any]] = {}
-
-        def stamp(self, value: object) -> object:
-            return _stamp(value, self.stamping)
-
+    class FullPickler(_Settings, cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
         def reducer_override(self, obj: Any) -> Any:
             kind = type(obj)
             if kind is FUNCTION:

@@ -6,7 +6,7 @@
 //! on.
 
 use crate::outcome::{Decoded, Label, cancelled, decode};
-use paceline_engine::{Engine, Outcome, Pending, Stage, Target, Waited, now_ns};
+use paceline_engine::{Engine, Pending, Stage, Target, Waited, now_ns};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -141,12 +141,8 @@ impl TaskFuture {
         if self.watched().decoded.is_some() {
             return Ok(());
         }
-        // Another thread may have taken the outcome and be decoding it; then this one waits for its lock of Python's.
+        // Another thread may have taken the outcome, and be decoding it.
         let Some(outcome) = job.pending.take_outcome() else { return self.settle_elsewhere(py) };
-        if let Outcome::Cancelled | Outcome::Abandoned(None) = outcome {
-            self.watched().decoded = Some(Decoded::Raised(cancelled(py)?.unbind(), None));
-            return Ok(());
-        }
         let decoded = decode(py, &outcome, &Label { function: job.function.bind(py), is_map: job.is_map })
             .unwrap_or_else(|error| Decoded::Raised(error.into_value(py).into_any(), None));
         drop(outcome);

@@ -36,7 +36,7 @@ impl Label<'_, '_> {
     }
 }
 
-/// The object of an outcome that is complete or abandoned with a reason.
+/// The object of an outcome.
 pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label<'_, '_>) -> PyResult<Decoded> {
     match outcome {
         Outcome::Complete(parts) if label.is_map => decode_list(py, parts, label),
