@@ -14,7 +14,7 @@ MB = 1 << 20
 GB = 1 << 30
 
 # Around every border: a slot's inline bytes, a page, an outcome with a segment of its own, a megabyte.
-SIZES = [0, 1, 200, 350, 360, 361, 362, 363, 368, 369, 4 * KB - 10, 4 * KB, 5 * KB, 64 * KB - 20, 64 * KB - 9, 64 * KB]
+SIZES = [0, 1, 200, 340, 352, 353, 354, 355, 360, 361, 4 * KB - 10, 4 * KB, 5 * KB, 64 * KB - 20, 64 * KB - 9, 64 * KB]
 SIZES += [64 * KB + 1, 100 * KB, MB - 1, MB, MB + 1, 7 * MB]
 
 

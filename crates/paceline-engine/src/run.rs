@@ -9,6 +9,8 @@ pub struct Call<'a> {
     pub function: u64,
     /// The input of all the items, one after the other.
     pub input: &'a [u8],
+    /// The first item's number among all items that were ever submitted to the pool, in their order.
+    pub item: u64,
     /// The first item's place in its job.
     pub first: u32,
     /// How many items.

@@ -170,7 +170,7 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
             Err(_) => exit_now(EXIT_DISCONNECTED),
         }
     }
-    let (function, first, count) = (body.function, body.first, body.count);
+    let (function, item, first, count) = (body.function, body.item, body.first, body.count);
     if body.input.segment == INLINE_SEGMENT {
         // The answer may take the input's place.
         let mut copy = [0; INLINE_BYTES];
@@ -178,12 +178,12 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         let length = bytes.len();
         copy[..length].copy_from_slice(bytes);
         let mut answers = Answers::begin(body, outputs);
-        run.run(&Call { function, input: &copy[..length], first, count }, &mut answers);
+        run.run(&Call { function, input: &copy[..length], item, first, count }, &mut answers);
         answers.end();
     } else {
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
         let mut answers = Answers::begin(body, outputs);
-        run.run(&Call { function, input: view.bytes(), first, count }, &mut answers);
+        run.run(&Call { function, input: view.bytes(), item, first, count }, &mut answers);
         answers.end();
     }
     body.ended_ns.store(now_ns(), Ordering::Relaxed);

@@ -5,7 +5,7 @@ use crate::arena::Span;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many payload bytes fit into the slot itself; larger ones travel in a segment.
-pub const INLINE_BYTES: usize = 512 - 8 - 136;
+pub const INLINE_BYTES: usize = 512 - 8 - 144;
 
 /// The segment number of a span that means the slot's own inline bytes.
 pub const INLINE_SEGMENT: u32 = u32::MAX;
@@ -25,7 +25,9 @@ pub struct Body {
     progress: AtomicU64,
     /// The function's number; the worker keeps those it has loaded.
     pub function: u64,
-    /// The first item.
+    /// The first item's number among all items that were ever submitted to the pool.
+    pub item: u64,
+    /// The first item's place in its job.
     pub first: u32,
     /// How many items.
     pub count: u32,
@@ -47,7 +49,9 @@ pub struct Request<'a> {
     pub function: u64,
     /// Where the function lies in the parent's arena.
     pub function_at: Span,
-    /// The first item.
+    /// The first item's number among all items that were ever submitted to the pool.
+    pub item: u64,
+    /// The first item's place in its job.
     pub first: u32,
     /// How many items.
     pub count: u32,
@@ -71,6 +75,7 @@ impl Body {
         self.progress.store(0, Ordering::Relaxed);
         self.function = request.function;
         self.function_at = request.function_at;
+        self.item = request.item;
         self.first = request.first;
         self.count = request.count;
         self.answers[0] = Span::default();

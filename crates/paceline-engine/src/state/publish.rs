@@ -22,7 +22,8 @@ impl State {
             (None, Some((start, end))) => Input::Inline(slice(&slot.inline, start, end)),
         };
         let (function, function_at) = (job.function.id, job.function.place);
-        let request = Request { function, function_at, first, count, input };
+        let item = job.first_item + u64::from(first);
+        let request = Request { function, function_at, item, first, count, input };
         // SAFETY: the slot is free, so only the parent may touch its body.
         let write = |body: *mut Body| unsafe { (*body).put_request(&request) };
         let place = context.table.publish(&mut self.feeder, write).expect("the core counts the table's slots");

@@ -51,3 +51,16 @@ fn two_pools_share_the_fork_server() {
     assert_eq!(two.run("echo still there"), "still there");
     two.finish();
 }
+
+#[test]
+fn items_are_numbered_in_the_order_of_their_submission_whatever_their_grouping() {
+    let pool = Pool::open(2);
+    let mut next = 0_u64;
+    for sizing in [Sizing::Fixed(1), Sizing::Fixed(7), Sizing::Measured] {
+        assert_eq!(pool.run("number"), next.to_string());
+        let numbers: Vec<_> = (next + 1..next + 501).map(|number| Ok(number.to_string())).collect();
+        assert_eq!(pool.answers(&pool.submit_many(&vec!["number".to_owned(); 500], sizing)), numbers, "{sizing:?}");
+        next += 501;
+    }
+    pool.finish();
+}

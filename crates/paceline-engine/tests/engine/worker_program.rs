@@ -12,6 +12,7 @@
 //! | `fork` | forks; the child comes back from the function as well |
 //! | `shell COMMAND` | starts a command and does not wait for it |
 //! | `pid` | answers with the worker's process id |
+//! | `number` | answers with the item's number in the pool |
 //! | `mask` | answers with the signals that are blocked |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
@@ -91,12 +92,13 @@ impl Run for TestRun {
     fn run(&mut self, call: &Call<'_>, answers: &mut Answers<'_>) {
         let function = &self.functions[&call.function];
         let mut input = call.input;
-        for _ in 0..call.count {
+        for number in (call.item..).take(call.count as usize) {
             let (length, rest) = input.split_first_chunk::<4>().unwrap();
             let (item, rest) = rest.split_at(usize::try_from(u32::from_le_bytes(*length)).unwrap());
             input = rest;
             // Long items are only measured.
             let answer = match std::str::from_utf8(&item[..item.len().min(300)]) {
+                Ok("number") => number.to_string().into_bytes(),
                 Ok(steps) if item.len() < 300 => take_steps(steps, function),
                 _ => item.len().to_string().into_bytes(),
             };
