@@ -18,7 +18,9 @@ class Program:
     """A Python process in a session of its own, so that whatever it leaves behind can be found."""
 
     def __init__(self, *arguments, stdin=subprocess.DEVNULL, cwd=None, **environment):
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment}
+        # The package under test may itself be found by the search path.
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path, **environment}
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=stdin,
