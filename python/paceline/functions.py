@@ -20,6 +20,8 @@ from __future__ import annotations
 import sys
 from _functools import _lru_cache_wrapper, partial  # type: ignore[attr-defined,import-not-found,unused-ignore]
 
+from paceline.tracebacks import learn_source, source_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -225,7 +227,8 @@ def reduce_function(function: Any, pickler: FunctionPickler) -> tuple[Any, ...]:
         "__annotations__": _annotations(function),
     }
     submodules = _submodules_used(code, (*captured.values(), *contents.values()))
-    state = (attributes, function.__dict__, captured, stamps, contents, submodules)
+    source = source_of(code) if pickler.downwards else None
+    state = (attributes, function.__dict__, captured, stamps, contents, submodules, source)
     fill = fill_function if pickler.downwards else fill_returned_function
     arguments = (_dump_code(code), None if home is None else module_name, surroundings, function.__name__, cells)
     return make_function, arguments, state, None, None, fill
@@ -326,7 +329,9 @@ def fill_returned_function(function: Any, state: tuple[Any, ...]) -> None:
 
 
 def _fill(function: Any, state: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, object] | None]:
-    attributes, own, captured, stamps, contents, _submodules = state
+    attributes, own, captured, stamps, contents, _submodules, source = state
+    if source is not None:
+        learn_source(source)
     for name, value in attributes.items():
         setattr(function, name, value)
     function.__dict__.update(own)

@@ -226,8 +226,11 @@ def make_class(tracker: str, named: bool, make: Callable[..., type], arguments: 
 
 
 def class_sent_earlier(tracker: str) -> type:
-    """At home: the very class that was sent."""
-    return _sent[tracker]
+    """At home: the very class that was sent. In a worker that tries what home will make of it: the one that came."""
+    if tracker in _sent:
+        return _sent[tracker]
+    received: dict[type, str] = _received
+    return next(cls for cls, known in received.items() if known == tracker)
 
 
 def make_returned_class(tracker: str, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
@@ -352,17 +355,15 @@ def _type_name(obj: object) -> str:
 
 # -- failures ----------------------------------------------------------------------------------------------------------
 
-_OWN_FILES = frozenset(
-    __file__.rpartition("/")[0] + "/" + name for name in ("pickling.py", "functions.py", "worker.py")
-)
-
 
 def pack_exception(exc: BaseException) -> bytes:
     """In a worker: the bytes of an exception, with its traceback as text. Never raises."""
     try:
+        from paceline.tracebacks import traceback_text
+
         body, shell, reason = _exception_bytes(exc)
         notes = [str(note) for note in getattr(exc, "__notes__", ())]
-        return _pickle.dumps((body, shell, reason, _type_name(exc), _text(exc), _traceback_text(exc), notes), _PROTOCOL)
+        return _pickle.dumps((body, shell, reason, _type_name(exc), _text(exc), traceback_text(exc), notes), _PROTOCOL)
     except Exception as error:
         reason = f"describing it failed with {_type_name(error)}"
         return _pickle.dumps((None, None, reason, type(exc).__name__, "", "", []), _PROTOCOL)
@@ -421,6 +422,8 @@ def unpack_exception(data: bytes) -> BaseException:
 
 def _exception_bytes(exc: BaseException) -> tuple[bytes | None, bytes | None, str]:
     """The exception as it pickles itself; the same as bare parts, in case its class cannot be called; or why not."""
+    if isinstance(exc, BaseExceptionGroup):
+        return _group_bytes(exc), None, ""
     try:
         body = _plain_or_by_value(exc)
     except Exception as error:
@@ -429,6 +432,36 @@ def _exception_bytes(exc: BaseException) -> tuple[bytes | None, bytes | None, st
     if kind.__init__ is BaseException.__init__ or kind.__reduce__ is not BaseException.__reduce__:
         return body, None, ""
     return body, _plain_or_by_value((kind, exc.args, exc.__dict__)), ""
+
+
+def _group_bytes(group: BaseExceptionGroup[BaseException]) -> bytes:
+    """The group as it pickles itself; if one of its members cannot cross, with a description in the place of that."""
+    try:
+        body = _plain_or_by_value(group)
+        _rebuilt(body)
+    except Exception:
+        return _plain_or_by_value(_with_described_members(group))
+    return body
+
+
+def _with_described_members(group: BaseExceptionGroup[BaseException]) -> BaseExceptionGroup[BaseException]:
+    from paceline.errors import RemoteError
+
+    members: list[BaseException] = []
+    for member in group.exceptions:
+        if isinstance(member, BaseExceptionGroup):
+            members.append(_with_described_members(member))
+            continue
+        try:
+            _rebuilt(_plain_or_by_value(member))
+            members.append(member)
+        except Exception as error:
+            reason = f"{_type_name(error)}: {_one_line(error)}"
+            members.append(RemoteError(_type_name(member), _text(member), reason=reason))
+    copy = group.derive(members)
+    for note in getattr(group, "__notes__", ()):
+        copy.add_note(str(note))
+    return copy
 
 
 def _plain_or_by_value(obj: object) -> bytes:
@@ -458,13 +491,3 @@ def _text(exc: BaseException) -> str:
         return str(exc)
     except Exception:
         return "(its text cannot be had: `__str__` raises)"
-
-
-def _traceback_text(exc: BaseException) -> str:
-    """The traceback as Python prints it, beginning with the first frame that is not ours."""
-    from traceback import format_exception
-
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
-        trace = trace.tb_next
-    return "".join(format_exception(type(exc), exc, trace or exc.__traceback__))

@@ -189,9 +189,9 @@ impl PythonRun<'_> {
         let short = error.to_string();
         // Only the value taken out of the error has its traceback attached.
         let value = error.into_value(py);
-        let lines = PyModule::import(py, "traceback")
-            .and_then(|traceback| traceback.call_method1("format_exception", (value,)))
-            .and_then(|lines| lines.extract::<Vec<String>>());
-        lines.map_or(short, |lines| lines.concat())
+        let text = PyModule::import(py, "paceline.tracebacks")
+            .and_then(|tracebacks| tracebacks.call_method1("traceback_text", (value,)))
+            .and_then(|text| text.extract::<String>());
+        text.unwrap_or(short)
     }
 }
