@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from paceline.pool import starmap as starmap
     from paceline.report import Report as Report
     from paceline.report import WorkerReport as WorkerReport
+    from paceline.seeds import task_random as task_random
+    from paceline.seeds import task_rng as task_rng
 
     __version__: str
 
@@ -52,6 +54,8 @@ __all__ = [
     "WorkerStartError",
     "map",
     "starmap",
+    "task_random",
+    "task_rng",
 ]
 
 _HOME_OF = {
@@ -62,6 +66,8 @@ _HOME_OF = {
     "WorkerReport": "report",
     "map": "pool",
     "starmap": "pool",
+    "task_random": "seeds",
+    "task_rng": "seeds",
 }
 
 

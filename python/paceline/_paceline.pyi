@@ -99,6 +99,26 @@ class Engine:
         worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
         indices in the pool's order of submission."""
 
+@final
+class Task:
+    """What a task can know of itself."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of its pool."""
+    @property
+    def item(self) -> int:
+        """Its number in the pool's order of submission."""
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What is kept until it ends."""
+
+def current_task() -> Task | None:
+    """The task whose code is running, if any."""
+
+def current_item() -> int | None:
+    """The number, in the pool's order of submission, of the task whose code is running; none outside of a task."""
+
 def default_workers() -> int:
     """How many CPUs this process may really use: affinity mask and cgroup quota, at least one."""
 

@@ -12,7 +12,16 @@ import marshal
 import os
 import sys
 
-from paceline._paceline import Engine, Stream, TaskFuture, default_workers, end_processes
+from paceline._paceline import (
+    Engine,
+    Stream,
+    Task,
+    TaskFuture,
+    current_item,
+    current_task,
+    default_workers,
+    end_processes,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +35,20 @@ if TYPE_CHECKING:
         def _end_at_exit(self, interrupted: bool, /) -> None: ...
 
 
-__all__ = ["Engine", "Stream", "TaskFuture", "default_workers", "open_engine", "register", "see_off", "unregister"]
+__all__ = [
+    "Engine",
+    "Stream",
+    "Task",
+    "TaskFuture",
+    "choose_seed",
+    "current_item",
+    "current_task",
+    "default_workers",
+    "open_engine",
+    "register",
+    "see_off",
+    "unregister",
+]
 
 # -- opening -----------------------------------------------------------------------------------------------------------
 
@@ -36,11 +58,14 @@ def open_engine(
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
     max_tasks_per_worker: int | None,
+    *,
+    seed: int | None = None,
+    concurrency_per_worker: int = 100,
 ) -> Engine:
     """Starts an engine; returns before its workers are ready."""
     return Engine(
         workers=workers,
-        setup=make_setup(initializer, initargs),
+        setup=make_setup(initializer, initargs, seed=seed, concurrency_per_worker=concurrency_per_worker),
         future_type=_future_type,
         max_tasks_per_worker=max_tasks_per_worker,
     )
@@ -53,11 +78,43 @@ def _future_type() -> type[TaskFuture]:
     return Future  # type: ignore[return-value]
 
 
-def make_setup(initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> bytes:
+def choose_seed(seed: int | None) -> int:
+    """The seed of a pool: the one that was asked for, or a fresh one.
+
+    Raises `TypeError` for what is no integer, `ValueError` for one that is negative or has more than 128 bits.
+    """
+    if seed is None:
+        return int.from_bytes(os.urandom(16), "little")
+    try:
+        chosen = seed.__index__()
+    except AttributeError:
+        raise TypeError(f"seed must be an integer or None, not {type(seed).__name__}") from None
+    if not 0 <= chosen < 1 << 128:
+        raise ValueError("seed must be at least 0 and have at most 128 bits")
+    return chosen
+
+
+def _check_concurrency(coroutines: int) -> int:
+    if type(coroutines) is not int:
+        raise TypeError(f"concurrency_per_worker must be an integer, not {type(coroutines).__name__}")
+    if coroutines < 1:
+        raise ValueError(f"concurrency_per_worker must be at least 1, not {coroutines}")
+    return coroutines
+
+
+def make_setup(
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    *,
+    seed: int | None = None,
+    concurrency_per_worker: int = 100,
+) -> bytes:
     """What `paceline.worker.set_up` needs in order to make a new process look like this one.
 
-    Raises `TypeError` for an initializer that cannot be called, `ArgumentNotPicklable` for one that cannot be sent.
+    Raises `TypeError` for an initializer that cannot be called, `ArgumentNotPicklable` for one that cannot be sent, and
+    `TypeError` or `ValueError` for a seed or a number of coroutines that makes no sense.
     """
+    numbers = choose_seed(seed), _check_concurrency(concurrency_per_worker)
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
     function = positional = None
@@ -73,7 +130,8 @@ def make_setup(initializer: Callable[..., object] | None, initargs: Iterable[Any
     namespace = sys.modules["__main__"].__dict__
     main = {name: namespace[name] for name in ("__file__", "__package__") if type(namespace.get(name)) is str}
     # Not pickled: `_pickle` is imported while the fork server starts, and not before.
-    return marshal.dumps((_plain(sys.path), folder, _plain(getattr(sys, "argv", [])), main, function, positional))
+    arguments = _plain(getattr(sys, "argv", []))
+    return marshal.dumps((_plain(sys.path), folder, arguments, main, function, positional, *numbers))
 
 
 def _plain(texts: Iterable[Any]) -> list[str]:

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def set_up(setup: bytes) -> None:
-    """Takes over search path, folder and arguments, and runs the initializer; raises what the initializer raises."""
+def set_up(setup: bytes) -> tuple[int, int]:
+    """Takes over search path, folder and arguments, and runs the initializer; raises what the initializer raises.
+
+    Returns what the native loop has to know: the pool's seed, and how many coroutines may be under way at once.
+    """
     from marshal import loads as load_plain
 
-    path, folder, arguments, main, function, positional = load_plain(setup)
+    path, folder, arguments, main, function, positional, seed, concurrency = load_plain(setup)
     sys.path[:] = path
     sys.argv[:] = arguments
     _enter(folder)
@@ -35,6 +38,7 @@ def set_up(setup: bytes) -> None:
         before_initializer(initializer)
         arguments, _ = loads(positional)
         initializer(*arguments)
+    return seed, concurrency
 
 
 def _enter(folder: str | None) -> None:

@@ -4,10 +4,11 @@
 //! worker. Never loops, schedules or waits while it holds the interpreter.
 //!
 //! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `functions` knows what
-//! the workers have been told of; `codec` and `pickle` make bytes of objects; `outcome` makes objects of answers;
+//! the workers have been told of; `current` what a thread knows of its task; `codec` and `pickle` make bytes of objects; `outcome` makes objects of answers;
 //! `worker` is the other side.
 
 mod codec;
+mod current;
 mod engine;
 mod functions;
 mod future;
@@ -26,6 +27,8 @@ fn default_workers() -> usize {
 
 #[pymodule]
 mod _paceline {
+    #[pymodule_export]
+    use super::current::{Task, current_item, current_task};
     #[pymodule_export]
     use super::default_workers;
     #[pymodule_export]

@@ -2,6 +2,7 @@
 //! decides what runs next.
 
 use crate::codec::Decoder;
+use crate::current;
 use crate::functions::Style;
 use crate::pickle::{Encoded, Names, encode_result, names};
 use paceline_engine::fork_server::{Served, Side, serve};
@@ -151,7 +152,10 @@ impl<'py> PythonRun<'py> {
 impl Run for PythonRun<'_> {
     fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
         let set_up = self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup),));
-        set_up.map(|_| ()).map_err(|error| self.describe(error).into_bytes())
+        let told = set_up.and_then(|told| told.extract()).map_err(|error| self.describe(error).into_bytes());
+        let (seed, _concurrency): (u128, usize) = told?;
+        current::set_seed(seed);
+        Ok(())
     }
 
     fn has_loaded(&self, function: u64) -> bool {
@@ -170,10 +174,12 @@ impl Run for PythonRun<'_> {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let loads = self.names.loads.bind(self.py);
         let mut decoder = Decoder::new(call.input, loads);
-        for _ in 0..call.count {
+        for item in call.item..call.item + u64::from(call.count) {
+            current::begin_item(item);
             let result = self.call(&loaded, &mut decoder);
             self.answer(result, answers);
         }
+        current::end_item();
         self.functions.insert(call.function, loaded);
     }
 
