@@ -45,15 +45,23 @@ class Feed:
     """Reads one input and submits it, never more than `limit` chunks ahead of what has been handed out."""
 
     def __init__(
-        self, engine: Engine, fn: Callable[..., Any], iterable: Iterable[Any], chunksize: int, *, ordered: bool
+        self,
+        starts: tuple[Callable[..., Any], Callable[..., Any]],
+        workers: int,
+        fn: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        *,
+        ordered: bool,
     ) -> None:
-        self.engine = engine
+        # What starts a call, and what starts a chunk of them.
+        self.submit, self.start_map = starts
         self.fn = fn
         self.chunksize = chunksize
         self.sized = hasattr(iterable, "__len__")
         self.source = iter(iterable)
         # Enough to keep every worker busy while the user looks at a result, and to hide the cost of small tasks.
-        self.limit: float = max(4 * engine.workers, 256 // chunksize)
+        self.limit: float = max(4 * workers, 256 // chunksize)
         self.stream = None if ordered else Stream()
         # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
         self.changed = threading.Condition()
@@ -140,9 +148,9 @@ class Feed:
     def _submit(self, chunk: list[Any]) -> Future[Any]:
         future: Future[Any]
         if self.chunksize == 1:
-            future = self.engine.submit(self.fn, (chunk[0],), None, stream=self.stream)
+            future = self.submit(self.fn, (chunk[0],), None, stream=self.stream)
         else:
-            future = self.engine.map(self.fn, chunk, chunksize=len(chunk), stream=self.stream)
+            future = self.start_map(self.fn, chunk, chunksize=len(chunk), stream=self.stream)
         return future
 
     def _end(self, error: BaseException | None) -> None:

@@ -1,32 +1,32 @@
 """`Pool`: the names and the meaning of `multiprocessing.Pool`, and `map` and `starmap` for the common case in one line.
 
-Owns the signatures, the order of opening and closing, and what each method promises. How work is done is the engine's
-affair, how functions and arguments become bytes that of `paceline.pickling`.
+Owns how a pool opens and closes, and the views of it that have options of their own. The ways to call a function on it
+are those of `paceline.calls`; how work is done is the engine's affair.
 """
 
 from __future__ import annotations
 
+from paceline.calls import Calls, pool_closed
 from paceline.engine import default_workers, open_engine, register, see_off, unregister
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Any, ParamSpec, Self, TypeVar
+    from typing import Any, Self, TypeVar
 
-    from paceline.errors import PoolClosed
-    from paceline.future import Future
-    from paceline.imap import Feeds, ImapIterator
+    from paceline.engine import Engine
+    from paceline.imap import Feeds
+    from paceline.options import Options
     from paceline.report import Report
 
-    P = ParamSpec("P")
     R = TypeVar("R")
     T = TypeVar("T")
 
 __all__ = ["Pool", "map", "starmap"]
 
 
-class Pool:
+class Pool(Calls):
     """A pool of worker processes, with the methods of `multiprocessing.Pool`.
 
     >>> from math import factorial
@@ -37,7 +37,8 @@ class Pool:
 
     `processes` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `maxtasksperchild` tasks, if that
-    is given. `name` appears in the pool's `repr`.
+    is given. `name` appears in the pool's `repr`; `retries` and `priority` are those of every call, as `options` has
+    them.
 
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
@@ -60,6 +61,8 @@ class Pool:
         maxtasksperchild: int | None = None,
         *,
         name: str | None = None,
+        retries: int = 0,
+        priority: int = 0,
     ) -> None:
         if processes is None:
             processes = default_workers()
@@ -68,170 +71,46 @@ class Pool:
         if maxtasksperchild is not None and not (type(maxtasksperchild) is int and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         self._name = name
+        self._given: Options | None = None
+        if retries or priority:
+            from paceline.options import Options
+
+            self._given = Options(retries=retries, priority=priority)
         self._engine = open_engine(processes, initializer, initargs, maxtasksperchild)
+        self._submit, self._start_map = self._given.bind(self._engine) if self._given else _methods(self._engine)
         self._feeds: Feeds | None = None
         self._state = "RUN"
         register(self)
 
-    # -- one call ------------------------------------------------------------------------------------------------------
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
+    def options(self, **options: Any) -> PoolView:
+        """The pool seen through options: calls made on what is returned have them, and the pool's other options.
 
         >>> from paceline import Pool
-        >>> with Pool(1) as pool:
-        ...     print(pool.submit(divmod, 17, 5).result())
+        >>> with Pool(2) as pool:
+        ...     print(pool.options(retries=3).submit(divmod, 17, 5).result())
         (3, 2)
 
-        Raises `ArgumentNotPicklable`, and `PoolClosed` after `close` or `terminate`. The future can be cancelled as
-        long as no worker has begun with the call. Calls begin in the order in which they were submitted.
+        `retries` is how often a call may be run again after the worker that ran it has died. Of the calls that wait,
+        those of the highest `priority` (from -32768 to 32767, zero by default) begin first. `name` stands for the
+        function in errors. They are given here because all keywords of `submit` belong to the function.
+
+        Raises `TypeError` for other options, and `ValueError` for values that are out of range.
         """
-        if self._state != "RUN":
-            raise _pool_closed("Pool not running")
-        future: Future[R] = self._engine.submit(fn, args, kwargs or None)
-        return future
+        return PoolView(self, self._own_options().replace(**options))
 
-    def apply(self, func: Callable[..., R], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> R:
-        """Calls `func(*args, **kwds)` in a worker and waits for the result; raises what `func` raises."""
-        if self._state != "RUN":
-            raise _pool_closed("Pool not running")
-        if type(args) is not tuple:
-            args = tuple(args)
-        future: Future[R] = self._engine.submit(func, args, dict(kwds) if kwds else None)
-        return future.result()
+    def _own_options(self) -> Options:
+        if self._given is None:
+            from paceline.options import Options
 
-    def apply_async(
-        self,
-        func: Callable[..., R],
-        args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] | None = None,
-        callback: Callable[[R], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[R]:
-        """Calls `func(*args, **kwds)` in a worker, and returns the future of it at once.
+            self._given = Options()
+        return self._given
 
-        When it ends, `callback(result)` or `error_callback(exception)` is called, on one thread for all calls of this
-        process and in the order in which they end; what a callback raises is logged and does no harm. As in
-        `multiprocessing`, `get` and `wait` return only after the callback has. A call that is cancelled calls neither.
-        """
-        if self._state != "RUN":
-            raise _pool_closed("Pool not running")
-        if type(args) is not tuple:
-            args = tuple(args)
-        future: Future[R] = self._engine.submit(func, args, dict(kwds) if kwds else None)
-        if callback is not None or error_callback is not None:
-            _deliver(future, callback, error_callback)
-        return future
-
-    # -- many calls ----------------------------------------------------------------------------------------------------
-
-    def map(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None) -> list[R]:
-        """Calls `func(item)` for every item, in the workers, and returns the list of results in the items' order.
-
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     print(pool.map(str.upper, ["a", "b"]))
-        ['A', 'B']
-
-        Items travel in chunks of `chunksize`; by default chunks are sized by the measured time of the calls, so that
-        small ones cost little and long ones spread evenly. Chunks are an affair of transport only: a call that raises,
-        or whose worker dies, spoils no other item. All items are read before anything else happens.
-
-        Raises what the first item in order that failed raised, when all have ended.
-        """
-        return self.map_async(func, iterable, chunksize).result()
-
-    def map_async(
-        self,
-        func: Callable[[T], R],
-        iterable: Iterable[T],
-        chunksize: int | None = None,
-        callback: Callable[[list[R]], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[list[R]]:
-        """Like `map`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
-        return self._map(func, iterable, chunksize, callback, error_callback, star=False)
-
-    def starmap(
-        self, func: Callable[..., R], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
-    ) -> list[R]:
-        """Like `map`, but calls `func(*item)`: each item is an iterable of the arguments.
-
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     print(pool.starmap(pow, [(2, 3), (3, 2)]))
-        [8, 9]
-        """
-        return self.starmap_async(func, iterable, chunksize).result()
-
-    def starmap_async(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
-        callback: Callable[[list[R]], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[list[R]]:
-        """Like `starmap`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
-        return self._map(func, iterable, chunksize, callback, error_callback, star=True)
-
-    def _map(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Any],
-        chunksize: int | None,
-        callback: Callable[[list[R]], object] | None,
-        error_callback: Callable[[BaseException], object] | None,
-        *,
-        star: bool,
-    ) -> Future[list[R]]:
-        if self._state != "RUN":
-            raise _pool_closed("Pool not running")
-        if chunksize is not None and chunksize < 1:
-            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
-        future: Future[list[R]] = self._engine.map(func, iterable, star=star, chunksize=chunksize)
-        if callback is not None or error_callback is not None:
-            _deliver(future, callback, error_callback)
-        return future
-
-    def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
-        """Calls `func(item)` for every item, and returns an iterator over the results in the items' order.
-
-        >>> from itertools import count
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     for root in pool.imap(abs, count(-2)):
-        ...         print(root)
-        ...         if root == 0:
-        ...             break
-        2
-        1
-        0
-
-        The input is read only as far ahead of the results taken as keeps the workers busy, so it may be endless; after
-        `close` it is read to its end. An input that raises does so in the place of the item it did not give. The
-        iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
-        begun.
-        """
-        return self._imap(func, iterable, chunksize, ordered=True)
-
-    def imap_unordered(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
-        """Like `imap`, but gives the results in the order in which the calls end."""
-        return self._imap(func, iterable, chunksize, ordered=False)
-
-    def _imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, *, ordered: bool) -> ImapIterator[R]:
-        from paceline.imap import Feed, Feeds, ImapIterator
-
-        if self._state != "RUN":
-            raise _pool_closed("Pool not running")
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        feed = Feed(self._engine, func, iterable, chunksize, ordered=ordered)
+    def _inputs(self) -> Feeds:
         if self._feeds is None:
+            from paceline.imap import Feeds
+
             self._feeds = Feeds(self._engine)
-        self._feeds.add(feed)
-        feed.start()
-        return ImapIterator(feed, self)
+        return self._feeds
 
     # -- the whole -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +134,7 @@ class Pool:
         """Ends the workers at once; what has not ended is cancelled."""
         self._state = "TERMINATE"
         if self._feeds is not None:
-            self._feeds.stop(_pool_closed("the pool was terminated"), also_sized=True)
+            self._feeds.stop(pool_closed("the pool was terminated"), also_sized=True)
         self._engine.terminate()
 
     def join(self) -> None:
@@ -272,7 +151,7 @@ class Pool:
 
     def __enter__(self) -> Self:
         if self._state != "RUN":
-            raise _pool_closed("Pool not running")
+            raise pool_closed("Pool not running")
         return self
 
     def __exit__(
@@ -282,7 +161,7 @@ class Pool:
             if kind is None and self._state != "TERMINATE":
                 if self._feeds is not None:
                     # Inputs without a length may be endless: what was read counts as submitted, the rest does not.
-                    self._feeds.stop(_pool_closed("the `with` block of the pool was left before this was read"))
+                    self._feeds.stop(pool_closed("the `with` block of the pool was left before this was read"))
                 self.close()
                 self.join()
         except BaseException:
@@ -310,21 +189,32 @@ class Pool:
         unregister(self)
 
 
-def _pool_closed(message: str) -> PoolClosed:
-    # Imported here, because whatever comes before the first pool delays the start of the fork server.
-    from paceline.errors import PoolClosed
-
-    return PoolClosed(message)
+def _methods(engine: Engine) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    return engine.submit, engine.map
 
 
-def _deliver(
-    future: Future[Any],
-    callback: Callable[[Any], object] | None,
-    error_callback: Callable[[BaseException], object] | None,
-) -> None:
-    from paceline.future import Delivery
+class PoolView(Calls):
+    """A pool seen through options: what is called here has them. `Pool.options` makes it; it ends with its pool."""
 
-    Delivery(callback, error_callback).attach(future)
+    def __init__(self, pool: Pool, options: Options) -> None:
+        self._pool = pool
+        self._options = options
+        self._engine = pool._engine  # noqa: SLF001 - a view is the pool itself, seen otherwise.
+        self._submit, self._start_map = options.bind(self._engine)
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        return self._pool._state  # noqa: SLF001 - the same.
+
+    def _inputs(self) -> Feeds:
+        return self._pool._inputs()  # noqa: SLF001 - the same.
+
+    def options(self, **options: Any) -> PoolView:
+        """A view with some options changed; see `Pool.options`."""
+        return PoolView(self._pool, self._options.replace(**options))
+
+    def __repr__(self) -> str:
+        return f"<{self._options!r} of {self._pool!r}>"
 
 
 def map(  # noqa: A001 - `paceline.map` is the parallel `map`.

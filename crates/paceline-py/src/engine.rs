@@ -140,13 +140,15 @@ impl Engine {
     }
 
     /// Calls `fn(*args, **kwargs)` in a worker; the future of it.
-    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, stream = None))]
+    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, name = None, stream = None))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn submit<'py>(
         &self,
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyAny>>,
         retries: u16,
+        name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));

@@ -1,0 +1,213 @@
+"""The ways to call a function on a pool: one call or many, waited for or not, in order or as they end.
+
+Owns the signatures and what each method promises. How a pool opens and closes is told in `paceline.pool`; how work is
+done is the engine's affair, and how functions and arguments become bytes that of `paceline.pickling`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, ParamSpec, TypeVar
+
+    from paceline.engine import Engine
+    from paceline.errors import PoolClosed
+    from paceline.future import Future
+    from paceline.imap import Feeds, ImapIterator
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    T = TypeVar("T")
+
+__all__ = ["Calls", "pool_closed"]
+
+
+class Calls:
+    """The calling methods of a `Pool`, and of the views that `Pool.options` gives."""
+
+    _engine: Engine
+    _state: str
+    # The engine's `submit` and `map` with the options of these calls.
+    _submit: Callable[..., Any]
+    _start_map: Callable[..., Any]
+
+    def _inputs(self) -> Feeds:
+        """The inputs of `imap` that are still being read."""
+        raise NotImplementedError
+
+    # -- one call ------------------------------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
+
+        >>> from paceline import Pool
+        >>> with Pool(1) as pool:
+        ...     print(pool.submit(divmod, 17, 5).result())
+        (3, 2)
+
+        Raises `ArgumentNotPicklable`, and `PoolClosed` after `close` or `terminate`. The future can be cancelled as
+        long as no worker has begun with the call. Calls begin in the order in which they were submitted.
+        """
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        future: Future[R] = self._submit(fn, args, kwargs or None)
+        return future
+
+    def apply(self, func: Callable[..., R], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> R:
+        """Calls `func(*args, **kwds)` in a worker and waits for the result; raises what `func` raises."""
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        if type(args) is not tuple:
+            args = tuple(args)
+        future: Future[R] = self._submit(func, args, dict(kwds) if kwds else None)
+        return future.result()
+
+    def apply_async(
+        self,
+        func: Callable[..., R],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[R], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> Future[R]:
+        """Calls `func(*args, **kwds)` in a worker, and returns the future of it at once.
+
+        When it ends, `callback(result)` or `error_callback(exception)` is called, on one thread for all calls of this
+        process and in the order in which they end; what a callback raises is logged and does no harm. As in
+        `multiprocessing`, `get` and `wait` return only after the callback has. A call that is cancelled calls neither.
+        """
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        if type(args) is not tuple:
+            args = tuple(args)
+        future: Future[R] = self._submit(func, args, dict(kwds) if kwds else None)
+        if callback is not None or error_callback is not None:
+            _deliver(future, callback, error_callback)
+        return future
+
+    # -- many calls ----------------------------------------------------------------------------------------------------
+
+    def map(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None) -> list[R]:
+        """Calls `func(item)` for every item, in the workers, and returns the list of results in the items' order.
+
+        >>> from paceline import Pool
+        >>> with Pool(2) as pool:
+        ...     print(pool.map(str.upper, ["a", "b"]))
+        ['A', 'B']
+
+        Items travel in chunks of `chunksize`; by default chunks are sized by the measured time of the calls, so that
+        small ones cost little and long ones spread evenly. Chunks are an affair of transport only: a call that raises,
+        or whose worker dies, spoils no other item. All items are read before anything else happens.
+
+        Raises what the first item in order that failed raised, when all have ended.
+        """
+        return self.map_async(func, iterable, chunksize).result()
+
+    def map_async(
+        self,
+        func: Callable[[T], R],
+        iterable: Iterable[T],
+        chunksize: int | None = None,
+        callback: Callable[[list[R]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> Future[list[R]]:
+        """Like `map`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
+        return self._map(func, iterable, chunksize, callback, error_callback, star=False)
+
+    def starmap(
+        self, func: Callable[..., R], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[R]:
+        """Like `map`, but calls `func(*item)`: each item is an iterable of the arguments.
+
+        >>> from paceline import Pool
+        >>> with Pool(2) as pool:
+        ...     print(pool.starmap(pow, [(2, 3), (3, 2)]))
+        [8, 9]
+        """
+        return self.starmap_async(func, iterable, chunksize).result()
+
+    def starmap_async(
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[list[R]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> Future[list[R]]:
+        """Like `starmap`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
+        return self._map(func, iterable, chunksize, callback, error_callback, star=True)
+
+    def _map(
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        callback: Callable[[list[R]], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        *,
+        star: bool,
+    ) -> Future[list[R]]:
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        if chunksize is not None and chunksize < 1:
+            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+        future: Future[list[R]] = self._start_map(func, iterable, star=star, chunksize=chunksize)
+        if callback is not None or error_callback is not None:
+            _deliver(future, callback, error_callback)
+        return future
+
+    def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
+        """Calls `func(item)` for every item, and returns an iterator over the results in the items' order.
+
+        >>> from itertools import count
+        >>> from paceline import Pool
+        >>> with Pool(2) as pool:
+        ...     for root in pool.imap(abs, count(-2)):
+        ...         print(root)
+        ...         if root == 0:
+        ...             break
+        2
+        1
+        0
+
+        The input is read only as far ahead of the results taken as keeps the workers busy, so it may be endless; after
+        `close` it is read to its end. An input that raises does so in the place of the item it did not give. The
+        iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
+        begun.
+        """
+        return self._imap(func, iterable, chunksize, ordered=True)
+
+    def imap_unordered(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
+        """Like `imap`, but gives the results in the order in which the calls end."""
+        return self._imap(func, iterable, chunksize, ordered=False)
+
+    def _imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, *, ordered: bool) -> ImapIterator[R]:
+        from paceline.imap import Feed, ImapIterator
+
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        feed = Feed((self._submit, self._start_map), self._engine.workers, func, iterable, chunksize, ordered=ordered)
+        self._inputs().add(feed)
+        feed.start()
+        return ImapIterator(feed, self)
+
+
+def pool_closed(message: str) -> PoolClosed:
+    """The error for a pool that takes no more calls."""
+    # Imported here, because whatever comes before the first pool delays the start of the fork server.
+    from paceline.errors import PoolClosed
+
+    return PoolClosed(message)
+
+
+def _deliver(
+    future: Future[Any],
+    callback: Callable[[Any], object] | None,
+    error_callback: Callable[[BaseException], object] | None,
+) -> None:
+    from paceline.future import Delivery
+
+    Delivery(callback, error_callback).attach(future)
