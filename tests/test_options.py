@@ -19,7 +19,9 @@ def die_once(path):
     return "never"
 
 
-@pytest.mark.parametrize("wrong", [{"retries": 1.5}, {"retries": True}, {"priority": "high"}, {"name": 3}, {"unknown": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"retries": 1.5}, {"retries": True}, {"priority": "high"}, {"name": 3}, {"unknown": 1}]
+)
 def test_options_of_a_wrong_kind_raise_type_error(pool, wrong):
     with pytest.raises(TypeError):
         pool.options(**wrong)

@@ -1,5 +1,6 @@
 """The native engine of Paceline; only `paceline.engine` may import it."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
@@ -34,9 +35,13 @@ class TaskFuture:
 
 @final
 class Stream:
-    """Hands out futures in the order in which they end."""
+    """Hands out futures in the order in which they end, or settles in their stead what an event loop waits for."""
 
-    def __new__(cls) -> Stream: ...
+    def __new__(cls, *, bell: bool = False) -> Stream: ...
+    def fileno(self) -> int:
+        """With a bell: the file that can be read when something has ended."""
+    def wake(self) -> None:
+        """Gives the outcomes of what has ended to those who wait in an event loop; to be called by that loop."""
     def next(self, timeout: float | None = None) -> Any:
         """The next future to have ended. Raises `StopIteration` when none is outstanding, `TimeoutError` after `timeout` seconds."""
 
@@ -64,7 +69,9 @@ class Engine:
         /,
         *,
         retries: int = 0,
+        name: str | None = None,
         stream: Stream | None = None,
+        waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
         """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises."""
     def map(
@@ -76,7 +83,9 @@ class Engine:
         star: bool = False,
         chunksize: int | None = None,
         retries: int = 0,
+        name: str | None = None,
         stream: Stream | None = None,
+        waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
 

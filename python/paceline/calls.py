@@ -8,10 +8,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from typing import Any, ParamSpec, TypeVar
 
-    from paceline.engine import Engine
+    from paceline.aio import AsyncResults, Awaited
+    from paceline.engine import Engine, Stream
     from paceline.errors import PoolClosed
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
@@ -194,6 +195,71 @@ class Calls:
         feed.start()
         return ImapIterator(feed, self)
 
+    # -- awaited -------------------------------------------------------------------------------------------------------
+
+    def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaited[R]:
+        """Calls `fn(*args, **kwargs)` in a worker, and returns at once what can be awaited for the result.
+
+        >>> import asyncio
+        >>> from paceline import Pool
+        >>> async def main():
+        ...     with Pool(2) as pool:
+        ...         print(await asyncio.gather(*(pool.run(pow, 2, exponent) for exponent in range(4))))
+        >>> asyncio.run(main())
+        [1, 2, 4, 8]
+
+        It is an `asyncio.Future` of the running event loop, and goes wherever a coroutine goes, also to `create_task`
+        and to task groups. Neither a thread nor polling is behind it, so thousands may be awaited at a time. It raises
+        what `fn` raises, and `concurrent.futures.CancelledError` if the pool is terminated meanwhile. When the
+        awaiting task is cancelled, or its time-out is over, so is the call, as long as no worker has begun with it;
+        one that is running goes on, and nobody hears of its end.
+
+        Raises what `submit` raises, and `RuntimeError` where no event loop is running.
+        """
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        waiter, stream = _awaited()
+        waiter.call = self._submit(fn, args, kwargs or None, stream=stream, waiter=waiter)
+        return waiter
+
+    def amap(
+        self,
+        fn: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        chunksize: int = 1,
+        ordered: bool = True,
+        buffersize: int | None = None,
+    ) -> AsyncResults[R]:
+        """Calls `fn(item)` for every item, and returns an asynchronous iterator over the results.
+
+        >>> import asyncio
+        >>> from paceline import Pool
+        >>> async def main():
+        ...     with Pool(2) as pool:
+        ...         print([root async for root in pool.amap(abs, range(-3, 1))])
+        >>> asyncio.run(main())
+        [3, 2, 1, 0]
+
+        Results come in the items' order, or, unless `ordered`, in the order in which the calls end. `items` may be an
+        asynchronous iterable, and endless: it is read only so far ahead that `buffersize` chunks (by default enough to
+        keep the workers busy) are submitted and not yet taken. Items travel in chunks of `chunksize`. A plain iterable
+        is read by the event loop, and should not block.
+
+        Raises `RuntimeError` where no event loop is running, and `ValueError` for sizes below one. A call that raises
+        does so in its place; asked again, the iterator goes on. Dropping the iterator half-way, or `await
+        iterator.aclose()`, cancels what has not begun.
+        """
+        from paceline.aio import AsyncResults, Input
+
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        if chunksize < 1 or (buffersize is not None and buffersize < 1):
+            raise ValueError("chunksize and buffersize must be at least 1")
+        limit = buffersize or max(4 * self._engine.workers, 256 // chunksize)
+        starts = (self._submit, self._start_map)
+        return AsyncResults(Input(starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered), self)
+
 
 def pool_closed(message: str) -> PoolClosed:
     """The error for a pool that takes no more calls."""
@@ -211,3 +277,11 @@ def _deliver(
     from paceline.future import Delivery
 
     Delivery(callback, error_callback).attach(future)
+
+
+def _awaited() -> tuple[Awaited[Any], Stream]:
+    """`paceline.aio.awaited`, which takes this place when it is first called: `asyncio` takes long to import."""
+    global _awaited
+    from paceline.aio import awaited as _awaited
+
+    return _awaited()

@@ -319,6 +319,13 @@ impl Engine {
         }
     }
 
+    /// The same after a bell was hushed: from now on, ends are taken in as they come.
+    pub fn listen(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.with(State::drain);
+        }
+    }
+
     /// Waits until `target` is there, the deadline (of the monotonic clock) has passed, or for at most a slice.
     #[must_use]
     pub fn wait(&self, target: &impl Target, deadline_ns: Option<u64>, slice_ns: u64) -> Waited {

@@ -3,8 +3,11 @@
 
 use crate::outcome::Outcome;
 use paceline_core::JobId;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 use std::any::Any;
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -122,6 +125,11 @@ impl Pending {
         [Arc::as_ptr(self) as usize, stream]
     }
 
+    /// The stream whose bell the end will ring.
+    pub(crate) fn rings(&self) -> Option<&Arc<Stream>> {
+        self.stream.as_ref().map(|(stream, _)| stream).filter(|stream| stream.bell.is_some())
+    }
+
     pub(crate) fn wants_attention(&self) -> bool {
         self.attention.load(Ordering::Relaxed)
     }
@@ -143,6 +151,14 @@ pub struct Stream {
     ended: Mutex<VecDeque<u64>>,
     outstanding: AtomicUsize,
     followed: AtomicBool,
+    bell: Option<Bell>,
+}
+
+/// A file that can be read when something has ended, for those who wait for files and not for us.
+#[derive(Debug)]
+struct Bell {
+    file: OwnedFd,
+    rung: AtomicBool,
 }
 
 impl Stream {
@@ -152,8 +168,43 @@ impl Stream {
         Arc::default()
     }
 
+    /// An empty one with a file that can be read when something has ended since [`hush`](Self::hush).
+    ///
+    /// # Errors
+    /// When the system has no file for it.
+    pub fn with_bell() -> Result<Arc<Self>, Errno> {
+        let file = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Arc::new(Self { bell: Some(Bell { file, rung: AtomicBool::new(false) }), ..Self::default() }))
+    }
+
+    /// The bell's file, if there is a bell.
+    #[must_use]
+    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.bell.as_ref().map(|bell| bell.file.as_fd())
+    }
+
+    /// Has the bell ring again with the next end. Whoever calls this polls the engines afterwards, which else would not
+    /// take in what need not ring, and then pops, so that none is missed.
+    pub fn hush(&self) {
+        if let Some(bell) = &self.bell {
+            // In this order: an end in between does not ring, but is there to be popped.
+            let _ = rustix::io::read(&bell.file, &mut [0; 8]);
+            bell.rung.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether those whom the bell calls are on their way.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.bell.as_ref().is_some_and(|bell| bell.rung.load(Ordering::SeqCst))
+    }
+
     fn push(&self, number: u64) -> bool {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
+        if let Some(bell) = &self.bell
+            && !bell.rung.swap(true, Ordering::SeqCst)
+        {
+            let _ = rustix::io::write(&bell.file, &1_u64.to_ne_bytes());
+        }
         self.followed.swap(false, Ordering::SeqCst)
     }
 

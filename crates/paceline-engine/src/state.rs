@@ -5,6 +5,7 @@
 //! `failed`), what is known in `functions`, `jobs` and `workers`.
 
 mod answers;
+mod bells;
 mod cancel;
 mod failed;
 mod functions;
@@ -22,6 +23,7 @@ use crate::supervisor::Supervisor;
 use crate::wait::WaitRoom;
 use crate::worker::MappedTable;
 use answers::Finished;
+use bells::Bells;
 pub use functions::Function;
 use functions::Released;
 use jobs::JobSlot;
@@ -73,6 +75,7 @@ pub(crate) struct State {
     next_item: u64,
     attention: VecDeque<Arc<Pending>>,
     attention_wanted: usize,
+    bells: Bells,
     dying: Option<Arc<Death>>,
     /// Seats for whose worker the system had no memory file.
     stillborn: Vec<WorkerId>,
@@ -105,6 +108,7 @@ impl State {
             next_item: 0,
             attention: VecDeque::new(),
             attention_wanted: 0,
+            bells: Bells::default(),
             dying: None,
             stillborn: Vec::new(),
             complaint: None,
@@ -194,7 +198,10 @@ impl State {
     pub(crate) fn interest(&self) -> u32 {
         if self.failed {
             INTEREST_NONE
-        } else if self.attention_wanted > 0 || (self.closing && self.core.unfinished_jobs() > 0) {
+        } else if self.attention_wanted > 0
+            || self.bells.must_ring()
+            || (self.closing && self.core.unfinished_jobs() > 0)
+        {
             INTEREST_EVERY
         } else if self.core.has_backlog() {
             if self.feeder.used() == SLOTS { LOW_WATER } else { INTEREST_EVERY }

@@ -61,9 +61,9 @@ impl Engine {
     /// Finds the function, encodes the input, hands both to the engine, and makes the future.
     fn start<'py>(
         &self,
-        function: &Bound<'py, PyAny>,
+        (function, name): (&Bound<'py, PyAny>, Option<&Bound<'py, PyAny>>),
         style: Style,
-        stream: Option<&Bound<'py, Stream>>,
+        (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
         fill: impl FnOnce(&mut Vec<u8>) -> PyResult<Option<Vec<u64>>>,
         shape: (Sizing, u16),
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -79,23 +79,26 @@ impl Engine {
         input.clear();
         let result = fill(&mut input).and_then(|ends| {
             let entry = Entry::new(&self.native, stream);
+            let pending = Arc::clone(&entry.pending);
+            let is_map = style != Style::Call;
+            let made = TaskFuture::create(future_class, &self.native, pending, name.unwrap_or(function), is_map);
+            let future = match made {
+                Ok(future) => future,
+                Err(error) => {
+                    entry.refused();
+                    return Err(error);
+                }
+            };
+            entry.show(&future, waiter);
             let submit = || match ends {
                 None => self.native.submit(&found, &input, shape.1, &entry.pending),
                 Some(ends) => self.native.submit_many(&found, &input, ends, shape.0, shape.1, &entry.pending),
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
-            match taken {
-                Ok(()) => {
-                    let pending = Arc::clone(&entry.pending);
-                    let is_map = style != Style::Call;
-                    let future = TaskFuture::create(future_class, &self.native, pending, function, is_map)?;
-                    Ok(entry.taken(future))
-                }
-                Err(error) => {
-                    entry.refused();
-                    Err(refusal(py, &error))
-                }
-            }
+            taken.map(|()| future.into_any()).map_err(|error| {
+                entry.refused();
+                refusal(py, &error)
+            })
         });
         if input.capacity() <= SCRATCH_KEPT {
             *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = input;
@@ -140,7 +143,7 @@ impl Engine {
     }
 
     /// Calls `fn(*args, **kwargs)` in a worker; the future of it.
-    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, name = None, stream = None))]
+    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, name = None, stream = None, waiter = None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn submit<'py>(
         &self,
@@ -150,14 +153,18 @@ impl Engine {
         retries: u16,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
+        waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
         let fill = |input: &mut Vec<u8>| encode_call(args, kwargs, input).map(|()| None);
-        self.start(r#fn, Style::Call, stream, fill, (Sizing::Fixed(1), retries))
+        self.start((r#fn, name), Style::Call, (stream, waiter), fill, (Sizing::Fixed(1), retries))
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
-    #[pyo3(signature = (r#fn, items, /, *, star = false, chunksize = None, retries = 0, stream = None))]
+    #[pyo3(signature = (
+        r#fn, items, /, *, star = false, chunksize = None, retries = 0, name = None, stream = None, waiter = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
         &self,
         r#fn: &Bound<'py, PyAny>,
@@ -165,7 +172,9 @@ impl Engine {
         star: bool,
         chunksize: Option<u32>,
         retries: u16,
+        name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
+        waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let style = if star { Style::Star } else { Style::Item };
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
@@ -177,7 +186,7 @@ impl Engine {
             }
             Ok(Some(ends))
         };
-        self.start(r#fn, style, stream, fill, (sizing, retries))
+        self.start((r#fn, name), style, (stream, waiter), fill, (sizing, retries))
     }
 
     /// No more submissions; the workers leave when everything has ended. Does not wait.

@@ -284,7 +284,7 @@ impl TaskFuture {
 
     /// The result, waiting for it at most `timeout` seconds.
     #[pyo3(signature = (timeout = None))]
-    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         self.settle(py, timeout)?;
         match &self.watched().decoded {
             Some(Decoded::Value(value)) => Ok(value.clone_ref(py)),

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyModule};
+use pyo3::types::{PyBytes, PyList, PyModule, PyString};
 
 /// What a future turns out to hold.
 pub(crate) enum Decoded {
@@ -21,7 +21,7 @@ pub(crate) enum Decoded {
 
 /// What an outcome is of.
 pub(crate) struct Label<'a, 'py> {
-    /// The function.
+    /// The function, or the name that stands for it.
     pub(crate) function: &'a Bound<'py, PyAny>,
     /// Whether the outcome is a list, of a map.
     pub(crate) is_map: bool,
@@ -30,6 +30,9 @@ pub(crate) struct Label<'a, 'py> {
 impl Label<'_, '_> {
     /// The function's name, for errors.
     fn name(&self) -> String {
+        if let Ok(name) = self.function.cast::<PyString>() {
+            return name.to_string();
+        }
         let named = self.function.getattr(intern!(self.function.py(), "__qualname__"));
         let name = named.or_else(|_| self.function.repr().map(Bound::into_any));
         name.map_or_else(|_| "?".to_owned(), |name| name.to_string())

@@ -1,14 +1,16 @@
-//! Owns the order of ends: futures handed out as they end. Never submits anything.
+//! Owns the order of ends: futures handed out, or those who wait for them told, as they end. Never submits anything.
 
 use crate::future::{TaskFuture, Wait, wait};
 use paceline_engine::{Engine, Pending};
-use pyo3::exceptions::{PyStopIteration, PyTimeoutError};
+use pyo3::exceptions::{PyStopIteration, PyTimeoutError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Hands out futures in the order in which they end.
-#[pyclass(module = "paceline._paceline", frozen)]
+#[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct Stream {
     ended: Arc<paceline_engine::Stream>,
     held: Mutex<Held>,
@@ -17,50 +19,111 @@ pub(crate) struct Stream {
 #[derive(Default)]
 struct Held {
     next: u64,
-    futures: HashMap<u64, Py<PyAny>>,
-    engine: Option<Arc<Engine>>,
+    /// By number, the futures, and what is to be settled in their stead.
+    futures: HashMap<u64, Shown>,
+    /// Whose jobs have entered, the latest last.
+    engines: Vec<Weak<Engine>>,
+}
+
+/// A future that has not been handed out, and who waits for it in an event loop.
+struct Shown {
+    future: Py<TaskFuture>,
+    waiter: Option<Py<PyAny>>,
 }
 
 impl Stream {
     /// What a job needs to show here when it ends.
     pub(crate) fn enter(&self, engine: &Arc<Engine>) -> (Arc<Pending>, u64) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.engine = Some(Arc::clone(engine));
+        if held.engines.last().is_none_or(|last| last.as_ptr() != Arc::as_ptr(engine)) {
+            held.engines.retain(|known| known.strong_count() > 0 && known.as_ptr() != Arc::as_ptr(engine));
+            held.engines.push(Arc::downgrade(engine));
+        }
         let number = held.next;
         held.next += 1;
         (Pending::new(Some((Arc::clone(&self.ended), number))), number)
     }
 
     /// Holds the future of a job that has entered.
-    pub(crate) fn hold(&self, number: u64, future: Py<PyAny>) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.insert(number, future);
+    fn hold(&self, number: u64, shown: Shown) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.insert(number, shown);
+    }
+
+    fn engines(&self) -> Vec<Arc<Engine>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.engines.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn take(&self, number: u64) -> Option<Shown> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.remove(&number)
     }
 
     /// Takes back an entry whose job was refused.
-    pub(crate) fn leave(&self) {
+    fn leave(&self, number: u64) {
+        drop(self.take(number));
         self.ended.withdraw();
     }
 }
 
+/// Gives the outcome of a future to who waits for it in an event loop, unless they wait no longer.
+fn settle(py: Python<'_>, future: &TaskFuture, waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    let set_exception = |error: PyErr| waiter.call_method1(intern!(py, "set_exception"), (error.into_value(py),));
+    match future.result(py, Some(0.0)) {
+        Ok(value) => waiter.call_method1(intern!(py, "set_result"), (value,)),
+        // `StopIteration` cannot be set, and what is raised instead says so.
+        Err(error) => set_exception(error).or_else(set_exception),
+    }
+    .map(|_| ())
+}
+
 #[pymethods]
 impl Stream {
+    /// With a bell, there is a file that can be read when something has ended: see `fileno`.
     #[new]
-    fn new() -> Self {
-        Self { ended: paceline_engine::Stream::new(), held: Mutex::default() }
+    #[pyo3(signature = (*, bell = false))]
+    fn new(bell: bool) -> PyResult<Self> {
+        let ended = if bell {
+            paceline_engine::Stream::with_bell().map_err(std::io::Error::from)?
+        } else {
+            paceline_engine::Stream::new()
+        };
+        Ok(Self { ended, held: Mutex::default() })
+    }
+
+    /// The file that can be read when something has ended.
+    fn fileno(&self) -> PyResult<i32> {
+        let bell = self.ended.bell().ok_or_else(|| PyValueError::new_err("this stream has no bell"))?;
+        Ok(bell.as_raw_fd())
+    }
+
+    /// Gives the outcomes of what has ended to those who wait in an event loop. To be called by that loop.
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        let engines = self.engines();
+        engines.iter().for_each(|engine| engine.poll());
+        self.ended.hush();
+        engines.iter().for_each(|engine| engine.listen());
+        while let Some(number) = self.ended.pop() {
+            if let Some(Shown { future, waiter: Some(waiter) }) = self.take(number) {
+                settle(py, future.get(), waiter.bind(py))?;
+            }
+        }
+        Ok(())
     }
 
     /// The next future to have ended.
     #[pyo3(signature = (timeout = None))]
-    fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+    fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<TaskFuture>> {
         loop {
             if let Some(number) = self.ended.pop() {
-                let future = self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.remove(&number);
-                if let Some(future) = future {
-                    return Ok(future);
+                if let Some(shown) = self.take(number) {
+                    return Ok(shown.future);
                 }
                 continue;
             }
-            let engine = self.held.lock().unwrap_or_else(PoisonError::into_inner).engine.clone();
+            let engine = self.engines().pop();
             let Some(engine) = engine.filter(|_| self.ended.outstanding() > 0) else {
                 return Err(PyStopIteration::new_err(()));
             };
@@ -72,8 +135,9 @@ impl Stream {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         if let Ok(held) = self.held.try_lock() {
-            for future in held.futures.values() {
-                visit.call(future)?;
+            for shown in held.futures.values() {
+                visit.call(&shown.future)?;
+                visit.call(&shown.waiter)?;
             }
         }
         Ok(())
@@ -102,19 +166,19 @@ impl<'a, 'py> Entry<'a, 'py> {
         }
     }
 
-    /// The job was taken: its future.
-    pub(crate) fn taken(self, future: Bound<'py, TaskFuture>) -> Bound<'py, PyAny> {
-        let future = future.into_any();
+    /// Shows the future in the stream. Before the job is submitted: it may end at once, and the end be taken by another
+    /// thread.
+    pub(crate) fn show(&self, future: &Bound<'py, TaskFuture>, waiter: Option<&Bound<'py, PyAny>>) {
         if let Some((stream, number)) = self.stream {
-            stream.get().hold(number, future.clone().unbind());
+            let shown = Shown { future: future.clone().unbind(), waiter: waiter.map(|waiter| waiter.clone().unbind()) };
+            stream.get().hold(number, shown);
         }
-        future
     }
 
     /// The job was refused.
     pub(crate) fn refused(self) {
-        if let Some((stream, _)) = self.stream {
-            stream.get().leave();
+        if let Some((stream, number)) = self.stream {
+            stream.get().leave(number);
         }
     }
 }

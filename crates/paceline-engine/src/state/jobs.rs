@@ -76,6 +76,9 @@ impl State {
             self.attention.push_back(Arc::clone(&pending));
             self.effects.attention = true;
         }
+        if let Some(stream) = pending.rings() {
+            self.bells.heard(stream);
+        }
         if pending.end(outcome) {
             context.waiting.wake_followers(pending.keys());
         }

@@ -87,6 +87,9 @@ impl State {
         });
         self.next_item += u64::from(submission.items);
         submission.pending.begin(job);
+        if let Some(stream) = submission.pending.rings() {
+            self.bells.expect(stream);
+        }
         let Submission { items, sizing, retries, .. } = submission;
         self.apply(Event::JobSubmitted { job, items, sizing, retries }, context);
         // Whoever submits more than fits also takes in what has been answered, so that the table never runs dry.
