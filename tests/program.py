@@ -18,14 +18,9 @@ class Program:
     """A Python process in a session of its own, so that whatever it leaves behind can be found."""
 
     def __init__(self, *arguments, stdin=subprocess.DEVNULL, cwd=None, **environment):
-<<<<<<< HEAD
         # The package under test may itself be found by the search path.
         path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, **environment}
-=======
-        path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **environment}
->>>>>>> 84e38b3 ([py] calls that are awaited: pool.run and pool.amap)
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=stdin,
