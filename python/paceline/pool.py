@@ -7,7 +7,7 @@ are those of `paceline.calls`; how work is done is the engine's affair.
 from __future__ import annotations
 
 from paceline.calls import Calls, pool_closed
-from paceline.engine import default_workers, open_engine, register, see_off, unregister
+from paceline.engine import choose_seed, default_workers, open_engine, register, see_off, unregister
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class Pool(Calls):
     `processes` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `maxtasksperchild` tasks, if that
     is given. `name` appears in the pool's `repr`; `retries` and `priority` are those of every call, as `options` has
-    them.
+    them. The numbers that `paceline.task_rng` gives to a task follow from `seed` and the task's place alone; without
+    one, a fresh seed is drawn, which the attribute `seed` tells. Of coroutine functions, up to `concurrency_per_worker`
+    calls are under way at a time in each worker.
 
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
@@ -63,6 +65,8 @@ class Pool(Calls):
         name: str | None = None,
         retries: int = 0,
         priority: int = 0,
+        seed: int | None = None,
+        concurrency_per_worker: int = 100,
     ) -> None:
         if processes is None:
             processes = default_workers()
@@ -76,7 +80,15 @@ class Pool(Calls):
             from paceline.options import Options
 
             self._given = Options(retries=retries, priority=priority)
-        self._engine = open_engine(processes, initializer, initargs, maxtasksperchild)
+        self.seed = choose_seed(seed)
+        self._engine = open_engine(
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            seed=self.seed,
+            concurrency_per_worker=concurrency_per_worker,
+        )
         self._submit, self._start_map = self._given.bind(self._engine) if self._given else _methods(self._engine)
         self._feeds: Feeds | None = None
         self._state = "RUN"
