@@ -5,9 +5,8 @@ use paceline_engine::{Engine, Pending};
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Hands out futures in the order in which they end.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
@@ -18,9 +17,9 @@ pub(crate) struct Stream {
 
 #[derive(Default)]
 struct Held {
-    next: u64,
-    /// By number, the futures, and what is to be settled in their stead.
-    futures: HashMap<u64, Shown>,
+    /// By number, what has not been handed out; the numbers of what has are used again.
+    shown: Vec<Option<Shown>>,
+    free: Vec<usize>,
     /// Whose jobs have entered, the latest last.
     engines: Vec<Weak<Engine>>,
 }
@@ -34,28 +33,41 @@ struct Shown {
 impl Stream {
     /// What a job needs to show here when it ends.
     pub(crate) fn enter(&self, engine: &Arc<Engine>) -> (Arc<Pending>, u64) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         if held.engines.last().is_none_or(|last| last.as_ptr() != Arc::as_ptr(engine)) {
             held.engines.retain(|known| known.strong_count() > 0 && known.as_ptr() != Arc::as_ptr(engine));
             held.engines.push(Arc::downgrade(engine));
         }
-        let number = held.next;
-        held.next += 1;
+        let index = held.free.pop().unwrap_or_else(|| {
+            held.shown.push(None);
+            held.shown.len() - 1
+        });
+        let number = index as u64;
         (Pending::new(Some((Arc::clone(&self.ended), number))), number)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds the future of a job that has entered.
     fn hold(&self, number: u64, shown: Shown) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.insert(number, shown);
+        let Ok(index) = usize::try_from(number) else { return };
+        if let Some(slot) = self.held().shown.get_mut(index) {
+            *slot = Some(shown);
+        }
     }
 
     fn engines(&self) -> Vec<Arc<Engine>> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held();
         held.engines.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn take(&self, number: u64) -> Option<Shown> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.remove(&number)
+        let index = usize::try_from(number).ok()?;
+        let mut held = self.held();
+        held.free.push(index);
+        held.shown.get_mut(index)?.take()
     }
 
     /// Takes back an entry whose job was refused.
@@ -135,7 +147,7 @@ impl Stream {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         if let Ok(held) = self.held.try_lock() {
-            for shown in held.futures.values() {
+            for shown in held.shown.iter().flatten() {
                 visit.call(&shown.future)?;
                 visit.call(&shown.waiter)?;
             }
@@ -144,8 +156,8 @@ impl Stream {
     }
 
     fn __clear__(&self) {
-        let futures = std::mem::take(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner).futures);
-        drop(futures);
+        let shown = std::mem::take(&mut self.held().shown);
+        drop(shown);
     }
 }
 
