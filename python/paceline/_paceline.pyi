@@ -128,6 +128,78 @@ def current_task() -> Task | None:
 def current_item() -> int | None:
     """The number, in the pool's order of submission, of the task whose code is running; none outside of a task."""
 
+@final
+class LocalEngine:
+    """The engine of a pool whose tasks run in this process: on at most `workers` threads, or in the caller's."""
+
+    def __new__(
+        cls,
+        *,
+        workers: int,
+        future_type: Callable[[], type[TaskFuture]],
+        seed: int,
+        start_thread: Callable[[Callable[[], None], int], Any] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] | None = None,
+    ) -> LocalEngine:
+        """Starts nothing yet: `start_thread(body, number)` is called when there is work for one more thread.
+
+        It runs `body` in a thread, which it returns. Without it there are no threads: `submit` and `map` run everything
+        before they return. `initializer(*initargs)` is called by each thread first, or by the first caller.
+        """
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        /,
+        *,
+        retries: int = 0,
+        priority: int = 0,
+        name: Any = None,
+        stream: Stream | None = None,
+        waiter: Any = None,
+    ) -> Any:
+        """Calls `fn(*args, **kwargs)` in a thread of the pool; the future of it.
+
+        Higher priorities begin first, equal ones in the order of submission. `retries` and `name` are taken and mean
+        nothing, because no thread dies.
+        """
+    def map(
+        self,
+        fn: Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        star: bool = False,
+        chunksize: int | None = None,
+        retries: int = 0,
+        priority: int = 0,
+        name: Any = None,
+        stream: Stream | None = None,
+        waiter: Any = None,
+    ) -> Any:
+        """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results."""
+    def close(self, cancel_pending: bool = False) -> None:
+        """No more submissions; the threads leave when everything has ended. Does not wait."""
+    def terminate(self) -> None:
+        """Cancels what has not begun. What runs goes on to its end, because no thread can be stopped from outside."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits until, after `close` or `terminate`, every thread has ended; tells whether that came to pass."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def runs_in_caller(self) -> bool:
+        """Whether calls are made in the caller's own thread, before `submit` returns."""
+    def threads(self) -> list[Any]:
+        """The threads that have been started and not been joined."""
+    def pids(self) -> list[int]:
+        """The system's ids of the threads that there are now."""
+    def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
+        """As of `Engine`, with the ids of threads in the place of those of processes."""
+
 def default_workers() -> int:
     """How many CPUs this process may really use: affinity mask and cgroup quota, at least one."""
 

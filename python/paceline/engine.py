@@ -14,6 +14,7 @@ import sys
 
 from paceline._paceline import (
     Engine,
+    LocalEngine,
     Stream,
     Task,
     TaskFuture,
@@ -26,6 +27,7 @@ from paceline._paceline import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from threading import Thread
     from typing import Any, Protocol
     from weakref import WeakSet
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine",
+    "LocalEngine",
     "Stream",
     "Task",
     "TaskFuture",
@@ -45,6 +48,7 @@ __all__ = [
     "current_task",
     "default_workers",
     "open_engine",
+    "open_local_engine",
     "register",
     "see_off",
     "unregister",
@@ -69,6 +73,44 @@ def open_engine(
         future_type=_future_type,
         max_tasks_per_worker=max_tasks_per_worker,
     )
+
+
+def open_local_engine(
+    workers: int,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    *,
+    prefix: str | None,
+    seed: int | None = None,
+) -> LocalEngine:
+    """Opens an engine of at most `workers` threads of this process; each is started when there is work for it.
+
+    The names of the threads are `prefix`, an underscore and a number. Without a prefix there are no threads: every call
+    is made by the thread that submits it, before `submit` returns. Raises `TypeError` for an initializer that cannot be
+    called.
+    """
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    return LocalEngine(
+        workers=workers,
+        future_type=_future_type,
+        seed=choose_seed(seed),
+        start_thread=None if prefix is None else _starter(prefix),
+        initializer=initializer,
+        initargs=tuple(initargs),
+    )
+
+
+def _starter(prefix: str) -> Callable[[Callable[[], None], int], Thread]:
+    def start(body: Callable[[], None], number: int) -> Thread:
+        from threading import Thread
+
+        # A daemon, because the interpreter would otherwise wait for it before it tells us that the program has ended.
+        thread = Thread(target=body, name=f"{prefix}_{number}", daemon=True)
+        thread.start()
+        return thread
+
+    return start
 
 
 def _future_type() -> type[TaskFuture]:

@@ -176,6 +176,20 @@ else:
         return globals().setdefault(name, error)
 
 
+def thread_start_error(cause: BaseException | None) -> WorkerStartError:
+    """The error for a pool of threads whose initializer raised `cause`."""
+    from concurrent.futures.thread import BrokenThreadPool
+
+    from paceline.errors import WorkerStartError as Base
+
+    # Pickled, it is a plain `WorkerStartError`: there are no threads where it goes.
+    body = {"__module__": __name__, "__doc__": Base.__doc__, "__reduce__": lambda error: (Base, error.args)}
+    made = type(Base.__name__, (Base, BrokenThreadPool), body)
+    error: WorkerStartError = made(f"the initializer raised `{cause!r}`")
+    error.__cause__ = cause
+    return error
+
+
 class InternalError(PacelineError):
     """A fault of Paceline itself; please report it."""
 

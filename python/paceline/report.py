@@ -16,6 +16,7 @@ _INDICES_SHOWN = 20
 class WorkerReport:
     """What one worker process has done: its `pid`, `busy_seconds` at work, and the `items` it has ended.
 
+    Of a pool of threads it is what one thread has done, and `pid` the thread's id, its `native_id` in `threading`.
     `ranges` holds the items' numbers in the pool's order of submission, as pairs (first, count).
     """
 

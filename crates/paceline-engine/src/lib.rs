@@ -6,6 +6,7 @@
 //! The map, in the parent: [`Engine`] is what a caller holds; its `state` carries out the core's commands under one
 //! lock; `wait` is how callers wait, `driver` the engine's own thread; the `supervisor`, one for the process, starts
 //! workers through the fork server and notices how they end. In the other processes: [`fork_server`] and [`worker`].
+//! A pool of threads has none of that: it is [`local`].
 
 mod accounts;
 mod answers;
@@ -15,6 +16,7 @@ mod engine;
 mod fork_guard;
 pub mod fork_server;
 mod last_words;
+pub mod local;
 mod outcome;
 mod patience;
 mod pending;

@@ -50,7 +50,7 @@ impl Pending {
     #[must_use]
     pub fn new(stream: Option<(Arc<Stream>, u64)>) -> Arc<Self> {
         if let Some((stream, _)) = &stream {
-            stream.outstanding.fetch_add(1, Ordering::Relaxed);
+            stream.enter();
         }
         Arc::new(Self {
             stage: AtomicU8::new(Stage::Pending as u8),
@@ -198,7 +198,12 @@ impl Stream {
         self.bell.as_ref().is_some_and(|bell| bell.rung.load(Ordering::SeqCst))
     }
 
-    fn push(&self, number: u64) -> bool {
+    /// One more will end here.
+    pub(crate) fn enter(&self) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn push(&self, number: u64) -> bool {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push_back(number);
         if let Some(bell) = &self.bell
             && !bell.rung.swap(true, Ordering::SeqCst)

@@ -65,7 +65,6 @@ pub(crate) fn end_item() {
 }
 
 /// Runs one item on a thread that may be in the middle of another, or of nothing.
-#[expect(dead_code, reason = "for pools of threads, which are being built")]
 pub(crate) fn within<R>(seed: u128, item: u64, run: impl FnOnce() -> R) -> R {
     struct Restore(Current, Option<(u64, Py<Task>)>);
     impl Drop for Restore {

@@ -3,10 +3,13 @@
 
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
+use crate::job::{Job, Sent, announce};
 use crate::outcome::{errors, start_error};
 use crate::pickle::{encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
-use paceline_engine::{Announce, ForkServerCommand, OpenError, Options, Pending, Sizing, SubmitError, now_ns};
+use paceline_engine::{
+    Accounts, Announce, ForkServerCommand, OpenError, Options, Pending, Sizing, SubmitError, now_ns,
+};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -35,11 +38,7 @@ impl Announce for ToFutures {
     fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>) {
         Python::attach(|py| {
             for pending in ended {
-                if let Some(attachment) = pending.take_attachment()
-                    && let Ok(future) = attachment.downcast::<Py<TaskFuture>>()
-                {
-                    TaskFuture::announce(future.bind(py));
-                }
+                announce(py, pending.take_attachment());
             }
         });
     }
@@ -78,11 +77,15 @@ impl Engine {
         let mut input = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         input.clear();
         let result = fill(&mut input).and_then(|ends| {
-            let entry = Entry::new(&self.native, stream);
-            let pending = Arc::clone(&entry.pending);
-            let is_map = style != Style::Call;
-            let made = TaskFuture::create(future_class, &self.native, pending, name.unwrap_or(function), is_map);
-            let future = match made {
+            let entry = Entry::of_processes(&self.native, stream);
+            let pending = Pending::new(entry.tag());
+            let job = Sent {
+                engine: Arc::clone(&self.native),
+                pending: Arc::clone(&pending),
+                function: name.unwrap_or(function).clone().unbind(),
+                is_map: style != Style::Call,
+            };
+            let future = match TaskFuture::create(future_class, Job::Sent(job)) {
                 Ok(future) => future,
                 Err(error) => {
                     entry.refused();
@@ -91,8 +94,8 @@ impl Engine {
             };
             entry.show(&future, waiter);
             let submit = || match ends {
-                None => self.native.submit(&found, &input, shape.1, &entry.pending),
-                Some(ends) => self.native.submit_many(&found, &input, ends, shape.0, shape.1, &entry.pending),
+                None => self.native.submit(&found, &input, shape.1, &pending),
+                Some(ends) => self.native.submit_many(&found, &input, ends, shape.0, shape.1, &pending),
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
             taken.map(|()| future.into_any()).map_err(|error| {
@@ -232,17 +235,8 @@ impl Engine {
     }
 
     /// Wall seconds, and for each worker process pid, busy seconds, number of items and ranges (first, count) of them.
-    #[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
-    #[expect(clippy::type_complexity, reason = "the tuple that the stub file describes")]
-    fn report(&self) -> (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>) {
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        let accounts = self.native.accounts();
-        let wall = accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began));
-        let workers = accounts.workers.iter().map(|account| {
-            let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
-            (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
-        });
-        (seconds(wall), workers.collect())
+    fn report(&self) -> Told {
+        tell(&self.native.accounts())
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
@@ -270,6 +264,20 @@ pub(crate) fn end_processes(py: Python<'_>, timeout: f64) {
         paceline_engine::end_processes(patience);
         paceline_engine::flush_worker_output(patience);
     });
+}
+
+/// The accounts of a pool as Python is told them.
+pub(crate) type Told = (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>);
+
+#[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
+pub(crate) fn tell(accounts: &Accounts) -> Told {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let wall = accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began));
+    let workers = accounts.workers.iter().map(|account| {
+        let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
+        (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
+    });
+    (seconds(wall), workers.collect())
 }
 
 fn too_many_workers() -> PyErr {

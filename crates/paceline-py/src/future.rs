@@ -5,28 +5,21 @@
 //! is announced by the engine's driver, and `_state` changes under the condition, as `concurrent.futures.wait` relies
 //! on.
 
-use crate::outcome::{Decoded, Label, cancelled, decode};
-use paceline_engine::{Engine, Pending, Stage, Target, Waited, now_ns};
+use crate::job::{Job, Room};
+use crate::outcome::{Decoded, cancelled};
+use paceline_engine::{Target, Waited, now_ns};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The outcome of one call, or of one map, not yet or already known.
 #[pyclass(module = "paceline._paceline", subclass, frozen, weakref)]
 pub(crate) struct TaskFuture {
     job: OnceLock<Job>,
     watched: Mutex<Watched>,
-}
-
-/// What a future is of.
-struct Job {
-    engine: Arc<Engine>,
-    pending: Arc<Pending>,
-    function: Py<PyAny>,
-    is_map: bool,
 }
 
 /// What becomes of a future beside its outcome; every lock of it is short and calls nothing of Python's.
@@ -71,13 +64,18 @@ const SIGNAL_SLICE_NS: u64 = 50_000_000;
 const OTHER_SLICE_NS: u64 = 10_000_000_000;
 
 /// Waits without the interpreter; whether `target` came. Signals are handled meanwhile.
-pub(crate) fn wait<T: Target + Sync>(py: Python<'_>, engine: &Engine, target: &T, wait: Wait) -> PyResult<bool> {
+pub(crate) fn wait<T: Target + Sync>(
+    py: Python<'_>,
+    room: &(impl Room + Sync),
+    target: &T,
+    wait: Wait,
+) -> PyResult<bool> {
     let is_main = rustix::thread::gettid() == rustix::process::getpid();
     let slice = if is_main { SIGNAL_SLICE_NS } else { OTHER_SLICE_NS };
     loop {
-        match py.detach(|| engine.wait(target, wait.deadline_ns, slice)) {
+        match py.detach(|| room.wait(target, wait.deadline_ns, slice)) {
             Waited::Done => return Ok(true),
-            Waited::TimedOut if engine.is_foreign() => return Err(foreign()),
+            Waited::TimedOut if room.is_foreign() => return Err(foreign()),
             Waited::TimedOut => return Ok(target.is_there()),
             Waited::Interrupted => py.check_signals()?,
         }
@@ -93,13 +91,7 @@ pub(crate) fn foreign() -> PyErr {
 
 impl TaskFuture {
     /// A future of the class that the Python side gives, for a submitted job.
-    pub(crate) fn create<'py>(
-        class: &Bound<'py, PyType>,
-        engine: &Arc<Engine>,
-        pending: Arc<Pending>,
-        function: &Bound<'py, PyAny>,
-        is_map: bool,
-    ) -> PyResult<Bound<'py, Self>> {
+    pub(crate) fn create<'py>(class: &Bound<'py, PyType>, job: Job) -> PyResult<Bound<'py, Self>> {
         static NO_ARGUMENTS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = class.py();
         let nothing = NO_ARGUMENTS.get_or_init(py, || pyo3::types::PyTuple::empty(py).into_any().unbind());
@@ -111,7 +103,6 @@ impl TaskFuture {
             Bound::from_owned_ptr_or_err(py, new(class, nothing.as_ptr(), std::ptr::null_mut()))?
         };
         let future = future.cast_into::<Self>()?;
-        let job = Job { engine: Arc::clone(engine), pending, function: function.clone().unbind(), is_map };
         let _ = future.get().job.set(job);
         Ok(future)
     }
@@ -126,27 +117,28 @@ impl TaskFuture {
 
     /// Whether it ended on request, before it began or with its pool.
     fn is_cancelled(&self) -> PyResult<bool> {
-        Ok(matches!(self.job()?.pending.stage(), Stage::Cancelled | Stage::Abandoned))
+        Ok(self.job()?.is_cancelled())
     }
 
     /// Waits for the end, and decodes the outcome once.
     fn settle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let job = self.job()?;
-        if !job.pending.is_done() {
-            job.engine.poll();
+        if !job.is_done() {
+            job.poll();
         }
-        if !job.pending.is_done() && !wait(py, &job.engine, &job.pending, Wait::of(timeout)?)? {
+        if !job.is_done() && !job.wait(py, Wait::of(timeout)?)? {
             return Err(PyTimeoutError::new_err(()));
         }
         if self.watched().decoded.is_some() {
             return Ok(());
         }
         // Another thread may have taken the outcome, and be decoding it.
-        let Some(outcome) = job.pending.take_outcome() else { return self.settle_elsewhere(py) };
-        let decoded = decode(py, &outcome, &Label { function: job.function.bind(py), is_map: job.is_map })
-            .unwrap_or_else(|error| Decoded::Raised(error.into_value(py).into_any(), None));
-        drop(outcome);
-        self.watched().decoded = Some(decoded);
+        let Some(decoded) = job.take_outcome(py) else { return self.settle_elsewhere(py) };
+        let mut watched = self.watched();
+        // Of a cancelled job on threads, every thread that asks gets an outcome, and one is enough.
+        let surplus = if watched.decoded.is_none() { watched.decoded.replace(decoded) } else { Some(decoded) };
+        drop(watched);
+        drop(surplus);
         Ok(())
     }
 
@@ -170,7 +162,7 @@ impl TaskFuture {
             watched.requested = true;
         }
         let attachment: Box<Py<Self>> = Box::new(slf.clone().unbind());
-        if job.engine.announce(&job.pending, attachment).is_err() {
+        if job.announce(attachment).is_err() {
             // It ended in between.
             Self::announce(slf);
             return Ok(false);
@@ -259,7 +251,7 @@ impl TaskFuture {
     /// Cancels the call if it has not begun; whether it is cancelled.
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let job = slf.get().job()?;
-        Ok(job.engine.cancel(&job.pending) || slf.get().is_cancelled()?)
+        Ok(job.cancel(slf.py()) || job.is_cancelled())
     }
 
     fn cancelled(&self) -> PyResult<bool> {
@@ -269,17 +261,17 @@ impl TaskFuture {
     /// Whether a worker has begun with it and it has not ended.
     fn running(&self) -> PyResult<bool> {
         let job = self.job()?;
-        job.engine.poll();
-        Ok(!job.pending.is_done() && job.engine.is_running(&job.pending))
+        job.poll();
+        Ok(job.is_running())
     }
 
     /// Whether it has ended.
     fn done(&self) -> PyResult<bool> {
         let job = self.job()?;
-        if !job.pending.is_done() {
-            job.engine.poll();
+        if !job.is_done() {
+            job.poll();
         }
-        Ok(job.pending.is_done())
+        Ok(job.is_done())
     }
 
     /// The result, waiting for it at most `timeout` seconds.
@@ -310,10 +302,10 @@ impl TaskFuture {
     #[pyo3(signature = (timeout = None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let job = self.job()?;
-        if !job.pending.is_done() {
-            job.engine.poll();
+        if !job.is_done() {
+            job.poll();
         }
-        Ok(job.pending.is_done() || wait(py, &job.engine, &job.pending, Wait::of(timeout)?)?)
+        Ok(job.is_done() || job.wait(py, Wait::of(timeout)?)?)
     }
 
     /// Of a map: the results before the first failed item, and that item's exception (or None).
@@ -337,10 +329,10 @@ impl TaskFuture {
     #[pyo3(signature = (r#fn, /))]
     fn add_done_callback(slf: &Bound<'_, Self>, r#fn: Bound<'_, PyAny>) -> PyResult<()> {
         let this = slf.get();
-        let pending = &this.job()?.pending;
+        let job = this.job()?;
         {
             let mut watched = this.watched();
-            if watched.requested && !watched.announced || !pending.is_done() {
+            if watched.requested && !watched.announced || !job.is_done() {
                 watched.callbacks.push(r#fn.unbind());
                 drop(watched);
                 return Self::request(slf).map(|_| ());
@@ -354,12 +346,12 @@ impl TaskFuture {
     fn _state(&self) -> PyResult<&'static str> {
         let job = self.job()?;
         let watched = self.watched();
-        let visible = job.pending.is_done() && (watched.announced || !watched.requested);
+        let visible = job.is_done() && (watched.announced || !watched.requested);
         drop(watched);
         if visible {
             return Ok(if self.is_cancelled()? { "CANCELLED_AND_NOTIFIED" } else { "FINISHED" });
         }
-        Ok(if !job.pending.is_done() && job.engine.is_running(&job.pending) { "RUNNING" } else { "PENDING" })
+        Ok(if job.is_running() { "RUNNING" } else { "PENDING" })
     }
 
     #[getter]
@@ -383,7 +375,7 @@ impl TaskFuture {
 
     #[getter]
     fn _result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        if !self.job()?.pending.is_done() {
+        if !self.job()?.is_done() {
             return Ok(None);
         }
         self.settle(py, None)?;
@@ -395,7 +387,7 @@ impl TaskFuture {
 
     #[getter]
     fn _exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        if !self.job()?.pending.is_done() || self.is_cancelled()? {
+        if !self.job()?.is_done() || self.is_cancelled()? {
             return Ok(None);
         }
         self.exception(py, None)
@@ -403,7 +395,7 @@ impl TaskFuture {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         if let Some(job) = self.job.get() {
-            visit.call(&job.function)?;
+            job.traverse(&visit)?;
         }
         if let Ok(watched) = self.watched.try_lock() {
             match &watched.decoded {

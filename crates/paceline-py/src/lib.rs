@@ -3,15 +3,18 @@
 //! Owns how Python objects become bytes and back, the native halves of futures and engines, and the Python side of a
 //! worker. Never loops, schedules or waits while it holds the interpreter.
 //!
-//! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `functions` knows what
-//! the workers have been told of; `current` what a thread knows of its task; `codec` and `pickle` make bytes of objects; `outcome` makes objects of answers;
-//! `worker` is the other side.
+//! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
+//! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec` and
+//! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side. `local` is the pool
+//! of threads, which needs none of the bytes.
 
 mod codec;
 mod current;
 mod engine;
 mod functions;
 mod future;
+mod job;
+mod local;
 mod outcome;
 mod pickle;
 mod stream;
@@ -37,6 +40,8 @@ mod _paceline {
     use super::engine::end_processes;
     #[pymodule_export]
     use super::future::TaskFuture;
+    #[pymodule_export]
+    use super::local::LocalEngine;
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]

@@ -1,12 +1,15 @@
 //! Owns the order of ends: futures handed out, or those who wait for them told, as they end. Never submits anything.
 
 use crate::future::{TaskFuture, Wait, wait};
-use paceline_engine::{Engine, Pending};
+use crate::job::{AnyRoom, WeakRoom};
+use crate::local::Threads;
+use paceline_engine::Engine;
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Hands out futures in the order in which they end.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
@@ -17,11 +20,11 @@ pub(crate) struct Stream {
 
 #[derive(Default)]
 struct Held {
-    /// By number, what has not been handed out; the numbers of what has are used again.
-    shown: Vec<Option<Shown>>,
-    free: Vec<usize>,
-    /// Whose jobs have entered, the latest last.
-    engines: Vec<Weak<Engine>>,
+    next: u64,
+    /// By number, the futures, and what is to be settled in their stead.
+    futures: HashMap<u64, Shown>,
+    /// Where the jobs are that have entered, the latest last.
+    rooms: Vec<WeakRoom>,
 }
 
 /// A future that has not been handed out, and who waits for it in an event loop.
@@ -31,43 +34,30 @@ struct Shown {
 }
 
 impl Stream {
-    /// What a job needs to show here when it ends.
-    pub(crate) fn enter(&self, engine: &Arc<Engine>) -> (Arc<Pending>, u64) {
-        let mut held = self.held();
-        if held.engines.last().is_none_or(|last| last.as_ptr() != Arc::as_ptr(engine)) {
-            held.engines.retain(|known| known.strong_count() > 0 && known.as_ptr() != Arc::as_ptr(engine));
-            held.engines.push(Arc::downgrade(engine));
+    /// Under what number a job will show here when it ends in that room.
+    fn enter(&self, room: &AnyRoom) -> u64 {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.rooms.last().is_none_or(|last| !last.is(room)) {
+            held.rooms.retain(|known| known.is_there() && !known.is(room));
+            held.rooms.push(room.downgrade());
         }
-        let index = held.free.pop().unwrap_or_else(|| {
-            held.shown.push(None);
-            held.shown.len() - 1
-        });
-        let number = index as u64;
-        (Pending::new(Some((Arc::clone(&self.ended), number))), number)
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        let number = held.next;
+        held.next += 1;
+        number
     }
 
     /// Holds the future of a job that has entered.
     fn hold(&self, number: u64, shown: Shown) {
-        let Ok(index) = usize::try_from(number) else { return };
-        if let Some(slot) = self.held().shown.get_mut(index) {
-            *slot = Some(shown);
-        }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.insert(number, shown);
     }
 
-    fn engines(&self) -> Vec<Arc<Engine>> {
-        let held = self.held();
-        held.engines.iter().filter_map(Weak::upgrade).collect()
+    fn rooms(&self) -> Vec<AnyRoom> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.rooms.iter().filter_map(WeakRoom::upgrade).collect()
     }
 
     fn take(&self, number: u64) -> Option<Shown> {
-        let index = usize::try_from(number).ok()?;
-        let mut held = self.held();
-        held.free.push(index);
-        held.shown.get_mut(index)?.take()
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.remove(&number)
     }
 
     /// Takes back an entry whose job was refused.
@@ -113,10 +103,10 @@ impl Stream {
 
     /// Gives the outcomes of what has ended to those who wait in an event loop. To be called by that loop.
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        let engines = self.engines();
-        engines.iter().for_each(|engine| engine.poll());
+        let rooms = self.rooms();
+        rooms.iter().for_each(AnyRoom::poll);
         self.ended.hush();
-        engines.iter().for_each(|engine| engine.listen());
+        rooms.iter().for_each(AnyRoom::listen);
         while let Some(number) = self.ended.pop() {
             if let Some(Shown { future, waiter: Some(waiter) }) = self.take(number) {
                 settle(py, future.get(), waiter.bind(py))?;
@@ -135,11 +125,11 @@ impl Stream {
                 }
                 continue;
             }
-            let engine = self.engines().pop();
-            let Some(engine) = engine.filter(|_| self.ended.outstanding() > 0) else {
+            let room = self.rooms().pop();
+            let Some(room) = room.filter(|_| self.ended.outstanding() > 0) else {
                 return Err(PyStopIteration::new_err(()));
             };
-            if !wait(py, &engine, &self.ended, Wait::of(timeout)?)? {
+            if !wait(py, &room, &self.ended, Wait::of(timeout)?)? {
                 return Err(PyTimeoutError::new_err(()));
             }
         }
@@ -147,7 +137,7 @@ impl Stream {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         if let Ok(held) = self.held.try_lock() {
-            for shown in held.shown.iter().flatten() {
+            for shown in held.futures.values() {
                 visit.call(&shown.future)?;
                 visit.call(&shown.waiter)?;
             }
@@ -156,32 +146,34 @@ impl Stream {
     }
 
     fn __clear__(&self) {
-        let shown = std::mem::take(&mut self.held().shown);
-        drop(shown);
+        let futures = std::mem::take(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner).futures);
+        drop(futures);
     }
 }
 
-/// What a submission holds of its future: alone, or with an entry in a stream.
-pub(crate) struct Entry<'a, 'py> {
-    pub(crate) pending: Arc<Pending>,
-    stream: Option<(&'a Bound<'py, Stream>, u64)>,
-}
+/// The place of a submission's future in a stream, if it has one.
+pub(crate) struct Entry<'a, 'py>(Option<(&'a Bound<'py, Stream>, u64)>);
 
 impl<'a, 'py> Entry<'a, 'py> {
-    pub(crate) fn new(engine: &Arc<Engine>, stream: Option<&'a Bound<'py, Stream>>) -> Self {
-        match stream {
-            None => Self { pending: Pending::new(None), stream: None },
-            Some(stream) => {
-                let (pending, number) = stream.get().enter(engine);
-                Self { pending, stream: Some((stream, number)) }
-            }
-        }
+    /// For a job of processes.
+    pub(crate) fn of_processes(engine: &Arc<Engine>, stream: Option<&'a Bound<'py, Stream>>) -> Self {
+        Self(stream.map(|stream| (stream, stream.get().enter(&AnyRoom::Processes(Arc::clone(engine))))))
+    }
+
+    /// For a job of threads.
+    pub(crate) fn of_threads(threads: &Arc<Threads>, stream: Option<&'a Bound<'py, Stream>>) -> Self {
+        Self(stream.map(|stream| (stream, stream.get().enter(&AnyRoom::Threads(Arc::clone(threads))))))
+    }
+
+    /// Where the job's end will show, and under which number.
+    pub(crate) fn tag(&self) -> Option<(Arc<paceline_engine::Stream>, u64)> {
+        self.0.map(|(stream, number)| (Arc::clone(&stream.get().ended), number))
     }
 
     /// Shows the future in the stream. Before the job is submitted: it may end at once, and the end be taken by another
     /// thread.
     pub(crate) fn show(&self, future: &Bound<'py, TaskFuture>, waiter: Option<&Bound<'py, PyAny>>) {
-        if let Some((stream, number)) = self.stream {
+        if let Some((stream, number)) = self.0 {
             let shown = Shown { future: future.clone().unbind(), waiter: waiter.map(|waiter| waiter.clone().unbind()) };
             stream.get().hold(number, shown);
         }
@@ -189,7 +181,7 @@ impl<'a, 'py> Entry<'a, 'py> {
 
     /// The job was refused.
     pub(crate) fn refused(self) {
-        if let Some((stream, number)) = self.stream {
+        if let Some((stream, number)) = self.0 {
             stream.get().leave(number);
         }
     }

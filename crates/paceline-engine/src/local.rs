@@ -1,0 +1,386 @@
+//! Owns the pool whose workers are threads of this process: what waits for a thread, which threads have nothing to do,
+//! and when another is wanted. Never runs anything, never starts a thread itself, and never looks at a payload: the
+//! threads are the caller's, and come here for work.
+//!
+//! There is one lock, held for a few instructions. No payload is dropped under it, because dropping one may run code
+//! of the caller's that comes back here: a job leaves the queue to whoever runs it, or is handed back to whoever ends
+//! it; and one that was cancelled while it waited is emptied by who cancelled it, so that what is left in the queue is
+//! a shell.
+
+mod job;
+mod queue;
+mod wait;
+
+pub use self::job::Job;
+pub use self::queue::Chunk;
+
+use self::queue::Queue;
+use self::wait::Followers;
+use crate::accounts::Accounts;
+use crate::clock::now_ns;
+use crate::fork_guard;
+use crate::pending::{Attachment, Stage};
+use crate::wait::{Target, Waited};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// A pool of threads, the payloads of whose jobs are `T`.
+#[derive(Debug)]
+pub struct Local<T> {
+    state: Mutex<State<T>>,
+    /// A thread has left.
+    leaving: Condvar,
+    followers: Followers,
+    accounts: Mutex<Accounts>,
+    unfinished: AtomicUsize,
+    workers: u16,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    queue: Queue<T>,
+    /// Who has nothing to do; the last to lie down is called first, because its memory is still warm.
+    idle: Vec<Arc<Bed>>,
+    /// How many threads there are, or are about to be started.
+    threads: u16,
+    /// The system's ids of those that have entered.
+    present: Vec<i32>,
+    phase: Phase,
+    next_item: u64,
+    began_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// It takes nothing more, and does what it has.
+    Closing,
+    /// Its threads cannot be set up.
+    Broken,
+}
+
+/// Where a thread of the pool waits for work.
+#[derive(Debug)]
+pub struct Bed {
+    thread: Thread,
+    called: AtomicBool,
+}
+
+impl Bed {
+    /// For the thread that calls this.
+    #[must_use]
+    pub fn of_this_thread() -> Arc<Self> {
+        Arc::new(Self { thread: std::thread::current(), called: AtomicBool::new(false) })
+    }
+
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+/// What a thread of the pool does next.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// Run these items.
+    Run(Chunk<T>),
+    /// Rest, and ask again.
+    Rest,
+    /// Leave: there is nothing, and there will be nothing.
+    Leave,
+}
+
+/// Why a job was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The pool takes no more.
+    Closed,
+    /// Its threads cannot be set up.
+    Broken,
+    /// This process is a fork of the one that has the threads.
+    Forked,
+}
+
+/// A job that ended without having been run to its end, and what was hung on it.
+pub type Ended<T> = (Arc<Job<T>>, Option<Attachment>);
+
+impl<T> Local<T> {
+    /// A pool of at most so many threads; there are none yet.
+    #[must_use]
+    pub fn new(workers: u16) -> Self {
+        let state = State {
+            queue: Queue::default(),
+            idle: Vec::new(),
+            threads: 0,
+            present: Vec::new(),
+            phase: Phase::Open,
+            next_item: 0,
+            began_ns: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            leaving: Condvar::new(),
+            followers: Followers::default(),
+            accounts: Mutex::default(),
+            unfinished: AtomicUsize::new(0),
+            workers,
+            generation: fork_guard::settle(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a job into the queue, and calls as many idle threads as can work on it. The numbers of those that the
+    /// caller is to start: each must come to [`enter`](Self::enter), or be taken back by [`leave`](Self::leave).
+    ///
+    /// # Errors
+    /// When the pool takes no jobs.
+    pub fn submit(&self, job: &Arc<Job<T>>, priority: i16) -> Result<Range<u16>, Refusal> {
+        let mut state = self.begin(job)?;
+        state.queue.push(priority, Arc::clone(job));
+        let wanted = u16::try_from(job.items()).map_or(self.workers, |items| items.min(self.workers));
+        let first = state.idle.pop();
+        let awake = state.idle.len().saturating_sub(usize::from(wanted) - 1);
+        let others = if wanted > 1 { state.idle.split_off(awake) } else { Vec::new() };
+        let called = u16::from(first.is_some()) + u16::try_from(others.len()).unwrap_or(wanted);
+        let begin = state.threads;
+        state.threads += wanted.saturating_sub(called).min(self.workers - begin);
+        let end = state.threads;
+        drop(state);
+        for bed in first.iter().chain(&others) {
+            bed.call();
+        }
+        Ok(begin..end)
+    }
+
+    /// Takes a job that the caller runs at once, in its own thread, instead of putting it into the queue.
+    ///
+    /// # Errors
+    /// When the pool takes no jobs.
+    pub fn submit_to_caller(&self, job: &Arc<Job<T>>) -> Result<(), Refusal> {
+        drop(self.begin(job)?);
+        job.begin();
+        Ok(())
+    }
+
+    fn begin(&self, job: &Job<T>) -> Result<MutexGuard<'_, State<T>>, Refusal> {
+        if self.is_foreign() {
+            return Err(Refusal::Forked);
+        }
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Open => {}
+            Phase::Closing => return Err(Refusal::Closed),
+            Phase::Broken => return Err(Refusal::Broken),
+        }
+        if state.began_ns.is_none() {
+            state.began_ns = Some(now_ns());
+        }
+        job.set_number(state.next_item);
+        state.next_item += u64::from(job.items());
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        Ok(state)
+    }
+
+    /// A thread of the pool has begun: under what number its account is.
+    #[must_use]
+    pub fn enter(&self, thread_id: i32) -> usize {
+        self.lock().present.push(thread_id);
+        self.accounts().open(thread_id)
+    }
+
+    /// A thread of the pool has nothing more to do with it, or, with no id, one that was to be started was not.
+    pub fn leave(&self, thread_id: Option<i32>) {
+        if self.is_foreign() {
+            return;
+        }
+        let mut state = self.lock();
+        state.threads -= 1;
+        state.present.retain(|present| Some(*present) != thread_id);
+        drop(state);
+        self.leaving.notify_all();
+    }
+
+    /// What the thread that asks is to do; never waits.
+    #[must_use]
+    pub fn next(&self) -> Next<T> {
+        if self.is_foreign() {
+            return Next::Leave;
+        }
+        let mut state = self.lock();
+        match state.queue.take(self.workers) {
+            Some(chunk) => Next::Run(chunk),
+            None if state.phase == Phase::Open => Next::Rest,
+            None => Next::Leave,
+        }
+    }
+
+    /// Waits until there may be something to do.
+    pub fn rest(&self, bed: &Arc<Bed>) {
+        let mut state = self.lock();
+        if !state.queue.is_empty() || state.phase != Phase::Open {
+            return;
+        }
+        bed.called.store(false, Ordering::Relaxed);
+        state.idle.push(Arc::clone(bed));
+        drop(state);
+        while !bed.called.load(Ordering::Acquire) {
+            std::thread::park();
+        }
+    }
+
+    /// Adds to the account of a thread.
+    pub fn account(&self, account: usize, busy_ns: u64, items: Range<u64>, now_ns: u64) {
+        let mut accounts = self.accounts();
+        accounts.ended_ns = accounts.ended_ns.max(now_ns);
+        accounts.add(account, busy_ns, items);
+    }
+
+    /// A job that was begun has its outcome; what was hung on it, unless it had ended otherwise before.
+    pub fn complete(&self, job: &Arc<Job<T>>) -> Option<Attachment> {
+        self.end(job, Stage::Complete)
+    }
+
+    /// Cancels a job if nothing of it has begun; whether it did. The caller empties the payload.
+    #[must_use]
+    pub fn cancel(&self, job: &Arc<Job<T>>) -> Option<Ended<T>> {
+        job.cancel().then(|| (Arc::clone(job), self.tell(job)))
+    }
+
+    fn end(&self, job: &Arc<Job<T>>, stage: Stage) -> Option<Attachment> {
+        if job.end(stage) { self.tell(job) } else { None }
+    }
+
+    fn tell(&self, job: &Arc<Job<T>>) -> Option<Attachment> {
+        self.unfinished.fetch_sub(1, Ordering::Relaxed);
+        if job.show_end() {
+            self.followers.wake(job.keys());
+        }
+        job.take_attachment()
+    }
+
+    /// Takes no more jobs; the threads leave when those there are have ended. The jobs that are cancelled by it, if
+    /// what has not begun is to be: the caller empties their payloads.
+    pub fn close(&self, cancel_pending: bool) -> Vec<Ended<T>> {
+        if self.is_foreign() {
+            return Vec::new();
+        }
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closing;
+        }
+        let waiting = if cancel_pending { state.queue.drain_waiting() } else { Vec::new() };
+        self.call_all(state);
+        waiting.into_iter().filter_map(|job| self.cancel(&job)).collect()
+    }
+
+    /// Gives up every job that a thread has not begun, or of which items are left to begin; what runs cannot be
+    /// stopped. The jobs that are ended by it: the caller empties their payloads.
+    pub fn terminate(&self) -> Vec<Ended<T>> {
+        self.give_up(Phase::Closing, Stage::Abandoned)
+    }
+
+    /// The threads cannot be set up: gives up every job and the pool with them, as [`terminate`](Self::terminate).
+    pub fn break_down(&self) -> Vec<Ended<T>> {
+        self.give_up(Phase::Broken, Stage::Broken)
+    }
+
+    fn give_up(&self, phase: Phase, end: Stage) -> Vec<Ended<T>> {
+        if self.is_foreign() {
+            return Vec::new();
+        }
+        let mut state = self.lock();
+        if state.phase != Phase::Broken {
+            state.phase = phase;
+        }
+        let left = state.queue.drain();
+        self.call_all(state);
+        let ended = left.into_iter().filter(|job| job.end(end));
+        ended.map(|job| (Arc::clone(&job), self.tell(&job))).collect()
+    }
+
+    fn call_all(&self, mut state: MutexGuard<'_, State<T>>) {
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        self.leaving.notify_all();
+        for bed in &idle {
+            bed.call();
+        }
+    }
+
+    /// Waits, after one of the ends, until every thread has left; whether they have.
+    #[must_use]
+    pub fn join(&self, patience: Duration) -> bool {
+        if self.is_foreign() {
+            return true;
+        }
+        let there_are = |state: &mut State<T>| state.threads > 0 || state.phase == Phase::Open;
+        let waited = self.leaving.wait_timeout_while(self.lock(), patience, there_are);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !there_are(&mut state)
+    }
+
+    /// Waits until `target` is there, the deadline (of the monotonic clock) has passed, or for at most a slice.
+    #[must_use]
+    pub fn wait(&self, target: &impl Target, deadline_ns: Option<u64>, slice_ns: u64) -> Waited {
+        if target.is_there() {
+            Waited::Done
+        } else if self.is_foreign() {
+            Waited::TimedOut
+        } else {
+            self.followers.wait(target, deadline_ns, slice_ns)
+        }
+    }
+
+    /// Whether there is a thread, or one that is about to be started.
+    #[must_use]
+    pub fn has_threads(&self) -> bool {
+        self.lock().threads > 0
+    }
+
+    /// Whether jobs may be submitted.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        !self.is_foreign() && self.lock().phase == Phase::Open
+    }
+
+    /// Whether this process is a fork of the one that opened the pool, and has none of its threads.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.generation != fork_guard::generation()
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The system's ids of the threads that there are.
+    #[must_use]
+    pub fn thread_ids(&self) -> Vec<i32> {
+        if self.is_foreign() { Vec::new() } else { self.lock().present.clone() }
+    }
+
+    /// What each thread has done so far.
+    #[must_use]
+    pub fn report(&self) -> Accounts {
+        if self.is_foreign() {
+            return Accounts::default();
+        }
+        let began_ns = self.lock().began_ns;
+        let mut accounts = Accounts { began_ns, ..self.accounts().clone() };
+        accounts.workers.retain(|account| !account.items.is_empty());
+        if self.unfinished.load(Ordering::Relaxed) > 0 {
+            accounts.ended_ns = now_ns();
+        }
+        accounts
+    }
+}
+
+#[cfg(test)]
+mod tests;
