@@ -40,6 +40,9 @@ if TYPE_CHECKING:
             Raises what pickling the value raises.
             """
 
+        def renewed(self, value: object) -> bytes:
+            """The bytes of a value with new locks in the place of those it has. Raises what pickling raises."""
+
 
 # The types without importing `types`, which a worker would have to load for them.
 FUNCTION: Any = type(lambda: None)
@@ -247,9 +250,13 @@ def _stamped(
             stamps[name] = pickler.stamp(value)
             sent[name] = value
         except Exception:
-            # Such as a lock. A worker that imports the module has its own; if it cannot, the pickler will raise.
-            stamps[name] = None
-            sent[name] = FromModule(module_name, name) if importable(module_name, home) else value
+            # Such as a lock. A worker that imports the module has its own; else it gets one, and keeps that.
+            if importable(module_name, home):
+                stamps[name] = None
+                sent[name] = FromModule(module_name, name)
+            else:
+                stamps[name] = "renewed"
+                sent[name] = Renewed(value, pickler)
     return sent, stamps
 
 
@@ -261,6 +268,31 @@ class FromModule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return import_global, self.place
+
+
+class Renewed:
+    """Stands for a global that holds locks, and becomes one with locks of its own."""
+
+    def __init__(self, value: object, pickler: FunctionPickler) -> None:
+        try:
+            self.data = pickler.renewed(value)
+        except Exception:
+            self.data = b""
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # If there is no way, the pickler is to raise what is wrong with the value itself.
+        return (_loads, (self.data,)) if self.data else (_itself, (self.value,))
+
+
+def _loads(data: bytes) -> Any:
+    from _pickle import loads
+
+    return loads(data)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def import_global(module: str, name: str) -> Any:
@@ -351,13 +383,6 @@ def import_module(name: str) -> ModuleType:
     """Imports a module, and gives that very one even if it is inside a package."""
     __import__(name)
     return sys.modules[name]
-
-
-def rebuild_lru_cache(function: Any, parameters: dict[str, Any]) -> Any:
-    """The function with an empty cache around it, as `functools.lru_cache` makes one."""
-    from functools import lru_cache
-
-    return lru_cache(**parameters)(function)
 
 
 def contents_of(cell: Any) -> Any:

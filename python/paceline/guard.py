@@ -152,10 +152,46 @@ _SETTLED_IN_CLASSES = frozenset(
         "__dict__",
         "__orig_bases__",
         "__parameters__",
+        "__slotnames__",
         "__static_attributes__",
         "__weakref__",
         "_abc_impl",
+        "_boundary_",
         "_field_defaults",
+        "_hashable_values_",
+        "_member_map_",
+        "_member_names_",
+        "_unhashable_values_",
+        "_unhashable_values_map_",
+        "_value2member_map_",
+    }
+)
+# They have no methods that change them, travel by a name of their own, or are new ones in a worker in any case.
+_IMMUTABLE = frozenset(
+    {
+        ("_contextvars", "ContextVar"),
+        ("_thread", "RLock"),
+        ("_thread", "_local"),
+        ("_thread", "lock"),
+        ("dataclasses", "_HAS_DEFAULT_FACTORY_CLASS"),
+        ("dataclasses", "_MISSING_TYPE"),
+        ("datetime", "date"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("logging", "Logger"),
+        ("logging", "RootLogger"),
+        ("pathlib", "PosixPath"),
+        ("pathlib", "PurePosixPath"),
+        ("pathlib._local", "PosixPath"),
+        ("pathlib._local", "PurePosixPath"),
+        ("re", "Pattern"),
+        ("typing", "NewType"),
+        ("typing", "ParamSpec"),
+        ("typing", "TypeVar"),
+        ("typing", "TypeVarTuple"),
+        ("uuid", "UUID"),
     }
 )
 _DESCRIPTORS = frozenset(
@@ -219,8 +255,21 @@ class _Survey:
             self.waiting.append(value.__func__)
         elif kind is property:
             self.waiting.extend((value.fget, value.fset, value.fdel))
-        elif kind.__name__ not in _DESCRIPTORS and not (kind is MODULE and importable(value.__name__, value)):
+        elif (kind.__module__, kind.__qualname__) == ("functools", "cached_property"):
+            self.waiting.append(value.func)
+        elif type(kind).__module__ == "enum":
+            self.visit_enum_member(value, kind)
+        elif not (
+            kind.__name__ in _DESCRIPTORS
+            or (kind.__module__, kind.__qualname__) in _IMMUTABLE
+            or (kind is MODULE and importable(value.__name__, value))
+        ):
             raise _CanChangeUnseen
+
+    def visit_enum_member(self, value: Any, kind: Any) -> None:
+        if not by_reference(kind):
+            self.waiting.append(kind)
+            self.note(value.__dict__)
 
     def visit_partial(self, value: Any) -> None:
         if value.__dict__:

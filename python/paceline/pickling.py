@@ -19,18 +19,15 @@ import _pickle
 import sys
 
 from paceline.functions import (
-    CELL,
     FUNCTION,
     LRU_CACHE,
     MODULE,
     by_reference,
-    import_module,
     importable,
-    make_cell,
-    rebuild_lru_cache,
     reduce_function,
 )
 from paceline.guard import guard_holds, guard_of
+from paceline.reducers import reduce_other
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +57,9 @@ def dump_function(fn: Callable[..., Any]) -> tuple[bytes, Guard | Literal[False]
 
     None: as long as `fn` lives. False: for this one use. Otherwise: while `guard_holds(fn, guard)`.
     """
+    stand_in = _STAND_INS.get(type(fn).__module__)
+    if stand_in is not None:
+        return stand_in(fn)
     if by_reference(fn):
         return _pickle.dumps(fn, _PROTOCOL), None
     if type(fn) is not FUNCTION:
@@ -68,10 +68,48 @@ def dump_function(fn: Callable[..., Any]) -> tuple[bytes, Guard | Literal[False]
             return data, None if len(data) < 200 and _pickle.loads(data) is fn else guard_of(fn)
     # The guard comes first: a binding that changes in between makes it fail, not hold.
     guard = guard_of(fn)
+    numbers: dict[int, None] = {}
     try:
-        return _dump(fn, downwards=True), guard
+        data = _dump(fn, downwards=True, numbers=numbers)
     except Exception as error:
         raise _not_picklable(f"the function {_name(fn)}", fn, error) from error
+    if numbers:
+        from paceline.classes import with_definitions
+
+        data = with_definitions(data, numbers)
+    return data, guard
+
+
+def _dump_bringing(fn: Any) -> tuple[bytes, Guard | Literal[False] | None]:
+    """Of a function that brings definitions of classes along."""
+    from paceline.classes import with_definitions
+
+    data, guard = dump_function(fn.function)
+    return with_definitions(data, fn.numbers), guard
+
+
+def _dump_with_context(fn: Any) -> tuple[bytes, Guard | Literal[False] | None]:
+    """Of a function that is to be called with context variables set."""
+    from paceline.context import with_settings
+
+    data, guard = dump_function(fn.function)
+    numbers: dict[int, None] = {}
+    try:
+        settings = _dump(fn.settings, downwards=True, numbers=numbers)
+    except Exception as error:
+        raise _not_picklable("the value of a context variable", fn.settings, error) from error
+    if guard_of(fn.settings) is not None:
+        guard = False
+    data = with_settings(data, settings)
+    if numbers:
+        from paceline.classes import with_definitions
+
+        data = with_definitions(data, numbers)
+    return data, guard
+
+
+# What stands for a function when it is sent, by the module of its class.
+_STAND_INS = {"paceline.classes": _dump_bringing, "paceline.context": _dump_with_context}
 
 
 def _plain(thing: object) -> bytes | None:
@@ -95,6 +133,26 @@ def dump_by_value(obj: object) -> bytes:
     return _dump(obj, downwards=False)
 
 
+def dump_argument(obj: object) -> tuple[bytes, tuple[int, ...]]:
+    """At home: the same for the arguments of a call.
+
+    Also the numbers of the definitions that its function has to bring along; see `bringing`.
+    """
+    numbers: dict[int, None] = {}
+    try:
+        data = _dump(obj, downwards=True, numbers=numbers)
+    except Exception as error:
+        raise _not_picklable("an argument", obj, error) from error
+    return data, tuple(numbers)
+
+
+def bringing(fn: Callable[..., Any], numbers: tuple[int, ...]) -> object:
+    """At home: what is to be sent in the place of a function so that it brings these definitions."""
+    from paceline.classes import bringing
+
+    return bringing(fn, numbers)
+
+
 def dump_argument_fallback(obj: object) -> bytes:
     """At home: the bytes of arguments that plain pickle cannot handle, or that name `__main__`.
 
@@ -110,16 +168,20 @@ class _NeedsCloudpickle(Exception):
     """The light pickler has met something that is beyond it."""
 
 
-def _dump(obj: object, *, downwards: bool, stamping: bool = True) -> bytes:
+def _dump(obj: object, *, downwards: bool, stamping: bool = True, numbers: dict[int, None] | None = None) -> bytes:
     from io import BytesIO
 
     buffer = BytesIO()
     try:
-        _LightPickler(buffer, downwards, stamping).dump(obj)
+        _LightPickler(buffer, downwards, stamping, numbers).dump(obj)
     except Exception:
         buffer = BytesIO()
-        _full_pickler()(buffer, downwards, stamping).dump(obj)
+        _full_pickler()(buffer, downwards, stamping, numbers).dump(obj)
     return buffer.getvalue()
+
+
+def _dump_definition(cls: type) -> bytes:
+    return _dump(cls, downwards=True)
 
 
 def _stamp(value: object, stamping: bool) -> object:
@@ -132,13 +194,39 @@ def _stamp(value: object, stamping: bool) -> object:
 
 
 class _Settings:
-    """What both picklers are told, and `functions` asks of either."""
+    """What both picklers are told, and `functions` asks of either.
 
-    def __init__(self, buffer: Any, downwards: bool, stamping: bool) -> None:
+    `numbers` collects those of the definitions of classes that the bytes only refer to; without it they do not refer.
+    """
+
+    # Whether locks are left out, and become new ones.
+    renewing = False
+
+    def __init__(self, buffer: Any, downwards: bool, stamping: bool, numbers: dict[int, None] | None) -> None:
         super().__init__(buffer, _PROTOCOL)  # type: ignore[call-arg]
         self.downwards = downwards
         self.stamping = stamping
+        self.numbers = numbers
         self.bases: dict[int, dict[str, Any]] = {}
+
+    def renewed(self, value: object) -> bytes:
+        """The bytes of a value with new locks in the place of those it has. Raises what pickling raises."""
+        from io import BytesIO
+
+        buffer = BytesIO()
+        pickler = _full_pickler()(buffer, self.downwards, self.stamping, None)
+        pickler.renewing = True
+        pickler.dump(value)
+        return buffer.getvalue()
+
+    def refer_to_class(self, cls: type) -> Any:
+        """What stands for a class that the other side has, or is given apart from these bytes; None for others."""
+        if self.numbers is not None:
+            from paceline.classes import refer
+
+            return refer(cls, self.numbers, _dump_definition)
+        classes = None if self.downwards else sys.modules.get("paceline.classes")
+        return None if classes is None else classes.reduce_received_class(cls)
 
     def stamp(self, value: object) -> object:
         return _stamp(value, self.stamping)
@@ -152,39 +240,26 @@ class _LightPickler(_Settings, _pickle.Pickler):
                 return NotImplemented
             if kind is FUNCTION:
                 return reduce_function(obj, self)
-            raise _NeedsCloudpickle
-        return _reduce_other(obj, kind)
+            reduced = self.refer_to_class(obj)
+            if reduced is None:
+                raise _NeedsCloudpickle
+            return reduced
+        return reduce_other(obj, kind, self)
 
 
 _SINGLETON_TYPES = frozenset({type(None), type(...), type(NotImplemented)})
 
 
-def _reduce_other(obj: Any, kind: Any) -> Any:
-    if kind is CELL:
-        return make_cell, ()
-    if kind is MODULE and importable(obj.__name__, obj):
-        return import_module, (obj.__name__,)
-    if kind is LRU_CACHE and not by_reference(obj):
-        return rebuild_lru_cache, (obj.__wrapped__, obj.cache_parameters())
-    return NotImplemented
-
-
-# -- classes by value --------------------------------------------------------------------------------------------------
-
 _full_pickler_class: Any = None
-# Classes that a module-level name keeps alive here, as we sent them; and those that came to us, in a worker.
-_sent: dict[str, type] = {}
-_received: Any = None
-_unfinished: set[str] = set()
 
 
 def _full_pickler() -> Any:
-    global _full_pickler_class, _received
+    global _full_pickler_class
     if _full_pickler_class is not None:
         return _full_pickler_class
-    from weakref import WeakKeyDictionary
-
     import cloudpickle  # type: ignore[import-untyped]
+
+    from paceline.classes import reduce_class
 
     class FullPickler(_Settings, cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
         def reducer_override(self, obj: Any) -> Any:
@@ -192,75 +267,17 @@ def _full_pickler() -> Any:
             if kind is FUNCTION:
                 return NotImplemented if by_reference(obj) else reduce_function(obj, self)
             if issubclass(kind, type):
-                return NotImplemented if by_reference(obj) else self.reduce_class(obj)
-            reduced = _reduce_other(obj, kind)
+                if by_reference(obj):
+                    return NotImplemented
+                reduced = self.refer_to_class(obj)
+                if reduced is not None:
+                    return reduced
+                return reduce_class(obj, super().reducer_override(obj), self)
+            reduced = reduce_other(obj, kind, self)
             return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
-        def reduce_class(self, cls: type) -> Any:
-            if not self.downwards and cls in _received:
-                return class_sent_earlier, (_received[cls],)
-            reduced = super().reducer_override(cls)
-            if not isinstance(reduced, tuple) or len(reduced) != 6:
-                return reduced
-            make, arguments, state, _, _, finish = reduced
-            tracker = _tracker(cls)
-            if not self.downwards:
-                return make_returned_class, (tracker, make, arguments), (finish, tracker, state), None, None, _finish
-            named = _is_named(cls)
-            if named:
-                _sent[tracker] = cls
-            return make_class, (tracker, named, make, arguments), state, None, None, finish
-
-    _received = WeakKeyDictionary()
     _full_pickler_class = FullPickler
     return FullPickler
-
-
-def make_class(tracker: str, named: bool, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
-    """In a worker: the class that came down, the same one each time; its body follows."""
-    _full_pickler()
-    cls = make(*arguments)
-    if named:
-        _received[cls] = tracker
-    return cls
-
-
-def class_sent_earlier(tracker: str) -> type:
-    """At home: the very class that was sent. In a worker that tries what home will make of it: the one that came."""
-    if tracker in _sent:
-        return _sent[tracker]
-    received: dict[type, str] = _received
-    return next(cls for cls, known in received.items() if known == tracker)
-
-
-def make_returned_class(tracker: str, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
-    """At home: the class that came up; its body follows, and counts only if the class is new here."""
-    from cloudpickle import cloudpickle
-
-    if tracker not in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID:  # noqa: SLF001 - there is no public way to ask.
-        _unfinished.add(tracker)
-    return make(*arguments)
-
-
-def _finish(cls: type, state: tuple[Callable[..., Any], str, Any]) -> None:
-    finish, tracker, body = state
-    if tracker in _unfinished:
-        _unfinished.discard(tracker)
-        finish(cls, body)
-
-
-def _tracker(cls: type) -> str:
-    from cloudpickle import cloudpickle
-
-    tracker: str = cloudpickle._get_or_create_tracker_id(cls)  # noqa: SLF001 - there is no public way to ask.
-    return tracker
-
-
-def _is_named(cls: type) -> bool:
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is cls
 
 
 # -- what cannot be pickled, and where it is ---------------------------------------------------------------------------

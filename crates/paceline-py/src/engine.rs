@@ -5,7 +5,7 @@ use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Job, Sent, announce};
 use crate::outcome::{errors, start_error};
-use crate::pickle::{encode_argument, encode_call};
+use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
 use paceline_engine::{
     Accounts, Announce, ForkServerCommand, OpenError, Options, Pending, Sizing, SubmitError, now_ns,
@@ -63,20 +63,26 @@ impl Engine {
         (function, name): (&Bound<'py, PyAny>, Option<&Bound<'py, PyAny>>),
         style: Style,
         (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
-        fill: impl FnOnce(&mut Vec<u8>) -> PyResult<Option<Vec<u64>>>,
+        fill: impl FnOnce(&mut Vec<u8>, &mut Definitions) -> PyResult<Option<Vec<u64>>>,
         shape: (Sizing, u16),
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         let future_class = self.future_class(py)?;
-        let found = self.functions.find(&self.native, function, style);
-        let found = found.map_err(|error| match error {
-            FindError::Raised(error) => error,
-            FindError::Refused(error) => refusal(py, &error),
-        })?;
+        let find = |function: &Bound<'py, PyAny>| {
+            self.functions.find(&self.native, function, style).map_err(|error| match error {
+                FindError::Raised(error) => error,
+                FindError::Refused(error) => refusal(py, &error),
+            })
+        };
+        let mut found = find(function)?;
         // A pickle's own code may submit as well; it then finds no scratch and makes its own.
         let mut input = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         input.clear();
-        let result = fill(&mut input).and_then(|ends| {
+        let mut definitions = Definitions::new();
+        let result = fill(&mut input, &mut definitions).and_then(|ends| {
+            if !definitions.is_empty() {
+                found = find(&bringing(function, &definitions)?)?;
+            }
             let entry = Entry::of_processes(&self.native, stream);
             let pending = Pending::new(entry.tag());
             let job = Sent {
@@ -159,7 +165,9 @@ impl Engine {
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
-        let fill = |input: &mut Vec<u8>| encode_call(args, kwargs, input).map(|()| None);
+        let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
+            encode_call(args, kwargs, input, definitions).map(|()| None)
+        };
         self.start((r#fn, name), Style::Call, (stream, waiter), fill, (Sizing::Fixed(1), retries))
     }
 
@@ -181,10 +189,10 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyAny>> {
         let style = if star { Style::Star } else { Style::Item };
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
-        let fill = |input: &mut Vec<u8>| {
+        let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
             let mut ends = Vec::new();
             for item in items.try_iter()? {
-                encode_argument(&item?, input)?;
+                encode_argument(&item?, input, definitions)?;
                 ends.push(input.len() as u64);
             }
             Ok(Some(ends))

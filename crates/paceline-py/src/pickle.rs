@@ -6,7 +6,8 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyModule};
+use pyo3::types::{PyBytes, PyModule, PyTuple};
+use std::collections::BTreeSet;
 
 /// The newest protocol that every supported Python reads.
 const PROTOCOL: u8 = 5;
@@ -58,26 +59,45 @@ fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBy
     }
 }
 
-/// Appends an argument.
+/// The definitions of classes that arguments refer to, by number. The function has to bring them.
+pub(crate) type Definitions = BTreeSet<u64>;
+
+/// Appends an argument, and notes what it refers to.
 ///
 /// # Errors
 /// `ArgumentNotPicklable` of the Python side.
-pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+pub(crate) fn encode_argument(
+    value: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    definitions: &mut Definitions,
+) -> PyResult<()> {
     if codec::encode_plain(value, out) {
         return Ok(());
     }
-    let pickle = dump_argument(value)?;
+    let pickle = dump_argument(value, definitions)?;
     codec::encode_pickle(pickle.as_bytes(), out);
     Ok(())
 }
 
-fn dump_argument<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+fn dump_argument<'py>(value: &Bound<'py, PyAny>, definitions: &mut Definitions) -> PyResult<Bound<'py, PyBytes>> {
     if let Some(pickle) = dump_plain(value)? {
         return Ok(pickle);
     }
     let py = value.py();
-    let fallback = intern!(py, "dump_argument_fallback");
-    Ok(names(py)?.pickling.bind(py).call_method1(fallback, (value,))?.cast_into()?)
+    let dumped = names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_argument"), (value,))?;
+    let (pickle, numbers): (Bound<'py, PyBytes>, Vec<u64>) = dumped.extract()?;
+    definitions.extend(numbers);
+    Ok(pickle)
+}
+
+/// What is to be sent in the place of a function so that it brings these definitions.
+///
+/// # Errors
+/// What the Python side raises.
+pub(crate) fn bringing<'py>(function: &Bound<'py, PyAny>, definitions: &Definitions) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    let numbers = PyTuple::new(py, definitions)?;
+    names(py)?.pickling.bind(py).call_method1(intern!(py, "bringing"), (function, numbers))
 }
 
 /// The bytes of a result: what was appended to `out`, or a head and a long run that need not be copied together.
@@ -116,7 +136,8 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Vec<u8>) -
     Ok(Encoded::Gathered)
 }
 
-/// Appends the arguments of a call: a plain tuple if there are only plain positional ones, else a pickled pair.
+/// Appends the arguments of a call, and notes what they refer to: a plain tuple if there are only plain positional ones,
+/// else a pickled pair.
 ///
 /// # Errors
 /// `ArgumentNotPicklable` of the Python side.
@@ -124,13 +145,14 @@ pub(crate) fn encode_call(
     args: &Bound<'_, PyAny>,
     kwargs: Option<&Bound<'_, PyAny>>,
     out: &mut Vec<u8>,
+    definitions: &mut Definitions,
 ) -> PyResult<()> {
     if kwargs.is_none() && codec::encode_plain(args, out) {
         return Ok(());
     }
     let py = args.py();
     let pair = (args, kwargs).into_pyobject(py)?.into_any();
-    let pickle = dump_argument(&pair)?;
+    let pickle = dump_argument(&pair, definitions)?;
     codec::encode_pickle(pickle.as_bytes(), out);
     Ok(())
 }
