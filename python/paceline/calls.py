@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from paceline.aio import AsyncResults, Awaited
+    from paceline.context import ContextCarrier
     from paceline.engine import Engine, Stream
     from paceline.errors import PoolClosed
     from paceline.future import Future
@@ -32,6 +33,7 @@ class Calls:
     # The engine's `submit` and `map` with the options of these calls.
     _submit: Callable[..., Any]
     _start_map: Callable[..., Any]
+    _carrier: ContextCarrier | None
 
     def _inputs(self) -> Feeds:
         """The inputs of `imap` that are still being read."""
@@ -190,6 +192,9 @@ class Calls:
             raise pool_closed("Pool not running")
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        if self._carrier is not None:
+            # The input may be read later, and by another thread.
+            func = self._carrier.wrap(func)
         feed = Feed((self._submit, self._start_map), self._engine.workers, func, iterable, chunksize, ordered=ordered)
         self._inputs().add(feed)
         feed.start()
@@ -256,6 +261,8 @@ class Calls:
             raise pool_closed("Pool not running")
         if chunksize < 1 or (buffersize is not None and buffersize < 1):
             raise ValueError("chunksize and buffersize must be at least 1")
+        if self._carrier is not None:
+            fn = self._carrier.wrap(fn)
         limit = buffersize or max(4 * self._engine.workers, 256 // chunksize)
         starts = (self._submit, self._start_map)
         return AsyncResults(Input(starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered), self)

@@ -114,8 +114,10 @@ class ContextCarrier:
         # The engine knows functions by identity, so the same stand-in is used as long as the values stay the same.
         self._latest: dict[int, tuple[tuple[Any, ...], WithContext]] = {}
 
-    def wrap(self, function: Callable[..., Any]) -> WithContext:
+    def wrap(self, function: Any) -> Any:
         """What is to be submitted instead of a function, for the values that the variables have now."""
+        if type(function) is WithContext:
+            return function
         values = tuple([variable.get(MISSING) for variable in self.variables])
         known = self._latest.get(id(function))
         if known is not None and all(map(is_, known[0], values)):
@@ -128,6 +130,16 @@ class ContextCarrier:
         stand_in = WithContext(function, settings)
         self._latest[id(function)] = values, stand_in
         return stand_in
+
+    def bind(self, *starts: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+        """The engine's ways to start calls, with the variables carried along."""
+        return tuple(map(self._bound, starts))
+
+    def _bound(self, start: Callable[..., Any]) -> Callable[..., Any]:
+        def start_in_context(function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+            return start(self.wrap(function), *args, **options)
+
+        return start_in_context
 
 
 _MOST_KEPT = 256

@@ -12,10 +12,11 @@ from paceline.engine import choose_seed, default_workers, open_engine, register,
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextvars import ContextVar
     from types import TracebackType
     from typing import Any, Self, TypeVar
 
-    from paceline.engine import Engine
+    from paceline.context import ContextCarrier
     from paceline.imap import Feeds
     from paceline.options import Options
     from paceline.report import Report
@@ -40,7 +41,8 @@ class Pool(Calls):
     is given. `name` appears in the pool's `repr`; `retries` and `priority` are those of every call, as `options` has
     them. The numbers that `paceline.task_rng` gives to a task follow from `seed` and the task's place alone; without
     one, a fresh seed is drawn, which the attribute `seed` tells. Of coroutine functions, up to `concurrency_per_worker`
-    calls are under way at a time in each worker.
+    calls are under way at a time in each worker. Each call finds the variables of `context_vars` (`ContextVar`s) as
+    they are where it was made.
 
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
@@ -67,6 +69,7 @@ class Pool(Calls):
         priority: int = 0,
         seed: int | None = None,
         concurrency_per_worker: int = 100,
+        context_vars: Iterable[ContextVar[Any]] = (),
     ) -> None:
         if processes is None:
             processes = default_workers()
@@ -80,6 +83,11 @@ class Pool(Calls):
             from paceline.options import Options
 
             self._given = Options(retries=retries, priority=priority)
+        self._carrier: ContextCarrier | None = None
+        if context_vars:
+            from paceline.context import ContextCarrier
+
+            self._carrier = ContextCarrier(context_vars)
         self.seed = choose_seed(seed)
         self._engine = open_engine(
             processes,
@@ -89,7 +97,7 @@ class Pool(Calls):
             seed=self.seed,
             concurrency_per_worker=concurrency_per_worker,
         )
-        self._submit, self._start_map = self._given.bind(self._engine) if self._given else _methods(self._engine)
+        self._submit, self._start_map = self._bind(self._given)
         self._feeds: Feeds | None = None
         self._state = "RUN"
         register(self)
@@ -109,6 +117,13 @@ class Pool(Calls):
         Raises `TypeError` for other options, and `ValueError` for values that are out of range.
         """
         return PoolView(self, self._own_options().replace(**options))
+
+    def _bind(self, options: Options | None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The engine's `submit` and `map` with these options."""
+        submit, start_map = (self._engine.submit, self._engine.map) if options is None else options.bind(self._engine)
+        if self._carrier is not None:
+            submit, start_map = self._carrier.bind(submit, start_map)
+        return submit, start_map
 
     def _own_options(self) -> Options:
         if self._given is None:
@@ -201,10 +216,6 @@ class Pool(Calls):
         unregister(self)
 
 
-def _methods(engine: Engine) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return engine.submit, engine.map
-
-
 class PoolView(Calls):
     """A pool seen through options: what is called here has them. `Pool.options` makes it; it ends with its pool."""
 
@@ -212,7 +223,8 @@ class PoolView(Calls):
         self._pool = pool
         self._options = options
         self._engine = pool._engine  # noqa: SLF001 - a view is the pool itself, seen otherwise.
-        self._submit, self._start_map = options.bind(self._engine)
+        self._carrier = pool._carrier  # noqa: SLF001 - the same.
+        self._submit, self._start_map = pool._bind(options)  # noqa: SLF001 - the same.
 
     @property
     def _state(self) -> str:  # type: ignore[override]
