@@ -154,3 +154,45 @@ def raise_from():
 
 def unpicklable_result(_=None):
     return {"list": [1, Unpicklable()]}
+
+
+# -- coroutine functions -----------------------------------------------------------------------------------------------
+
+
+async def square_later(value):
+    import asyncio
+
+    await asyncio.sleep(0)
+    return value * value
+
+
+async def through_later(gate, value=None):
+    """What `through` does, without keeping the event loop from others."""
+    import asyncio
+
+    entrance = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
+    passed = asyncio.Event()
+
+    def try_to_pass():
+        try:
+            os.read(entrance, 1)
+        except BlockingIOError:  # Somebody else was faster.
+            return
+        loop.remove_reader(entrance)
+        passed.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(entrance, try_to_pass)
+    with open(gate + ".arrived", "wb", buffering=0) as arrived:  # noqa: PTH123, ASYNC230
+        arrived.write(b"%d\n" % os.getpid())
+    try:
+        await passed.wait()
+    finally:
+        loop.remove_reader(entrance)
+        os.close(entrance)
+    return value
+
+
+async def pid_through_later(gate, _=None):
+    await through_later(gate)
+    return os.getpid()

@@ -69,6 +69,25 @@ MAIN = "__main__"
 _importable: dict[str, tuple[ModuleType, bool]] = {}
 
 
+def gives_coroutine(fn: Any) -> bool:
+    """Tells whether calling this gives a coroutine, without making one or importing `inspect`."""
+    while True:
+        if isinstance(fn, PARTIAL):
+            fn = fn.func
+        elif type(fn) is METHOD:
+            fn = fn.__func__
+        elif type(fn) is FUNCTION:
+            return bool(fn.__code__.co_flags & _MAKES_COROUTINE) or hasattr(fn, "_is_coroutine_mark")
+        else:
+            fn = getattr(type(fn), "__call__", None)  # noqa: B004 - which one it is, not whether it can be called.
+            if type(fn) is not FUNCTION:
+                return False
+
+
+# Of `inspect`: CO_COROUTINE and CO_ITERABLE_COROUTINE.
+_MAKES_COROUTINE = 0x80 | 0x100
+
+
 def by_reference(thing: Any) -> bool:
     """Tells whether a worker can get this function or class by importing its module and looking up its name."""
     name = getattr(thing, "__module__", None)

@@ -23,6 +23,7 @@ from paceline.functions import (
     LRU_CACHE,
     MODULE,
     by_reference,
+    gives_coroutine,
     importable,
     reduce_function,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "dump_argument_fallback",
     "dump_by_value",
     "dump_function",
+    "gives_coroutine",
     "guard_holds",
     "pack_exception",
     "pack_unpicklable_result",

@@ -36,7 +36,7 @@ pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, R
 pub use paceline_core::Sizing;
 pub use paceline_ipc::arena::AllocateError;
 pub use pending::{Attachment, Pending, Stage, Stream};
-pub use run::{Call, Run};
+pub use run::{Call, Manner, Run};
 pub use state::{Function, SubmitError};
 pub use supervisor::{ForkServerCommand, end_processes};
 pub use wait::{Target, Waited};

@@ -1,11 +1,18 @@
 //! Owns the life of a worker process: it is set up, claims and answers until it is told to leave, and never outlives
 //! its parent. Never decides what to run.
+//!
+//! Most calls return with their outcome, and the loop is here. The time with those that linger is `lingering`'s, and
+//! `lookout` is how a worker hears of tasks meanwhile.
+
+mod lingering;
+mod lookout;
 
 use crate::answers::Answers;
 use crate::clock::now_ns;
 use crate::patience::Patience;
-use crate::run::{Call, Run};
+use crate::run::{Call, Manner, Run};
 use crate::threads::{SMALL_STACK, spawn_quiet};
+use lookout::Lookout;
 use paceline_ipc::TaskTable;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
@@ -73,11 +80,15 @@ struct Worker {
     seat: u16,
     chunks: u64,
     life_line: Arc<OwnedFd>,
-    table: MappedTable,
+    /// It lives as long as the process.
+    table: &'static MappedTable,
     inputs: ArenaReader,
     outputs: Arena,
     setup: MemoryFile,
     patience: Patience,
+    lookout: Option<Lookout>,
+    /// Up to when the time with calls that linger has been counted.
+    counted_ns: u64,
 }
 
 /// Works until told to leave; the exit code. Call from the process's only thread.
@@ -91,6 +102,7 @@ pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
         return EXIT_DISCONNECTED;
     }
     worker.serve(run);
+    run.leave();
     0
 }
 
@@ -104,11 +116,13 @@ impl Worker {
             seat: birth.seat,
             chunks: birth.chunks,
             life_line,
-            table,
+            table: Box::leak(Box::new(table)),
             inputs: ArenaReader::new(MemoryFile::from_descriptor(birth.parent_arena)?)?,
             outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?,
             setup: MemoryFile::from_descriptor(birth.setup)?,
             patience: Patience::new(),
+            lookout: None,
+            counted_ns: 0,
         })
     }
 
@@ -135,9 +149,16 @@ impl Worker {
                 }
                 continue;
             };
-            self.answer(claim, run);
-            self.table.idle.wake_parent(self.table.ready_hint());
-            served += 1;
+            match self.answer(claim, run) {
+                Ok(()) => {
+                    self.table.idle.wake_parent(self.table.ready_hint());
+                    served += 1;
+                }
+                Err(claim) => {
+                    let left = if self.chunks == 0 { u64::MAX } else { self.chunks - served };
+                    served += self.linger(claim, left, run);
+                }
+            }
             if served == self.chunks {
                 let _ = self.tell(&FromWorker::Retired);
                 return;
@@ -146,29 +167,31 @@ impl Worker {
     }
 
     fn wait(&mut self, run: &mut impl Run) -> Option<Claim> {
-        let (table, seat, patience) = (&*self.table, self.seat, &mut self.patience);
+        let (table, seat, patience) = (self.table, self.seat, &mut self.patience);
         let mut found = None;
         run.while_idle(&mut || found = patience.exercise(|keep| table.wait(seat, keep)));
         found
     }
 
-    fn answer(&mut self, claim: Claim, run: &mut impl Run) {
+    /// Answers a claim, or gives it back if its call lingers.
+    fn answer(&mut self, claim: Claim, run: &mut impl Run) -> Result<(), Claim> {
         let Self { table, inputs, outputs, .. } = self;
         // SAFETY: the claim makes this worker the only one to touch the body until it finishes.
-        table.with_claimed(&claim, |body| answer(unsafe { &mut *body }, inputs, outputs, run));
+        let answered = table.with_claimed(&claim, |body| answer(unsafe { &mut *body }, inputs, outputs, run));
+        if !answered {
+            return Err(claim);
+        }
         leave_if_forked();
         self.table.finish(claim);
+        Ok(())
     }
 }
 
-fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) {
-    let began = now_ns();
-    body.began_ns.store(began, Ordering::Relaxed);
-    if !run.has_loaded(body.function) {
-        match inputs.view(body.function_at) {
-            Ok(view) => run.load(body.function, view.bytes()),
-            Err(_) => exit_now(EXIT_DISCONNECTED),
-        }
+/// Whether it was answered; nothing was done if its call lingers.
+fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) -> bool {
+    body.began_ns.store(now_ns(), Ordering::Relaxed);
+    if manner(body, inputs, run) == Manner::Lingers {
+        return false;
     }
     let (function, item, first, count) = (body.function, body.item, body.first, body.count);
     if body.input.segment == INLINE_SEGMENT {
@@ -187,6 +210,30 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         answers.end();
     }
     body.ended_ns.store(now_ns(), Ordering::Relaxed);
+    true
+}
+
+/// How the call goes, its function being loaded if need be.
+fn manner(body: &Body, inputs: &ArenaReader, run: &mut impl Run) -> Manner {
+    if let Some(manner) = run.manner(body.function) {
+        return manner;
+    }
+    match inputs.view(body.function_at) {
+        Ok(view) => run.load(body.function, view.bytes()),
+        Err(_) => exit_now(EXIT_DISCONNECTED),
+    }
+    run.manner(body.function).unwrap_or(Manner::AtOnce)
+}
+
+/// Begins a call that lingers; the input is not needed any more when it has begun.
+fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
+    let Body { function, item, first, count, .. } = *body;
+    if body.input.segment == INLINE_SEGMENT {
+        run.begin(number, &Call { function, input: body.inline_bytes(body.input), item, first, count });
+    } else {
+        let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
+        run.begin(number, &Call { function, input: view.bytes(), item, first, count });
+    }
 }
 
 /// Starts the thread that ends this process group when the parent is gone, whatever the main thread is doing.

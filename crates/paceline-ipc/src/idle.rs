@@ -147,7 +147,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         false
     }
 
-    fn unpark(&self, seat: usize) {
+    pub(crate) fn unpark(&self, seat: usize) {
         self.park[seat].store(WOKEN, Ordering::Release);
         futex_wake(&self.park[seat]);
     }

@@ -322,10 +322,40 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             found = found.or_else(|| self.claim(worker));
         }
         // Others may have relied on this worker, searching or being woken, for more than the one task it has claimed.
-        if found.is_some() && self.has_ready() {
-            self.idle.wake_worker_unless_searching();
+        if found.is_some() {
+            self.pass_on();
         }
         found
+    }
+
+    /// Sees to it that tasks which are ready find a worker: what a worker does that was woken for more than it claims.
+    pub fn pass_on(&self) {
+        if self.has_ready() {
+            self.idle.wake_worker_unless_searching();
+        }
+    }
+
+    /// Announces that `worker`, which has something to do and could do more, is to be woken for a task; false if it
+    /// should look at once. [`Table::end_watch`] comes after, in any case.
+    pub fn begin_watch(&self, worker: u16) -> bool {
+        self.idle.begin_sleep(worker);
+        !self.has_ready() && !self.idle.is_dismissed(worker)
+    }
+
+    /// Sleeps until the worker is woken. For one thread of the worker's, while another goes on with what there is to do.
+    pub fn watch(&self, worker: u16) {
+        self.idle.sleep(worker);
+    }
+
+    /// Makes [`Table::watch`] return.
+    pub fn interrupt_watch(&self, worker: u16) {
+        self.idle.unpark(usize::from(worker));
+    }
+
+    /// Takes back what announced the watch, once nobody watches any more. The worker may have been woken for some task,
+    /// which it claims now, or passes on.
+    pub fn end_watch(&self, worker: u16) {
+        self.idle.end_sleep(worker);
     }
 }
 

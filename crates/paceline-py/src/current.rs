@@ -51,6 +51,11 @@ pub(crate) fn set_seed(seed: u128) {
     CURRENT.set(Current { seed, ..CURRENT.get() });
 }
 
+/// The seed of the pool whose tasks this thread runs.
+pub(crate) fn seed() -> u128 {
+    CURRENT.get().seed
+}
+
 /// Tells this thread that it begins this item.
 #[inline]
 pub(crate) fn begin_item(item: u64) {

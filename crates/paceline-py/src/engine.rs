@@ -100,8 +100,12 @@ impl Engine {
             };
             entry.show(&future, waiter);
             let submit = || match ends {
-                None => self.native.submit(&found, &input, shape.1, &pending),
-                Some(ends) => self.native.submit_many(&found, &input, ends, shape.0, shape.1, &pending),
+                None => self.native.submit(&found.function, &input, shape.1, &pending),
+                Some(ends) => {
+                    // Coroutines travel one by one: each is in a slot of its own, and can end before its neighbours.
+                    let sizing = if found.is_coroutine { Sizing::Fixed(1) } else { shape.0 };
+                    self.native.submit_many(&found.function, &input, ends, sizing, shape.1, &pending)
+                }
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
             taken.map(|()| future.into_any()).map_err(|error| {

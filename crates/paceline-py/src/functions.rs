@@ -22,6 +22,17 @@ pub(crate) enum Style {
     Star = 2,
 }
 
+/// In the first byte of a function, beside its style: calling it gives a coroutine.
+pub(crate) const COROUTINE: u8 = 0x80;
+
+/// A function as the workers know it.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) function: Arc<Function>,
+    /// Whether calling it gives a coroutine.
+    pub(crate) is_coroutine: bool,
+}
+
 /// How many functions are kept for the next call of the same.
 const KEPT: usize = 256;
 
@@ -40,7 +51,7 @@ struct Kept {
 struct Known {
     /// Held, so that no other object can take the identity.
     object: Py<PyAny>,
-    function: Arc<Function>,
+    found: Found,
     /// Tells whether the bytes are still those of the object; none if they always are.
     guard: Option<Py<PyAny>>,
 }
@@ -65,43 +76,42 @@ impl Functions {
     }
 
     /// The function as the workers know it.
-    pub(crate) fn find(
-        &self,
-        engine: &Engine,
-        object: &Bound<'_, PyAny>,
-        style: Style,
-    ) -> Result<Arc<Function>, FindError> {
+    pub(crate) fn find(&self, engine: &Engine, object: &Bound<'_, PyAny>, style: Style) -> Result<Found, FindError> {
         let py = object.py();
         let key = (object.as_ptr() as usize, style);
         let known = self.kept().by_identity.get(&key).map(|known| {
             let guard = known.guard.as_ref().map(|guard| guard.clone_ref(py));
-            (Arc::clone(&known.function), guard)
+            (known.found.clone(), guard)
         });
         match known {
-            Some((function, None)) => return Ok(function),
-            Some((function, Some(guard))) => {
+            Some((found, None)) => return Ok(found),
+            Some((found, Some(guard))) => {
                 let holds = names(py)?.pickling.bind(py).call_method1(intern!(py, "guard_holds"), (object, guard))?;
                 if holds.is_truthy()? {
-                    return Ok(function);
+                    return Ok(found);
                 }
             }
             None => {}
         }
-        let described = names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_function"), (object,))?;
+        let pickling = names(py)?.pickling.bind(py);
+        let is_coroutine = pickling.call_method1(intern!(py, "gives_coroutine"), (object,))?.is_truthy()?;
+        let described = pickling.call_method1(intern!(py, "dump_function"), (object,))?;
         let (pickle, guard): (Bound<'_, PyBytes>, Bound<'_, PyAny>) = described.extract()?;
         let mut kept = self.kept();
-        let function = kept.send(engine, pickle.as_bytes(), style).map_err(FindError::Refused)?;
+        let kind = if is_coroutine { style as u8 | COROUTINE } else { style as u8 };
+        let function = kept.send(engine, pickle.as_bytes(), kind).map_err(FindError::Refused)?;
+        let found = Found { function, is_coroutine };
         let never_holds = guard.is_exact_instance_of::<PyBool>();
         let replaced = if never_holds {
             kept.by_identity.remove(&key).into_iter().collect()
         } else {
             let guard = (!guard.is_none()).then(|| guard.unbind());
-            kept.keep(key, Known { object: object.clone().unbind(), function: Arc::clone(&function), guard })
+            kept.keep(key, Known { object: object.clone().unbind(), found: found.clone(), guard })
         };
         drop(kept);
         // Letting go of an object may run code of Python's.
         drop(replaced);
-        Ok(function)
+        Ok(found)
     }
 
     /// Lets the garbage collector see the objects held, unless they are just being changed.
@@ -136,16 +146,16 @@ impl Kept {
         replaced
     }
 
-    fn send(&mut self, engine: &Engine, pickle: &[u8], style: Style) -> Result<Arc<Function>, SubmitError> {
+    fn send(&mut self, engine: &Engine, pickle: &[u8], kind: u8) -> Result<Arc<Function>, SubmitError> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&[style as u8]);
+        hasher.update(&[kind]);
         hasher.update(pickle);
         let content = *hasher.finalize().as_bytes();
         if let Some(function) = self.by_content.get(&content).and_then(Weak::upgrade) {
             return Ok(function);
         }
         let mut bytes = Vec::with_capacity(1 + pickle.len());
-        bytes.push(style as u8);
+        bytes.push(kind);
         bytes.extend_from_slice(pickle);
         let function = engine.register(&bytes)?;
         if self.by_content.len() > 4 * KEPT {

@@ -5,10 +5,11 @@
 //!
 //! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
 //! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec` and
-//! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side. `local` is the pool
-//! of threads, which needs none of the bytes.
+//! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side, and `coroutines` what
+//! it has under way. `local` is the pool of threads, which needs none of the bytes.
 
 mod codec;
+mod coroutines;
 mod current;
 mod engine;
 mod functions;

@@ -2,18 +2,19 @@
 //! decides what runs next.
 
 use crate::codec::Decoder;
+use crate::coroutines::{Coroutines, run_to_end};
 use crate::current;
-use crate::functions::Style;
+use crate::functions::{COROUTINE, Style};
 use crate::pickle::{Encoded, Names, encode_result, names};
 use paceline_engine::fork_server::{Served, Side, serve};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Run};
+use paceline_engine::{AllocateError, Answers, Call, Manner, Run};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule, PyTuple};
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// An outcome that is a value.
 pub(crate) const KIND_VALUE: u8 = 0;
@@ -66,10 +67,13 @@ struct PythonRun<'py> {
     side: &'py Bound<'py, PyModule>,
     functions: HashMap<u64, Loaded<'py>>,
     scratch: Vec<u8>,
+    coroutines: Coroutines<'py>,
+    most_coroutines: usize,
 }
 
 struct Loaded<'py> {
     style: Style,
+    manner: Manner,
     /// Or why it cannot be loaded.
     function: Result<Bound<'py, PyAny>, PyErr>,
 }
@@ -79,17 +83,20 @@ const KEPT: usize = 1024;
 
 impl<'py> PythonRun<'py> {
     fn new(names: &'py Names, side: &'py Bound<'py, PyModule>) -> Self {
-        Self { py: side.py(), names, side, functions: HashMap::new(), scratch: Vec::new() }
+        let coroutines = Coroutines::new(side.py());
+        let functions = HashMap::new();
+        Self { py: side.py(), names, side, functions, scratch: Vec::new(), coroutines, most_coroutines: 1 }
     }
 
     fn load_function(&self, bytes: &[u8]) -> Loaded<'py> {
-        let (style, pickle) = bytes.split_first().unwrap_or((&0, &[]));
-        let style = match style {
+        let (kind, pickle) = bytes.split_first().unwrap_or((&0, &[]));
+        let manner = if kind & COROUTINE == 0 { Manner::AtOnce } else { Manner::Lingers };
+        let style = match kind & !COROUTINE {
             0 => Style::Call,
             1 => Style::Item,
             _ => Style::Star,
         };
-        Loaded { style, function: crate::pickle::load(self.names.loads.bind(self.py), pickle) }
+        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), pickle) }
     }
 
     /// Reads the next item and calls the function with it.
@@ -153,13 +160,14 @@ impl Run for PythonRun<'_> {
     fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
         let set_up = self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup),));
         let told = set_up.and_then(|told| told.extract()).map_err(|error| self.describe(error).into_bytes());
-        let (seed, _concurrency): (u128, usize) = told?;
+        let (seed, most_coroutines) = told?;
         current::set_seed(seed);
+        self.most_coroutines = most_coroutines;
         Ok(())
     }
 
-    fn has_loaded(&self, function: u64) -> bool {
-        self.functions.contains_key(&function)
+    fn manner(&self, function: u64) -> Option<Manner> {
+        self.functions.get(&function).map(|loaded| loaded.manner)
     }
 
     fn load(&mut self, function: u64, bytes: &[u8]) {
@@ -176,11 +184,49 @@ impl Run for PythonRun<'_> {
         let mut decoder = Decoder::new(call.input, loads);
         for item in call.item..call.item + u64::from(call.count) {
             current::begin_item(item);
-            let result = self.call(&loaded, &mut decoder);
+            let result = self.call(&loaded, &mut decoder).and_then(run_to_end);
             self.answer(result, answers);
         }
         current::end_item();
         self.functions.insert(call.function, loaded);
+    }
+
+    fn most_lingering(&self) -> usize {
+        self.most_coroutines
+    }
+
+    fn begin(&mut self, number: usize, call: &Call<'_>) {
+        let Some(loaded) = self.functions.remove(&call.function) else { return };
+        let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py));
+        let items = call.item..call.item + u64::from(call.count);
+        // Taken out, because making a coroutine needs the rest of this.
+        let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
+        coroutines.begin(number, items, |item| {
+            current::begin_item(item);
+            let made = self.call(&loaded, &mut decoder);
+            current::end_item();
+            made
+        });
+        self.coroutines = coroutines;
+        self.functions.insert(call.function, loaded);
+    }
+
+    fn go_on(&mut self, bell: BorrowedFd<'_>, may_wait: bool, ended: &mut Vec<usize>) {
+        if let Err(error) = self.coroutines.go_on(bell, may_wait, ended) {
+            // The event loop is broken, and with it everything on it.
+            error.print(self.py);
+            leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
+        }
+    }
+
+    fn settle(&mut self, number: usize, answers: &mut Answers<'_>) {
+        for result in self.coroutines.settle(number) {
+            self.answer(result, answers);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.coroutines.leave();
     }
 
     fn while_idle(&mut self, wait: &mut (dyn FnMut() + Send)) {

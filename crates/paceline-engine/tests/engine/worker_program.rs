@@ -18,10 +18,11 @@
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
 use paceline_engine::fork_server::{Served, Side, serve};
-use paceline_engine::{Answers, Call, ForkServerCommand, Run, worker};
+use paceline_engine::{Answers, Call, ForkServerCommand, Manner, Run, worker};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 const FORK_SERVER: &str = "--be-the-fork-server-of";
@@ -62,13 +63,21 @@ fn be_fork_server(parent: i32) -> i32 {
         }
     };
     match serve(socket, parent, &mut fork) {
-        Served::Worker(birth) => worker::work(*birth, &mut TestRun { functions: HashMap::new() }),
+        Served::Worker(birth) => worker::work(*birth, &mut TestRun::default()),
         Served::Ended => 0,
     }
 }
 
+/// The bytes of a function whose calls linger: an item of it is the path of a file, and ends when that is there.
+pub(crate) const LINGERS: &[u8] = b"lingers";
+
+/// How many calls may linger at once.
+pub(crate) const MOST_LINGERING: usize = 4;
+
+#[derive(Default)]
 struct TestRun {
     functions: HashMap<u64, Vec<u8>>,
+    lingering: Vec<(usize, Vec<String>)>,
 }
 
 impl Run for TestRun {
@@ -81,8 +90,9 @@ impl Run for TestRun {
         Ok(())
     }
 
-    fn has_loaded(&self, function: u64) -> bool {
-        self.functions.contains_key(&function)
+    fn manner(&self, function: u64) -> Option<Manner> {
+        let bytes = self.functions.get(&function)?;
+        Some(if bytes == LINGERS { Manner::Lingers } else { Manner::AtOnce })
     }
 
     fn load(&mut self, function: u64, bytes: &[u8]) {
@@ -91,11 +101,7 @@ impl Run for TestRun {
 
     fn run(&mut self, call: &Call<'_>, answers: &mut Answers<'_>) {
         let function = &self.functions[&call.function];
-        let mut input = call.input;
-        for number in (call.item..).take(call.count as usize) {
-            let (length, rest) = input.split_first_chunk::<4>().unwrap();
-            let (item, rest) = rest.split_at(usize::try_from(u32::from_le_bytes(*length)).unwrap());
-            input = rest;
+        for (number, item) in (call.item..).zip(items(call)) {
             // Long items are only measured.
             let answer = match std::str::from_utf8(&item[..item.len().min(300)]) {
                 Ok("number") => number.to_string().into_bytes(),
@@ -104,8 +110,56 @@ impl Run for TestRun {
             };
             answers.push(0, &answer).unwrap();
         }
-        assert!(input.is_empty(), "the input holds the items and nothing else");
     }
+
+    fn most_lingering(&self) -> usize {
+        MOST_LINGERING
+    }
+
+    fn begin(&mut self, number: usize, call: &Call<'_>) {
+        let files = items(call).into_iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect();
+        self.lingering.push((number, files));
+        assert!(self.lingering.len() <= MOST_LINGERING);
+    }
+
+    fn go_on(&mut self, bell: BorrowedFd<'_>, may_wait: bool, ended: &mut Vec<usize>) {
+        loop {
+            let is_there = |file: &String| std::fs::exists(file).unwrap();
+            ended.extend(
+                self.lingering.iter().filter(|(_, files)| files.iter().all(is_there)).map(|(number, _)| *number),
+            );
+            if !may_wait || !ended.is_empty() {
+                return;
+            }
+            let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+            if poll(&mut [PollFd::new(&bell, PollFlags::IN)], Some(&moment)).unwrap() > 0 {
+                return;
+            }
+        }
+    }
+
+    fn settle(&mut self, number: usize, answers: &mut Answers<'_>) {
+        let place = self.lingering.iter().position(|one| one.0 == number).unwrap();
+        let (_, files) = self.lingering.swap_remove(place);
+        for file in files {
+            let answer = format!("{} {file}", std::process::id());
+            answers.push(0, answer.as_bytes()).unwrap();
+        }
+    }
+}
+
+/// The items of a call, which are all there is in its input.
+fn items<'a>(call: &Call<'a>) -> Vec<&'a [u8]> {
+    let mut input = call.input;
+    let mut items = Vec::new();
+    for _ in 0..call.count {
+        let (length, rest) = input.split_first_chunk::<4>().unwrap();
+        let (item, rest) = rest.split_at(usize::try_from(u32::from_le_bytes(*length)).unwrap());
+        input = rest;
+        items.push(item);
+    }
+    assert!(input.is_empty(), "the input holds the items and nothing else");
+    items
 }
 
 fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {

@@ -1,0 +1,101 @@
+//! Calls that linger: many at a time in one worker, each answered when it ends.
+
+use crate::pool::{Choice, Pool, eventually, item};
+use crate::worker_program::{LINGERS, MOST_LINGERING};
+use paceline_engine::{Function, Pending};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A folder of its own for the files that calls wait for.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("paceline-{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, number: usize) -> String {
+        self.0.join(number.to_string()).to_str().unwrap().to_owned()
+    }
+
+    fn make(&self, number: usize) {
+        std::fs::write(Path::new(&self.path(number)), "").unwrap();
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn linger(pool: &Pool, lingers: &Arc<Function>, path: &str) -> Arc<Pending> {
+    let pending = Pending::new(None);
+    pool.engine.submit(lingers, &item(path.as_bytes()), 0, &pending).unwrap();
+    pending
+}
+
+#[test]
+fn calls_that_linger_are_answered_as_they_end_and_others_run_beside_them() {
+    let files = Files::new("lingering");
+    let pool = Pool::open(1);
+    let pid = pool.run("pid");
+    let lingers = pool.engine.register(LINGERS).unwrap();
+    let calls: Vec<_> = (0..=MOST_LINGERING).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
+    // The last has no room until another has ended.
+    files.make(2);
+    assert_eq!(pool.answer(&calls[2]), format!("{pid} {}", files.path(2)));
+    files.make(MOST_LINGERING);
+    assert_eq!(pool.answer(&calls[MOST_LINGERING]), format!("{pid} {}", files.path(MOST_LINGERING)));
+    assert_eq!(pool.run("echo beside"), "beside", "noticed while the worker waits for files");
+    for number in [3, 1, 0] {
+        assert!(!calls[number].is_done());
+        files.make(number);
+        assert_eq!(pool.answer(&calls[number]), format!("{pid} {}", files.path(number)));
+    }
+    assert_eq!(pool.run("pid"), pid, "it is back to calls that return at once");
+    pool.finish();
+}
+
+#[test]
+fn worker_retires_when_the_last_of_its_calls_has_ended() {
+    let files = Files::new("retiring");
+    let pool = Pool::with(Choice { workers: 1, chunks_per_worker: 3, setup: "" });
+    let lingers = pool.engine.register(LINGERS).unwrap();
+    let first = pool.await_workers(1);
+    let calls: Vec<_> = (0..4).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
+    files.make(3);
+    files.make(1);
+    assert_eq!(pool.answer(&calls[1]), format!("{} {}", first[0], files.path(1)));
+    assert_eq!(pool.engine.pids(), first, "two are not done");
+    files.make(0);
+    files.make(2);
+    let last = pool.answer(&calls[3]);
+    assert!(!last.starts_with(&format!("{} ", first[0])), "the fourth is another worker's: {last}");
+    pool.finish();
+}
+
+#[test]
+fn worker_with_room_takes_what_a_busy_one_was_woken_for() {
+    let files = Files::new("busy");
+    let pool = Pool::open(2);
+    let lingers = pool.engine.register(LINGERS).unwrap();
+    pool.await_workers(2);
+    let calls: Vec<_> = (0..MOST_LINGERING - 1).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
+    for _ in 0..5 {
+        // Whoever takes it is busy, with calls under way or without; the other is there for the next.
+        let busy = pool.submit(&format!("once {0};sleep 300", files.path(100)));
+        eventually("somebody is busy", || Path::new(&files.path(100)).exists());
+        assert_eq!(pool.run("echo other"), "other");
+        assert!(!busy.is_done(), "it was the other that answered");
+        pool.wait(&busy);
+        std::fs::remove_file(files.path(100)).unwrap();
+    }
+    (0..MOST_LINGERING - 1).for_each(|number| files.make(number));
+    for call in &calls {
+        pool.wait(call);
+    }
+    pool.finish();
+}
