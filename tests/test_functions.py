@@ -373,9 +373,20 @@ def test_result_that_cannot_be_unpickled_raises_on_its_own_future(pool):
             return tasks.explode, ()
 
     future = pool.submit(Trap)
-    with pytest.raises(OSError, match="rebuilding is not to be had"):
+    with pytest.raises(paceline.ResultNotRebuilt, match="rebuilding is not to be had"):
         future.result()
-    assert isinstance(future.exception(), OSError)
+    assert isinstance(future.exception().__cause__, OSError)
+    assert pool.apply(tasks.square, (2,)) == 4
+
+
+def test_argument_that_cannot_be_unpickled_fails_its_own_call(pool):
+    class Trap:
+        def __reduce__(self):
+            return tasks.explode, ()
+
+    future = pool.submit(tasks.identity, Trap())
+    with pytest.raises(paceline.ArgumentNotRebuilt, match=r"in the worker: OSError: rebuilding is not to be had"):
+        future.result()
     assert pool.apply(tasks.square, (2,)) == 4
 
 

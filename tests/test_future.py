@@ -346,3 +346,16 @@ def test_timeout_of_asyncio_does_not_wait_for_the_call(pool, gate):
     with pytest.raises(TimeoutError):
         asyncio.run(main())
     gate.let_through()
+
+
+def test_timeout_error_can_be_pickled(pool, gate):
+    import multiprocessing
+    import pickle
+
+    future = pool.submit(tasks.through, gate.path)
+    with pytest.raises(multiprocessing.TimeoutError, match="no result") as caught:
+        future.get(0)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(again, TimeoutError)
+    assert again.args == caught.value.args
+    gate.let_through()

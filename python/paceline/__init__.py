@@ -10,7 +10,9 @@ next to nothing.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from paceline.completion import as_completed as as_completed
     from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
+    from paceline.errors import ArgumentNotRebuilt as ArgumentNotRebuilt
     from paceline.errors import CallError as CallError
     from paceline.errors import FunctionError as FunctionError
     from paceline.errors import InternalError as InternalError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from paceline.errors import RemoteError as RemoteError
     from paceline.errors import RemoteTraceback as RemoteTraceback
     from paceline.errors import ResultNotPicklable as ResultNotPicklable
+    from paceline.errors import ResultNotRebuilt as ResultNotRebuilt
     from paceline.errors import WorkerDied as WorkerDied
     from paceline.errors import WorkerError as WorkerError
     from paceline.errors import WorkerStartError as WorkerStartError
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArgumentNotPicklable",
+    "ArgumentNotRebuilt",
     "CallError",
     "FunctionError",
     "Future",
@@ -48,10 +52,12 @@ __all__ = [
     "RemoteTraceback",
     "Report",
     "ResultNotPicklable",
+    "ResultNotRebuilt",
     "WorkerDied",
     "WorkerError",
     "WorkerReport",
     "WorkerStartError",
+    "as_completed",
     "map",
     "starmap",
     "task_random",
@@ -64,6 +70,7 @@ _HOME_OF = {
     "ProcessPoolExecutor": "executor",
     "Report": "report",
     "WorkerReport": "report",
+    "as_completed": "completion",
     "map": "pool",
     "starmap": "pool",
     "task_random": "seeds",

@@ -3,13 +3,15 @@
     PacelineError
     ├── CallError ................ the call: it failed where it stands, nothing was run
     │   ├── ArgumentNotPicklable     also `pickle.PicklingError` and `TypeError`
+    │   ├── ArgumentNotRebuilt       also `concurrent.futures.process.BrokenProcessPool`
     │   └── PoolClosed               also `ValueError` and `RuntimeError`
     ├── FunctionError ............ the function: it ran, but what it gave cannot be handed over
     │   ├── ResultNotPicklable       also `pickle.PicklingError` and `TypeError`
+    │   ├── ResultNotRebuilt         also `concurrent.futures.process.BrokenProcessPool`
     │   └── RemoteError              stands for an exception that could not cross
     ├── WorkerError .............. the worker: its process ended, or never got going
-    │   ├── WorkerDied
-    │   └── WorkerStartError         also `concurrent.futures.BrokenExecutor`
+    │   ├── WorkerDied               also `concurrent.futures.process.BrokenProcessPool`
+    │   └── WorkerStartError         the same, and `concurrent.futures.thread.BrokenThreadPool`
     └── InternalError ............ us
 
     RemoteTraceback, which is never raised, is the `__cause__` of exceptions that came from a worker.
@@ -26,7 +28,8 @@ from _pickle import PicklingError
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from concurrent.futures import BrokenExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from concurrent.futures.thread import BrokenThreadPool
 
 
 class PacelineError(Exception):
@@ -85,17 +88,17 @@ class RemoteTraceback(Exception):
         super().__init__(text)
         self.text = text
 
+    @property
+    def tb(self) -> str:
+        """The text, by the name that it has in `multiprocessing`."""
+        return self.text
+
     def __str__(self) -> str:
         return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
-class WorkerDied(WorkerError):
-    """The worker process that ran this task ended in the middle of it. The other tasks are not affected.
-
-    `task` and `function` name what was lost and `pid` the process; `exit_code` or `signal` say how it ended (if both
-    are None, that could not be found out); `attempt` is how often the task had been begun before; `last_words` holds
-    the last lines that the worker wrote to stderr.
-    """
+class _Died(WorkerError):
+    """The body of `WorkerDied`, apart from its second base, which is not cheap to import."""
 
     def __init__(
         self,
@@ -156,24 +159,55 @@ class _StartError(WorkerError):
 
 if TYPE_CHECKING:
 
-    class WorkerStartError(_StartError, BrokenExecutor):
+    class WorkerDied(_Died, BrokenProcessPool):
+        """The worker process that ran this task ended in the middle of it. The other tasks are not affected.
+
+        `task` and `function` name what was lost and `pid` the process; `exit_code` or `signal` say how it ended (if
+        both are None, that could not be found out); `attempt` is how often the task had been begun before;
+        `last_words` holds the last lines that the worker wrote to stderr.
+        """
+
+    class WorkerStartError(_StartError, BrokenProcessPool, BrokenThreadPool):
         """No worker can start (its initializer raised, or it died each time); the pool is given up.
 
         `reason` says what happened, `last_words` holds what the worker wrote to stderr, `remote_traceback` is the
         traceback of the initializer as text.
         """
 
+    class ArgumentNotRebuilt(CallError, BrokenProcessPool):
+        """The worker could not turn the bytes of the arguments into objects; the original is its cause."""
+
+    class ResultNotRebuilt(FunctionError, BrokenProcessPool):
+        """The bytes of the result could not be turned into an object; the original is its cause."""
+
 else:
 
     def __getattr__(name: str) -> object:
-        """Builds `WorkerStartError` when it is first asked for, because its base brings `concurrent.futures` in."""
-        if name != "WorkerStartError":
+        """Builds the errors that programs catch by the standard library's names, when they are first asked for.
+
+        Their bases bring `concurrent.futures.process` in, and half of `multiprocessing` with it.
+        """
+        body = _BODIES.get(name)
+        if body is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from concurrent.futures import BrokenExecutor
 
-        body = {"__module__": __name__, "__doc__": "No worker can start; the pool is given up."}
-        error = type(name, (_StartError, BrokenExecutor), body)
+        try:
+            from concurrent.futures.process import BrokenProcessPool
+            from concurrent.futures.thread import BrokenThreadPool
+        except RuntimeError:  # They cannot be imported while the interpreter exits.
+            BrokenProcessPool = BrokenThreadPool = BrokenExecutor  # noqa: N806 - they are classes.
+        # As keys, because they may be the same.
+        bases = {body[0]: 0, BrokenProcessPool: 1} | ({BrokenThreadPool: 2} if name == "WorkerStartError" else {})
+        error = type(name, tuple(bases), {"__module__": __name__, "__doc__": body[1]})
         return globals().setdefault(name, error)
+
+    _BODIES = {
+        "ArgumentNotRebuilt": (CallError, "The worker could not turn the bytes of the arguments into objects."),
+        "ResultNotRebuilt": (FunctionError, "The bytes of the result could not be turned into an object."),
+        "WorkerDied": (_Died, "The worker process that ran this task ended in the middle of it."),
+        "WorkerStartError": (_StartError, "No worker can start; the pool is given up."),
+    }
 
 
 def thread_start_error(cause: BaseException | None) -> WorkerStartError:

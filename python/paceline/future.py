@@ -187,5 +187,6 @@ def timeout_error(message: str) -> TimeoutError:
         if multiprocessing is None:
             return TimeoutError(message)
         bases = (TimeoutError, multiprocessing.TimeoutError)
-        _timeout_error_class = type("TimeoutError", bases, {"__module__": "paceline"})
+        body = {"__module__": "paceline", "__reduce__": lambda error: (timeout_error, error.args)}
+        _timeout_error_class = type("TimeoutError", bases, body)
     return _timeout_error_class(message)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from paceline.guard import Guard
 
 __all__ = [
+    "argument_not_rebuilt",
     "dump_argument_fallback",
     "dump_by_value",
     "dump_function",
@@ -45,6 +46,7 @@ __all__ = [
     "guard_holds",
     "pack_exception",
     "pack_unpicklable_result",
+    "result_not_rebuilt",
     "unpack_exception",
 ]
 
@@ -392,6 +394,9 @@ def pack_unpicklable_result(result: object, error: BaseException) -> bytes:
     """In a worker: the bytes of the `ResultNotPicklable` that stands for a result. Never raises."""
     from paceline.errors import ResultNotPicklable
 
+    if not isinstance(error, Exception):
+        # Somebody wants to leave, from within a `__reduce__`.
+        return pack_exception(error)
     try:
         path, culprit = _search(result)
         where = f" at {', '.join(path)}" if path else ""
@@ -403,6 +408,34 @@ def pack_unpicklable_result(result: object, error: BaseException) -> bytes:
     except Exception:
         failure = ResultNotPicklable("cannot pickle the result")
     return pack_exception(failure)
+
+
+def argument_not_rebuilt(error: BaseException) -> BaseException:
+    """In a worker: what is raised for arguments that cannot be unpickled."""
+    if isinstance(error, (KeyboardInterrupt, MemoryError)):
+        return error
+    from paceline.errors import ArgumentNotRebuilt
+
+    failure = ArgumentNotRebuilt(
+        f"cannot rebuild the arguments in the worker: {_type_name(error)}: {_one_line(error)}\n"
+        "hint: what they are rebuilt from (modules, files, connections) must be there in a worker as it is here"
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def result_not_rebuilt(error: BaseException) -> BaseException:
+    """At home: what is raised for a result that cannot be unpickled."""
+    if isinstance(error, (KeyboardInterrupt, MemoryError)):
+        return error
+    from paceline.errors import ResultNotRebuilt
+
+    failure = ResultNotRebuilt(
+        f"cannot rebuild the result: {_type_name(error)}: {_one_line(error)}\n"
+        "hint: the function ran to its end; return what the result is made of, or write it to a file"
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def unpack_exception(data: bytes) -> BaseException:

@@ -116,7 +116,12 @@ fn each_record(
         let item = match kind {
             KIND_VALUE => match Decoder::new(bytes.bytes(), loads).next() {
                 Ok(value) => Decoded::Value(value.unbind()),
-                Err(error) => Decoded::Raised(error.into_value(py).into_any(), None),
+                Err(error) => {
+                    let error = error.into_value(py);
+                    let pickling = names.pickling.bind(py);
+                    let failure = pickling.call_method1(intern!(py, "result_not_rebuilt"), (error,))?;
+                    Decoded::Raised(failure.unbind(), None)
+                }
             },
             KIND_RAISED => {
                 let packed = PyBytes::new(py, bytes.bytes());

@@ -104,7 +104,7 @@ impl<'py> PythonRun<'py> {
         let is_tuple = decoder.at_tuple();
         let value = decoder.next();
         let function = loaded.function.as_ref().map_err(|error| error.clone_ref(self.py))?;
-        let value = value?;
+        let value = value.map_err(|error| self.not_rebuilt(&error))?;
         match loaded.style {
             Style::Item => function.call1((value,)),
             Style::Call if is_tuple => function.call1(value.cast_into::<PyTuple>()?),
@@ -117,6 +117,15 @@ impl<'py> PythonRun<'py> {
                 Err(error) => function
                     .call1(PyTuple::new(self.py, error.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?),
             },
+        }
+    }
+
+    /// What is raised for arguments that unpickling failed for.
+    fn not_rebuilt(&self, error: &PyErr) -> PyErr {
+        let pickling = self.names.pickling.bind(self.py);
+        match pickling.call_method1(intern!(self.py, "argument_not_rebuilt"), (error.value(self.py),)) {
+            Ok(failure) => PyErr::from_value(failure),
+            Err(failure) => failure,
         }
     }
 
