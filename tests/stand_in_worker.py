@@ -29,7 +29,7 @@ class StandInWorker:
         if initializer is not None:
             function, _ = pickling.dump_function(initializer)
             positional = plain_or(pickling.dump_argument_fallback, (initargs, None))
-        setup = marshal.dumps((sys.path, os.getcwd(), ["program", "argument"], {}, function, positional, 0, 1))  # noqa: PTH109
+        setup = marshal.dumps((sys.path, os.getcwd(), ["program", "argument"], {}, None, function, positional, 0, 1))  # noqa: PTH109
         source = str(Path(pickling.__file__).parent.parent)
         self.process = subprocess.Popen(
             [sys.executable, __file__],

@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import pickle
 import threading
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -139,11 +140,15 @@ def test_constructor_checks_its_arguments_as_the_standard_library_does():
         ProcessPoolExecutor(1, max_tasks_per_child=0)
 
 
-def test_contexts_that_start_clean_processes_are_taken():
-    with pytest.raises(ValueError, match="cannot be forks of this process"):
-        ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), tasks.set_shared, (3,)) as executor:
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_contexts_of_every_start_method_are_taken(method):
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method), tasks.set_shared, (3,)) as executor:
         assert executor.submit(tasks.get_shared).result() == 3
+
+
+def test_fork_context_with_max_tasks_per_child_is_refused_as_in_the_standard_library():
+    with pytest.raises(ValueError, match="incompatible with the 'fork' multiprocessing start method"):
+        ProcessPoolExecutor(1, multiprocessing.get_context("fork"), max_tasks_per_child=1)
 
 
 def test_max_tasks_per_child_replaces_workers():
@@ -207,3 +212,44 @@ def test_calls_of_many_threads_all_arrive(executor):
     for thread in threads:
         thread.join()
     assert sums == [328350] * 8
+
+
+@pytest.mark.parametrize("method", ["terminate_workers", "kill_workers"])
+def test_workers_that_are_ended_fail_what_they_run_and_the_rest_is_cancelled(gate, method):
+    executor = ProcessPoolExecutor(1)
+    running = executor.submit(tasks.through, gate.path)
+    gate.wait_for_arrival()
+    waiting = [executor.submit(tasks.square, number) for number in range(10)]
+    getattr(executor, method)()
+    with pytest.raises(BrokenProcessPool, match="SIGTERM" if method == "terminate_workers" else "SIGKILL"):
+        running.result(30)
+    assert all(future.cancelled() for future in waiting)
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.submit(tasks.square, 1)
+    executor.shutdown()
+
+
+def test_processes_of_an_executor_can_be_watched_and_ended(gate):
+    with ProcessPoolExecutor(2) as executor:
+        assert executor._max_workers == 2
+        processes = executor._processes
+        future = executor.submit(tasks.through, gate.path)
+        pid = gate.wait_for_arrival()
+        assert sorted(processes) == sorted(executor._engine.pids())
+        assert processes[pid].is_alive()
+        processes[pid].kill()
+        processes[pid].join(30)
+        assert not processes[pid].is_alive()
+        processes[pid].terminate()
+        with pytest.raises(paceline.WorkerDied, match="SIGKILL"):
+            future.result(30)
+
+
+def test_proxies_of_a_manager_work_in_workers():
+    with multiprocessing.get_context("spawn").Manager() as manager, ProcessPoolExecutor(2) as executor:
+        shared = manager.dict()
+        list(executor.map(shared.__setitem__, range(4), "abcd"))
+        assert shared.copy() == dict(enumerate("abcd"))
+    from multiprocessing import resource_tracker
+
+    resource_tracker._resource_tracker._stop()

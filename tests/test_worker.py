@@ -39,7 +39,7 @@ def test_remote_traceback_begins_with_the_users_frame():
 
     data, _ = dump_function(initializer)
 
-    setup = marshal.dumps((sys.path, None, sys.argv, {}, data, pickle.dumps(((), None)), 0, 1))
+    setup = marshal.dumps((sys.path, None, sys.argv, {}, None, data, pickle.dumps(((), None)), 0, 1))
     program = (
         "import sys\n"
         "from paceline import worker, pickling\n"

@@ -173,7 +173,13 @@ def make_setup(
     main = {name: namespace[name] for name in ("__file__", "__package__") if type(namespace.get(name)) is str}
     # Not pickled: `_pickle` is imported while the fork server starts, and not before.
     arguments = _plain(getattr(sys, "argv", []))
-    return marshal.dumps((_plain(sys.path), folder, arguments, main, function, positional, *numbers))
+    return marshal.dumps((_plain(sys.path), folder, arguments, main, _authkey(), function, positional, *numbers))
+
+
+def _authkey() -> bytes | None:
+    """What proves to the managers of `multiprocessing` that a worker is ours; None where there can be no manager."""
+    process = sys.modules.get("multiprocessing.process")
+    return None if process is None else bytes(process.current_process().authkey)
 
 
 def _plain(texts: Iterable[Any]) -> list[str]:

@@ -8,19 +8,23 @@ from __future__ import annotations
 import concurrent.futures
 from collections import deque
 from itertools import islice
+from signal import SIGKILL, SIGTERM
 from time import monotonic
 from weakref import ref
 
 from paceline.engine import default_workers, open_engine, register, see_off, unregister
 from paceline.errors import PoolClosed
+from paceline.processes import send_signal, worker_processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from signal import Signals
     from types import TracebackType
     from typing import Any, ParamSpec, Protocol, TypeVar
 
     from paceline.future import Future
+    from paceline.processes import WorkerProcess
     from paceline.report import Report
 
     P = ParamSpec("P")
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["ProcessPoolExecutor"]
 
 
+_AT_EXIT = "cannot schedule new futures after interpreter shutdown"
+
+
 class ProcessPoolExecutor(concurrent.futures.Executor):
     """An executor of worker processes, with the methods of `concurrent.futures.ProcessPoolExecutor`.
 
@@ -46,14 +53,15 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
 
     `max_workers` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `max_tasks_per_child` tasks, if
-    that is given. `mp_context` is taken for compatibility: workers start from a clean process of Paceline's own, as
-    the `spawn` and `forkserver` contexts have it, so only a `fork` context is refused.
+    that is given. `mp_context` is taken for compatibility, and changes nothing: whatever its start method, workers
+    start from a clean process of Paceline's own, and functions bring the globals they use with them.
 
-    Raises `ValueError` for numbers below one, `TypeError` for an initializer that cannot be called, and
-    `ArgumentNotPicklable` for one that cannot be sent.
+    Raises `ValueError` for numbers below one, and for `max_tasks_per_child` with a `fork` context, which the standard
+    executor refuses too; `TypeError` for an initializer that cannot be called; `ArgumentNotPicklable` for one that
+    cannot be sent.
 
     A worker that dies fails the one call that it was running, with `WorkerDied`, and is replaced: the executor goes on.
-    Only an initializer that raises breaks it, with `WorkerStartError`, which is a `BrokenExecutor`. Leaving a `with`
+    Only an initializer that raises breaks it, with `WorkerStartError`. Both are a `BrokenProcessPool`. Leaving a `with`
     block waits for everything submitted, except for Ctrl-C, which ends everything at once. Functions and arguments are
     pickled by `submit`, as `Pool` does it; what cannot be pickled raises there.
     """
@@ -76,11 +84,12 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
-        if mp_context is not None and mp_context.get_start_method() == "fork":
-            raise ValueError(
-                "Paceline's workers cannot be forks of this process\n"
-                "hint: leave `mp_context` out; functions by value bring the globals they use with them"
-            )
+            if mp_context is not None and mp_context.get_start_method(allow_none=False) == "fork":
+                raise ValueError(
+                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
+                    "supply a different mp_context."
+                )
+        self._context = mp_context
         self._engine = open_engine(max_workers, initializer, initargs, max_tasks_per_child)
         self._refusal: str | None = None
         # For `cancel_futures`. Weak, so that a future nobody holds can go; pruned as it grows.
@@ -95,7 +104,7 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         as long as no worker has begun with the call.
         """
         if self._refusal is not None:
-            raise PoolClosed(self._refusal)
+            raise self._refuse()
         future: Future[R] = self._engine.submit(fn, args, kwargs or None)
         # As `_note` does; written out, because this is the way most calls go.
         self._submitted.append(ref(future))
@@ -124,8 +133,6 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        if self._refusal is not None:
-            raise PoolClosed(self._refusal)
         deadline = None if timeout is None else monotonic() + timeout
         items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
         if chunksize == 1:
@@ -136,7 +143,7 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
 
     def _submit_chunk(self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> Future[Any]:
         if self._refusal is not None:
-            raise PoolClosed(self._refusal)
+            raise self._refuse()
         future: Future[Any] = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
         self._note(future)
         return future
@@ -150,6 +157,10 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         alive = [(weak, strong) for weak in self._submitted if (strong := weak()) is not None]
         self._submitted = [weak for weak, strong in alive if not strong.done()]
         self._prune_at = max(1000, 2 * len(self._submitted))
+
+    def _refuse(self) -> Exception:
+        # The exit of the interpreter is nobody's doing, and no time for a hint.
+        return RuntimeError(self._refusal) if self._refusal == _AT_EXIT else PoolClosed(self._refusal)
 
     def report(self) -> Report:
         """How the work so far was spread over the workers, as an object that prints as a table."""
@@ -175,6 +186,39 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             self._engine.join()
             unregister(self)
 
+    def terminate_workers(self) -> None:
+        """Shuts down at once: cancels what has not begun, and sends SIGTERM to every worker.
+
+        What was running fails with `WorkerDied`. Does not wait, and takes no more calls.
+        """
+        self._end_workers(SIGTERM)
+
+    def kill_workers(self) -> None:
+        """Like `terminate_workers`, but with SIGKILL, which no worker can ignore."""
+        self._end_workers(SIGKILL)
+
+    def _end_workers(self, signal: Signals) -> None:
+        self.shutdown(wait=False, cancel_futures=True)
+        for pid in self._engine.pids():
+            send_signal(pid, signal)
+
+    # What programs read under the standard executor's private names.
+
+    @property
+    def _max_workers(self) -> int:
+        return self._engine.workers
+
+    @property
+    def _processes(self) -> dict[int, WorkerProcess]:
+        return {process.pid: process for process in worker_processes(self._engine)}
+
+    @property
+    def _mp_context(self) -> Context:
+        from multiprocessing import get_context
+
+        spawn: Any = get_context("spawn")
+        return self._context or spawn
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -197,7 +241,7 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         raise NotImplementedError("executors cannot be passed between processes or pickled")
 
     def _end_at_exit(self, interrupted: bool, /) -> None:
-        self._refusal = "cannot schedule new futures after interpreter shutdown"
+        self._refusal = _AT_EXIT
         if interrupted:
             self._engine.terminate()
         else:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from paceline.context import ContextCarrier
     from paceline.imap import Feeds
     from paceline.options import Options
+    from paceline.processes import WorkerProcess
     from paceline.report import Report
 
     R = TypeVar("R")
@@ -38,11 +39,11 @@ class Pool(Calls):
 
     `processes` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `maxtasksperchild` tasks, if that
-    is given. `name` appears in the pool's `repr`; `retries` and `priority` are those of every call, as `options` has
-    them. The numbers that `paceline.task_rng` gives to a task follow from `seed` and the task's place alone; without
-    one, a fresh seed is drawn, which the attribute `seed` tells. Of coroutine functions, up to `concurrency_per_worker`
-    calls are under way at a time in each worker. Each call finds the variables of `context_vars` (`ContextVar`s) as
-    they are where it was made.
+    is given. `context` is taken for compatibility, and changes nothing. `name` appears in the pool's `repr`; `retries`
+    and `priority` are those of every call, as `options` has them. The numbers that `paceline.task_rng` gives to a task
+    follow from `seed` and the task's place alone; without one, a fresh seed is drawn, which the attribute `seed` tells.
+    Of coroutine functions, up to `concurrency_per_worker` calls are under way at a time in each worker.
+    Each call finds the variables of `context_vars` (`ContextVar`s) as they are where it was made.
 
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
@@ -63,6 +64,7 @@ class Pool(Calls):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        context: object = None,
         *,
         name: str | None = None,
         retries: int = 0,
@@ -75,6 +77,7 @@ class Pool(Calls):
             processes = default_workers()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
+        del context  # Workers start in one way only.
         if maxtasksperchild is not None and not (type(maxtasksperchild) is int and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         self._name = name
@@ -196,6 +199,13 @@ class Pool(Calls):
             raise
         if kind is not None:
             self._end_at_exit(False)
+
+    @property
+    def _pool(self) -> list[WorkerProcess]:
+        """What programs read under this name of `multiprocessing.Pool`."""
+        from paceline.processes import worker_processes
+
+        return worker_processes(self._engine)
 
     def __del__(self) -> None:
         # Absent if the constructor raised.

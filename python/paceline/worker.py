@@ -21,7 +21,7 @@ def set_up(setup: bytes) -> tuple[int, int]:
     """
     from marshal import loads as load_plain
 
-    path, folder, arguments, main, function, positional, seed, concurrency = load_plain(setup)
+    path, folder, arguments, main, authkey, function, positional, seed, concurrency = load_plain(setup)
     sys.path[:] = path
     sys.argv[:] = arguments
     _enter(folder)
@@ -29,6 +29,7 @@ def set_up(setup: bytes) -> tuple[int, int]:
     _prepare_signals()
     _reseed()
     _replace_main(main)
+    _take_over(authkey)
     if function is not None:
         from _pickle import loads
 
@@ -81,6 +82,14 @@ def _replace_main(attributes: dict[str, Any]) -> None:
     module.__dict__["__builtins__"] = __builtins__
     _kept.append(sys.modules.get("__main__"))
     sys.modules["__main__"] = module
+
+
+def _take_over(authkey: bytes | None) -> None:
+    """Lets proxies of the parent's managers work here, as they do in the processes of `multiprocessing`."""
+    if authkey is not None:
+        from paceline.imports import when_imported
+
+        when_imported("multiprocessing.process", lambda module: setattr(module.current_process(), "authkey", authkey))
 
 
 _kept: list[Any] = []
