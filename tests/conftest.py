@@ -4,64 +4,13 @@ After each test there must be no more child processes, threads, file descriptors
 it. What one process has once (the fork server and the threads that watch it) is started before the first test.
 """
 
-import gc
 import os
 import select
-import time
-from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 
-PATIENCE_S = 5.0
-
-
-class Belongings:
-    """What this process has at one moment."""
-
-    def __init__(self):
-        # A child may end while it is being looked at; then it is none.
-        self.children = Counter()
-        for child in psutil.Process().children(recursive=True):
-            try:
-                self.children[f"{child.pid} {' '.join(child.cmdline()[:3])[:200]} {child.status()}"] += 1
-            except psutil.NoSuchProcess:
-                continue
-        self.threads = Counter(task_names())
-        self.files = Counter(open_files())
-        self.mappings = Counter(mapped_memory_files())
-
-    def beyond(self, before):
-        kinds = ("children", "threads", "files", "mappings")
-        surplus = {kind: getattr(self, kind) - getattr(before, kind) for kind in kinds}
-        # A fork server that was replaced is another process and other files, but not more of them.
-        return {
-            kind: dict(more)
-            for kind, more in surplus.items()
-            if getattr(self, kind).total() > getattr(before, kind).total()
-        }
-
-
-def task_names():
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            yield (task / "comm").read_text().strip()
-        except OSError:
-            continue
-
-
-def open_files():
-    for file in Path("/proc/self/fd").iterdir():
-        try:
-            yield str(file.readlink()).partition(":")[0]
-        except OSError:
-            continue
-
-
-def mapped_memory_files():
-    with Path("/proc/self/maps").open() as maps:
-        return [line.split(maxsplit=5)[5].strip() for line in maps if "memfd:" in line]
+from belongings import nothing_may_remain
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,20 +27,9 @@ def what_a_process_has_once():
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request):
-    gc.collect()
-    before = Belongings()
-    yield
     # Pytest itself would hold the pools of fixtures a little longer.
-    request.node.funcargs.clear()
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        gc.collect()
-        surplus = Belongings().beyond(before)
-        if not surplus:
-            return
-        if time.monotonic() > deadline:
-            pytest.fail(f"left behind: {surplus}")
-        time.sleep(0.01)
+    with nothing_may_remain(request.node.funcargs.clear):
+        yield
 
 
 @pytest.fixture

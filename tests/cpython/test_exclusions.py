@@ -1,0 +1,49 @@
+"""The list of exclusions is held to its own rules: short, no entry without a test, and a reason for each.
+
+That each excluded test does fail is seen when it is run: an exclusion is a mark that makes passing a failure.
+"""
+
+import sys
+import unittest
+
+import exclusions
+import pytest
+import standard_tests
+
+from conftest import exclusion_of
+
+
+def names_of_all_tests():
+    cases = standard_tests.pool_tests()
+    try:
+        cases = {**cases, **standard_tests.executor_tests()}
+    except ImportError as error:
+        pytest.skip(f"the tests of concurrent.futures are not installed: {error}")
+    return [f"{name}.{test}" for name, case in cases.items() for test in unittest.TestLoader().getTestCaseNames(case)]
+
+
+def test_exclusions_are_at_most_a_tenth_of_the_tests():
+    if not standard_tests.BACKENDS["threads"]:
+        pytest.skip("a tenth is meant of all tests, and those of threads are not among them yet")
+    names = names_of_all_tests()
+    excluded = [name for name in names if exclusion_of(name) is not None]
+    assert len(names) > 200
+    assert len(excluded) * 10 <= len(names), f"{len(excluded)} of {len(names)} tests are excluded"
+
+
+def test_exclusions_all_mean_some_test():
+    names = names_of_all_tests()
+    used = {exclusion_of(name) for name in names}
+    unused = [
+        entry.tests
+        for entry in exclusions.EXCLUSIONS
+        if entry not in used
+        and entry.since <= sys.version_info
+        and (standard_tests.BACKENDS["threads"] or "Threads" not in entry.tests)
+    ]
+    assert unused == []
+
+
+def test_exclusions_give_one_of_the_two_reasons():
+    for entry in exclusions.EXCLUSIONS:
+        assert entry.reason.startswith((exclusions.PRIVATE, exclusions.DIFFERENCE))
