@@ -134,7 +134,7 @@ def test_what_is_no_context_variable_is_refused():
 
 
 def test_lost_call_bears_the_name_of_its_function(pool):
-    with pytest.raises(paceline.WorkerDied, match="^`die` was lost") as caught:
+    with pytest.raises(paceline.WorkerDied, match=r"^`die` was lost") as caught:
         pool.apply(tasks.die, (signal.SIGKILL,))
     assert caught.value.function == "die"
 
