@@ -29,7 +29,8 @@ class StandInWorker:
         if initializer is not None:
             function, _ = pickling.dump_function(initializer)
             positional = plain_or(pickling.dump_argument_fallback, (initargs, None))
-        setup = marshal.dumps((sys.path, os.getcwd(), ["program", "argument"], {}, None, function, positional, 0, 1))  # noqa: PTH109
+        surroundings = sys.path, os.getcwd(), ["program", "argument"], {}, None  # noqa: PTH109
+        setup = marshal.dumps((*surroundings, function, positional, 0, 1, {}))
         source = str(Path(pickling.__file__).parent.parent)
         self.process = subprocess.Popen(
             [sys.executable, __file__],
@@ -75,12 +76,12 @@ def read_block(stream):
 
 
 def main():
-    from paceline import worker
+    from paceline import _paceline, worker
 
     source = os.fdopen(os.dup(0), "rb")
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    worker.set_up(read_block(source))
+    worker.set_up(read_block(source), _paceline)
     functions = {}
     while (data := read_block(source)) is not None:
         arguments = read_block(source)

@@ -39,11 +39,11 @@ def test_remote_traceback_begins_with_the_users_frame():
 
     data, _ = dump_function(initializer)
 
-    setup = marshal.dumps((sys.path, None, sys.argv, {}, None, data, pickle.dumps(((), None)), 0, 1))
+    setup = marshal.dumps((sys.path, None, sys.argv, {}, None, data, pickle.dumps(((), None)), 0, 1, {}))
     program = (
         "import sys\n"
-        "from paceline import worker, pickling\n"
-        "try: worker.set_up(sys.stdin.buffer.read())\n"
+        "from paceline import _paceline, worker, pickling\n"
+        "try: worker.set_up(sys.stdin.buffer.read(), _paceline)\n"
         "except ValueError as error:\n"
         "    error.__traceback__ = error.__traceback__.tb_next\n"
         "    sys.stdout.write(str(pickling.unpack_exception(pickling.pack_exception(error)).__cause__))\n"

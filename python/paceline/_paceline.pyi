@@ -56,10 +56,12 @@ class Engine:
         setup: bytes,
         future_type: Callable[[], type[TaskFuture]],
         max_tasks_per_worker: int | None = None,
+        prefix_output: bool = False,
     ) -> Engine:
         """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
 
-        `future_type` gives the class of futures when the first is to be made.
+        `future_type` gives the class of futures when the first is to be made. With `prefix_output`, every line that a
+        worker writes begins with its process id, unless the worker itself has put more before it.
         """
     def submit(
         self,
@@ -96,7 +98,10 @@ class Engine:
     def terminate(self) -> None:
         """Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes."""
     def join(self, timeout: float | None = None) -> bool:
-        """Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass."""
+        """Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass.
+
+        What they have said has been passed on by then, unless nobody takes it.
+        """
     @property
     def closed(self) -> bool: ...
     @property
@@ -201,13 +206,48 @@ class LocalEngine:
         """As of `Engine`, with the ids of threads in the place of those of processes."""
 
 def default_workers() -> int:
-    """How many CPUs this process may really use: affinity mask and cgroup quota, at least one."""
+    """How many CPUs this process may really use: affinity mask and cgroup quota, and in a worker its part of them; at
+    least one."""
+
+def sharers() -> int:
+    """How many processes like this one share its CPUs: more than one in a worker of a pool of several."""
+
+def share_machine(sharers: int) -> None:
+    """Makes this process one of that many that share its CPUs."""
+
+def promise_to_listen() -> bool:
+    """Tells whether the caller is to start a thread that asks `next_output` for ever; only one caller is."""
+
+def renounce_listening() -> None:
+    """The thread could not be started; whoever waits for output then writes it to the file descriptors."""
+
+def next_output() -> list[tuple[int, bytes]]:
+    """Waits for what workers say next: lines of standard output (1) or error (2), or a log record (3).
+
+    What was given before counts as passed on by then.
+    """
+
+def write_output(voice: int, data: bytes) -> None:
+    """Writes to file descriptor 1 or 2; a record is dropped."""
+
+def flush_worker_output(*, ends_lines: bool = False) -> None:
+    """Waits until all that workers have said before this call has been passed on, unless nobody takes it.
+
+    With `ends_lines`, what is no whole line yet is passed on as one.
+    """
+
+def owe_flush() -> None:
+    """Has this worker flush `sys.stdout` and `sys.stderr` when the task ends."""
+
+def send_record(record: bytes) -> None:
+    """Sends a log record from this worker to its parent."""
 
 def serve_forks(parent_pid: int) -> None:
     """The main function of the fork server, and of each worker that it forks; never called by users."""
 
 def end_processes(timeout: float) -> None:
-    """Ends the fork server, and whatever workers are left, and prints what they wrote; before the interpreter exits.
+    """Ends the fork server, and whatever workers are left, and waits until what they said has been passed on; before the
+    interpreter exits.
 
-    Waits for each of both at most `timeout` seconds.
+    Waits for the processes at most `timeout` seconds.
     """

@@ -22,6 +22,12 @@ from paceline._paceline import (
     current_task,
     default_workers,
     end_processes,
+    flush_worker_output,
+    next_output,
+    promise_to_listen,
+    renounce_listening,
+    sharers,
+    write_output,
 )
 
 TYPE_CHECKING = False
@@ -47,6 +53,7 @@ __all__ = [
     "current_item",
     "current_task",
     "default_workers",
+    "flush_worker_output",
     "open_engine",
     "open_local_engine",
     "register",
@@ -65,14 +72,20 @@ def open_engine(
     *,
     seed: int | None = None,
     concurrency_per_worker: int = 100,
+    threads_per_worker: int | None = None,
+    prefix_output: bool = False,
 ) -> Engine:
     """Starts an engine; returns before its workers are ready."""
-    return Engine(
+    looks = _looks(workers, threads_per_worker, prefix_output=bool(prefix_output))
+    engine = Engine(
         workers=workers,
-        setup=make_setup(initializer, initargs, seed=seed, concurrency_per_worker=concurrency_per_worker),
+        setup=make_setup(initializer, initargs, seed=seed, concurrency_per_worker=concurrency_per_worker, looks=looks),
         future_type=_future_type,
         max_tasks_per_worker=max_tasks_per_worker,
+        prefix_output=bool(prefix_output),
     )
+    _listen_to_workers()
+    return engine
 
 
 def open_local_engine(
@@ -150,6 +163,7 @@ def make_setup(
     *,
     seed: int | None = None,
     concurrency_per_worker: int = 100,
+    looks: dict[str, Any] | None = None,
 ) -> bytes:
     """What `paceline.worker.set_up` needs in order to make a new process look like this one.
 
@@ -173,7 +187,8 @@ def make_setup(
     main = {name: namespace[name] for name in ("__file__", "__package__") if type(namespace.get(name)) is str}
     # Not pickled: `_pickle` is imported while the fork server starts, and not before.
     arguments = _plain(getattr(sys, "argv", []))
-    return marshal.dumps((_plain(sys.path), folder, arguments, main, _authkey(), function, positional, *numbers))
+    surroundings = _plain(sys.path), folder, arguments, main, _authkey()
+    return marshal.dumps((*surroundings, function, positional, *numbers, looks or {}))
 
 
 def _authkey() -> bytes | None:
@@ -198,6 +213,68 @@ def _dump_arguments(arguments: tuple[Any, ...]) -> bytes:
     except Exception:
         return dump_argument_fallback(call)
     return dump_argument_fallback(call) if b"__main__" in data else data
+
+
+def _looks(workers: int, threads_per_worker: int | None, *, prefix_output: bool) -> dict[str, Any]:
+    """What else a worker takes over from this process, or from its pool as a whole."""
+    if threads_per_worker is not None:
+        if type(threads_per_worker) is not int:
+            raise TypeError(f"threads_per_worker must be an integer, not {type(threads_per_worker).__name__}")
+        if threads_per_worker < 1:
+            raise ValueError(f"threads_per_worker must be at least 1, not {threads_per_worker}")
+    environment = dict(os.environb)
+    if "paceline.worker" in sys.modules:
+        from paceline.worker import threads_chosen
+
+        for name, chosen in threads_chosen.items():
+            if os.environ.get(name) == chosen:
+                del environment[os.fsencode(name)]
+    looks: dict[str, Any] = {
+        "environment": environment,
+        "sharers": sharers() * workers,
+        "threads": threads_per_worker or max(1, default_workers() // max(1, workers)),
+        "threads_asked_for": threads_per_worker is not None,
+        "prefix": prefix_output,
+    }
+    if "logging" in sys.modules:
+        from paceline.records import levels
+
+        looks["levels"] = levels()
+    return looks
+
+
+# -- what workers say --------------------------------------------------------------------------------------------------
+
+
+def _listen_to_workers() -> None:
+    """Has one thread of this process pass on what workers say; it imports nothing before the first of them does."""
+    if promise_to_listen():
+        try:
+            # Not `threading`, which would have to be imported, and would wait for this thread at the end.
+            _thread.start_new_thread(_listen, ())
+        except RuntimeError:
+            # At the end of the interpreter no thread can be started: whoever closes the pool passes it on.
+            renounce_listening()
+    if "IPython" in sys.modules:
+        from paceline.output import flush_after_cells
+
+        flush_after_cells(_flush_cell)
+
+
+def _listen() -> None:
+    while True:
+        sayings = next_output()
+        try:
+            from paceline.output import pass_on
+
+            pass_on(sayings, write_output)
+        except BaseException:  # Whatever happens, the next is listened to.
+            pass
+        del sayings
+
+
+def _flush_cell() -> None:
+    flush_worker_output(ends_lines=True)
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

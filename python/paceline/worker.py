@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import os
 import sys
+from _io import TextIOWrapper
+from _io import open as open_file
+
+from paceline.imports import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def set_up(setup: bytes) -> tuple[int, int]:
+def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     """Takes over search path, folder and arguments, and runs the initializer; raises what the initializer raises.
 
-    Returns what the native loop has to know: the pool's seed, and how many coroutines may be under way at once.
+    `native` is the native module. Returns what its loop has to know: the pool's seed, and how many coroutines may be
+    under way at once.
     """
     from marshal import loads as load_plain
 
-    path, folder, arguments, main, authkey, function, positional, seed, concurrency = load_plain(setup)
+    path, folder, arguments, main, authkey, function, positional, seed, concurrency, looks = load_plain(setup)
+    _speak_in_lines(native)
+    _share_the_machine(native, looks)
     sys.path[:] = path
     sys.argv[:] = arguments
     _enter(folder)
@@ -30,6 +37,7 @@ def set_up(setup: bytes) -> tuple[int, int]:
     _reseed()
     _replace_main(main)
     _take_over(authkey)
+    _send_log_records(native, looks.get("levels"))
     if function is not None:
         from _pickle import loads
 
@@ -40,6 +48,82 @@ def set_up(setup: bytes) -> tuple[int, int]:
         arguments, _ = loads(positional)
         initializer(*arguments)
     return seed, concurrency
+
+
+def _share_the_machine(native: Any, looks: dict[str, Any]) -> None:
+    """Takes over the environment, and its part of the CPUs."""
+    environment = looks.get("environment")
+    if environment is not None and environment != dict(os.environb):
+        os.environb.clear()
+        os.environb.update(environment)
+    native.share_machine(looks.get("sharers", 1))
+    threads = looks.get("threads")
+    if threads is None:
+        return
+    for name in THREAD_VARIABLES:
+        if looks["threads_asked_for"] or name not in os.environ:
+            os.environ[name] = str(threads)
+            threads_chosen[name] = str(threads)
+    if "numpy" in sys.modules:
+        _limit_loaded_libraries(threads)
+
+
+# What was set here, and not by the user: pools within this worker choose anew.
+threads_chosen: dict[str, str] = {}
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def _limit_loaded_libraries(threads: int) -> None:
+    """For libraries that something like `sitecustomize` has loaded already: they do not look at the variables again."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return
+    _kept.append(threadpool_limits(limits=threads))
+
+
+class Lines(TextIOWrapper):
+    """Standard output or error of a worker: written line by line, and the rest when the task ends."""
+
+    def write(self, text: str, /) -> int:
+        count = super().write(text)
+        if text[-1:] != "\n":
+            self.owe_flush()
+        return count
+
+    owe_flush: Any
+
+
+def _speak_in_lines(native: Any) -> None:
+    """Whatever the locale, the parent is sent UTF-8; and a worker that dies has said what it had written."""
+    Lines.owe_flush = staticmethod(native.owe_flush)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        # Absent if the parent had none when the fork server was started.
+        errors = "backslashreplace" if stream is None else stream.errors
+        # A fresh one: the other remembers whether what the fork server wrote to was a file.
+        file: Any = open_file(number, "wb", closefd=False)
+        file.raw.name = f"<{name}>"
+        lines = Lines(file, "utf-8", errors, line_buffering=True)
+        lines.mode = "w"  # type: ignore[misc]
+        setattr(sys, name, lines)
+        setattr(sys, f"__{name}__", lines)
+
+
+def _send_log_records(native: Any, levels: tuple[int, int, dict[str, int]] | None) -> None:
+    def begin(module: Any) -> None:
+        from paceline.records import send_records
+
+        send_records(module, levels, native.send_record)
+
+    when_imported("logging", begin)
 
 
 def _enter(folder: str | None) -> None:

@@ -29,6 +29,8 @@ pub struct Options {
     pub chunks_per_worker: u64,
     /// The bytes that set up each worker.
     pub setup: Vec<u8>,
+    /// Every line that a worker writes begins with its process id, or with what the worker has put before it.
+    pub prefix_output: bool,
     /// How a fork server is started, should none be running.
     pub fork_server: ForkServerCommand,
     /// Who is told of the jobs whose end was to be announced.
@@ -63,6 +65,7 @@ pub(crate) struct Shared {
     supervisor: Arc<Supervisor>,
     files: Files,
     chunks_per_worker: u64,
+    prefix_output: bool,
     fork_server: ForkServerCommand,
     pub(crate) announce: Box<dyn Announce>,
     generation: u32,
@@ -146,6 +149,10 @@ impl Shared {
         self.supervisor.start(start)
     }
 
+    pub(crate) fn prefixes_output(&self) -> bool {
+        self.prefix_output
+    }
+
     pub(crate) fn files(&self) -> &Files {
         &self.files
     }
@@ -202,6 +209,7 @@ impl Engine {
                 setup: MemoryFile::holding("paceline-setup", &options.setup).map_err(system)?,
             },
             chunks_per_worker: options.chunks_per_worker,
+            prefix_output: options.prefix_output,
             fork_server: options.fork_server,
             announce: options.announce,
             generation,
@@ -413,8 +421,14 @@ mod tests {
     /// An engine whose fork server does nothing at all.
     fn engine() -> Engine {
         let fork_server = ForkServerCommand { program: "sleep".into(), arguments: vec!["5".into()] };
-        let options =
-            Options { workers: 2, chunks_per_worker: 0, setup: Vec::new(), fork_server, announce: Box::new(Nobody) };
+        let options = Options {
+            workers: 2,
+            chunks_per_worker: 0,
+            setup: Vec::new(),
+            prefix_output: false,
+            fork_server,
+            announce: Box::new(Nobody),
+        };
         Engine::open(options).unwrap()
     }
 
@@ -456,8 +470,14 @@ mod tests {
     fn number_of_workers_that_makes_no_sense_is_refused() {
         for workers in [0, u16::try_from(SEATS + 1).unwrap()] {
             let fork_server = ForkServerCommand { program: "sleep".into(), arguments: Vec::new() };
-            let options =
-                Options { workers, chunks_per_worker: 0, setup: Vec::new(), fork_server, announce: Box::new(Nobody) };
+            let options = Options {
+                workers,
+                chunks_per_worker: 0,
+                setup: Vec::new(),
+                prefix_output: false,
+                fork_server,
+                announce: Box::new(Nobody),
+            };
             assert_eq!(Engine::open(options).err(), Some(OpenError::WorkerCount));
         }
     }

@@ -121,7 +121,8 @@ impl Server {
         descriptors: Vec<OwnedFd>,
         fork: &mut dyn FnMut() -> Result<Side, Errno>,
     ) -> Option<Box<Birth>> {
-        let Ok([life_line, table, parent_arena, own_arena, setup, errors]) = <[OwnedFd; 6]>::try_from(descriptors)
+        let Ok([life_line, table, parent_arena, own_arena, setup, output, errors, records]) =
+            <[OwnedFd; 8]>::try_from(descriptors)
         else {
             self.tell(FromForkServer::Refused { birth, errno: Errno::MFILE.raw_os_error() }, &[]);
             return None;
@@ -129,9 +130,11 @@ impl Server {
         match fork() {
             Ok(Side::Child) => {
                 let _ = setpgid(None, None);
-                if rustix::stdio::dup2_stderr(&errors).is_err() {
+                let speaks = rustix::stdio::dup2_stdout(&output).and_then(|()| rustix::stdio::dup2_stderr(&errors));
+                if speaks.is_err() {
                     exit_now(crate::worker::EXIT_DISCONNECTED);
                 }
+                crate::records::adopt(records);
                 let parent = self.parent.take();
                 Some(Box::new(Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, parent }))
             }

@@ -5,7 +5,8 @@
 //!
 //! The map, in the parent: [`Engine`] is what a caller holds; its `state` carries out the core's commands under one
 //! lock; `wait` is how callers wait, `driver` the engine's own thread; the `supervisor`, one for the process, starts
-//! workers through the fork server and notices how they end. In the other processes: [`fork_server`] and [`worker`].
+//! workers through the fork server, hears what they say (`words`, `output`) and notices how they end. In the other
+//! processes: [`fork_server`] and [`worker`].
 //! A pool of threads has none of that: it is [`local`].
 
 mod accounts;
@@ -15,28 +16,30 @@ mod driver;
 mod engine;
 mod fork_guard;
 pub mod fork_server;
-mod last_words;
 pub mod local;
 mod outcome;
+pub mod output;
 mod patience;
 mod pending;
+mod records;
 mod run;
 mod state;
 mod supervisor;
 mod threads;
 mod wait;
+mod words;
 pub mod worker;
 
 pub use accounts::{Account, Accounts};
 pub use answers::Answers;
 pub use clock::now_ns;
 pub use engine::{Announce, Engine, OpenError, Options};
-pub use last_words::flush as flush_worker_output;
 pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
 pub use paceline_core::Sizing;
 pub use paceline_ipc::arena::AllocateError;
 pub use pending::{Attachment, Pending, Stage, Stream};
+pub use records::send_record;
 pub use run::{Call, Manner, Run};
 pub use state::{Function, SubmitError};
-pub use supervisor::{ForkServerCommand, end_processes};
+pub use supervisor::{ForkServerCommand, end_processes, hear_workers};
 pub use wait::{Target, Waited};

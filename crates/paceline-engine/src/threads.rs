@@ -37,6 +37,11 @@ pub(crate) fn receive_all_signals() {
     }
 }
 
+/// Has this thread, which somebody else started, receive no signals.
+pub(crate) fn receive_no_signals() {
+    block_all_signals();
+}
+
 fn block_all_signals() -> libc::sigset_t {
     // SAFETY: both sets are plain memory that the calls fill; blocking signals has no other effect.
     unsafe {

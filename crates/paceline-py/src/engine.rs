@@ -5,6 +5,7 @@ use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Job, Sent, announce};
 use crate::outcome::{errors, start_error};
+use crate::output::STALLED;
 use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
 use paceline_engine::{
@@ -123,19 +124,21 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, workers, setup, future_type, max_tasks_per_worker = None))]
+    #[pyo3(signature = (*, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false))]
     fn new(
         py: Python<'_>,
         workers: usize,
         setup: Vec<u8>,
         future_type: Bound<'_, PyAny>,
         max_tasks_per_worker: Option<u64>,
+        prefix_output: bool,
     ) -> PyResult<Self> {
         let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
         let options = Options {
             workers,
             chunks_per_worker: max_tasks_per_worker.unwrap_or(0),
             setup,
+            prefix_output,
             fork_server: fork_server_command(py)?,
             announce: Box::new(ToFutures),
         };
@@ -214,7 +217,8 @@ impl Engine {
         self.native.terminate();
     }
 
-    /// Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass.
+    /// Waits until, after `close` or `terminate`, every worker is gone and what they said has been passed on; tells
+    /// whether they are gone.
     #[pyo3(signature = (timeout = None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         const SLICE: Duration = Duration::from_millis(50);
@@ -222,6 +226,10 @@ impl Engine {
         loop {
             let patience = wait.left(now_ns()).map_or(SLICE, |left| SLICE.min(left));
             if py.detach(|| self.native.join(patience)) {
+                crate::output::wait_until_passed_on(
+                    py,
+                    wait.left(now_ns()).map_or(Some(STALLED), |left| Some(STALLED.min(left))),
+                )?;
                 return Ok(true);
             }
             py.check_signals()?;
@@ -272,10 +280,10 @@ impl Drop for Engine {
 #[pyfunction]
 pub(crate) fn end_processes(py: Python<'_>, timeout: f64) {
     let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-    py.detach(|| {
-        paceline_engine::end_processes(patience);
-        paceline_engine::flush_worker_output(patience);
-    });
+    py.detach(|| paceline_engine::end_processes(patience));
+    // As long as it takes, like anything that a program prints; unless it is interrupted.
+    let _ = crate::output::wait_until_passed_on(py, None);
+    paceline_engine::output::close();
 }
 
 /// The accounts of a pool as Python is told them.

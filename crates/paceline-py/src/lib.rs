@@ -5,8 +5,9 @@
 //!
 //! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
 //! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec` and
-//! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side, and `coroutines` what
-//! it has under way. `local` is the pool of threads, which needs none of the bytes.
+//! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
+//! has under way, `voice` how it is heard, `output` who hears it; `machine` counts the CPUs. `local` is the pool of
+//! threads, which needs none of the bytes.
 
 mod codec;
 mod coroutines;
@@ -16,25 +17,20 @@ mod functions;
 mod future;
 mod job;
 mod local;
+mod machine;
 mod outcome;
+mod output;
 mod pickle;
 mod stream;
+mod voice;
 mod worker;
 
 use pyo3::prelude::*;
-
-/// How many CPUs this process may really use: affinity mask and cgroup quota, at least one.
-#[pyfunction]
-fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
 
 #[pymodule]
 mod _paceline {
     #[pymodule_export]
     use super::current::{Task, current_item, current_task};
-    #[pymodule_export]
-    use super::default_workers;
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
@@ -44,7 +40,13 @@ mod _paceline {
     #[pymodule_export]
     use super::local::LocalEngine;
     #[pymodule_export]
+    use super::machine::{default_workers, share_machine, sharers};
+    #[pymodule_export]
+    use super::output::{flush_worker_output, next_output, promise_to_listen, renounce_listening, write_output};
+    #[pymodule_export]
     use super::stream::Stream;
+    #[pymodule_export]
+    use super::voice::{owe_flush, send_record};
     #[pymodule_export]
     use super::worker::serve_forks;
 }

@@ -5,7 +5,9 @@ use crate::codec::Decoder;
 use crate::coroutines::{Coroutines, run_to_end};
 use crate::current;
 use crate::functions::{COROUTINE, Style};
+use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
+use crate::voice::{flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, serve};
 use paceline_engine::worker::work;
 use paceline_engine::{AllocateError, Answers, Call, Manner, Run};
@@ -55,9 +57,9 @@ fn errno_of(py: Python<'_>, error: &PyErr) -> rustix::io::Errno {
 
 /// Ends the worker: what it printed is written, and nothing else of the forked interpreter is torn down.
 fn leave(py: Python<'_>, code: i32) -> ! {
-    for stream in ["stdout", "stderr"] {
-        let _ = PyModule::import(py, "sys").and_then(|sys| sys.getattr(stream)).and_then(|it| it.call_method0("flush"));
-    }
+    // What workers of its own have said is part of it.
+    let _ = flush_worker_output(py, true);
+    flush_streams(py);
     paceline_engine::worker::exit_now(code)
 }
 
@@ -167,7 +169,10 @@ impl<'py> PythonRun<'py> {
 
 impl Run for PythonRun<'_> {
     fn set_up(&mut self, setup: &[u8]) -> Result<(), Vec<u8>> {
-        let set_up = self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup),));
+        let native = PyModule::import(self.py, "paceline._paceline");
+        let set_up = native.and_then(|native| {
+            self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup), native))
+        });
         let told = set_up.and_then(|told| told.extract()).map_err(|error| self.describe(error).into_bytes());
         let (seed, most_coroutines) = told?;
         current::set_seed(seed);
@@ -194,6 +199,7 @@ impl Run for PythonRun<'_> {
         for item in call.item..call.item + u64::from(call.count) {
             current::begin_item(item);
             let result = self.call(&loaded, &mut decoder).and_then(run_to_end);
+            flush_if_owed(self.py);
             self.answer(result, answers);
         }
         current::end_item();
@@ -229,6 +235,7 @@ impl Run for PythonRun<'_> {
     }
 
     fn settle(&mut self, number: usize, answers: &mut Answers<'_>) {
+        flush_if_owed(self.py);
         for result in self.coroutines.settle(number) {
             self.answer(result, answers);
         }

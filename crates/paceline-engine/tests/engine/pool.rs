@@ -1,10 +1,12 @@
 //! Owns what the tests need to use an engine: opening one, submitting lines of steps, waiting with a deadline.
 
 use crate::worker_program;
+use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
     Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError,
     Waited, now_ns,
 };
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -69,11 +71,13 @@ impl Pool {
     }
 
     pub(crate) fn try_with(choice: Choice<'_>) -> Result<Self, OpenError> {
+        pass_on_what_workers_say();
         let announced = Arc::<Announced>::default();
         let engine = Engine::open(Options {
             workers: choice.workers,
             chunks_per_worker: choice.chunks_per_worker,
             setup: choice.setup.as_bytes().to_vec(),
+            prefix_output: false,
             fork_server: worker_program::command(),
             announce: Box::new(Announcer(Arc::clone(&announced))),
         })?;
@@ -176,6 +180,19 @@ pub(crate) fn read(pending: &Arc<Pending>) -> Vec<Result<String, Death>> {
         assert_eq!(usize::try_from(first + count).unwrap(), items.len(), "every item has a record");
     }
     items
+}
+
+/// What workers write is shown with the test's own output, like the message of one that panics.
+fn pass_on_what_workers_say() {
+    if promise_to_listen() {
+        std::thread::spawn(|| {
+            loop {
+                for saying in listen() {
+                    std::io::stderr().write_all(&saying.bytes).unwrap();
+                }
+            }
+        });
+    }
 }
 
 /// Waits until something holds.

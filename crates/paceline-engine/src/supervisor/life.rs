@@ -1,0 +1,69 @@
+//! One worker, from the moment it is asked for until it is known to be gone.
+
+use crate::engine::Shared;
+use crate::words::Words;
+use paceline_core::WorkerExit;
+use paceline_ipc::message::FromWorker;
+use paceline_ipc::socket::{self, Received};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+pub(super) struct Life {
+    pub(super) engine: Arc<Shared>,
+    pub(super) seat: u16,
+    pub(super) line: OwnedFd,
+    /// The worker's end of the life line is closed: it is gone, or was never born.
+    pub(super) has_hung_up: bool,
+    pub(super) words: Words,
+    /// Zero until it is born.
+    pub(super) pid: i32,
+    /// Absent until it is born, or if there were too many descriptors.
+    pub(super) watch: Option<OwnedFd>,
+    /// The fork server that was to tell of its birth is gone.
+    pub(super) is_orphan: bool,
+    pub(super) to_be_killed: bool,
+    pub(super) told: Option<WorkerExit>,
+    pub(super) complaint: Option<Vec<u8>>,
+}
+
+impl Life {
+    /// Takes in what the worker says; whether it may say more.
+    pub(super) fn listen(&mut self, birth: u64, buffer: &mut [u8]) -> bool {
+        loop {
+            match socket::receive(self.line.as_fd(), buffer, false) {
+                Ok(Received::Datagram(length, _)) => match FromWorker::decode(&buffer[..length]) {
+                    Ok(FromWorker::Ready) => {
+                        self.engine.with(|state, context| state.on_ready(self.seat, birth, context));
+                    }
+                    Ok(FromWorker::Failed(reason)) => {
+                        self.told = Some(WorkerExit::FailedToStart);
+                        self.complaint = Some(reason);
+                    }
+                    Ok(FromWorker::Retired) => self.told = Some(WorkerExit::Retired),
+                    Err(_) => return false,
+                },
+                Err(Errno::AGAIN) => return true,
+                Ok(Received::End) | Err(_) => return false,
+            }
+        }
+    }
+
+    pub(super) fn kill(&self) {
+        let Some(watch) = &self.watch else {
+            // Not born yet, or out of reach: it leaves when it finds its life line shut.
+            let _ = shutdown(&self.line, Shutdown::Write);
+            return;
+        };
+        // The group first, while its leader's number is surely still its own.
+        let watch: BorrowedFd<'_> = watch.as_fd();
+        if pidfd_send_signal(watch, Signal::STOP).is_ok()
+            && let Some(group) = Pid::from_raw(self.pid)
+        {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = pidfd_send_signal(watch, Signal::KILL);
+    }
+}
