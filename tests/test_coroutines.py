@@ -9,11 +9,13 @@ import threading
 from collections import Counter
 from functools import partial
 
+import numpy  # noqa: F401, ICN001 - now, or its threads would be taken for what a test has left behind.
 import pytest
 
 import paceline
 import tasks
 from paceline import Pool, WorkerDied
+from paceline.engine import open_local_engine
 from paceline.functions import gives_coroutine
 from paceline.loop import run_to_end
 
@@ -394,6 +396,22 @@ def test_coroutines_have_contexts_of_their_own(pool):
     assert pool.map(keep_apart, range(20)) == [(None, value) for value in range(20)]
 
 
+async def see_variable(gate, value):
+    await tasks.through_later(gate)
+    return value, variable.get()
+
+
+def test_declared_variables_are_seen_by_coroutines_that_run_together(gate):
+    with Pool(1, context_vars=[variable]) as pool:
+        variable.set("seen")
+        result = pool.map_async(partial(see_variable, gate.path), range(5))
+        variable.set(None)
+        for _ in range(5):
+            gate.wait_for_arrival()
+        gate.let_through(5)
+        assert result.get() == [(number, "seen") for number in range(5)]
+
+
 def number_of_task():
     from paceline.engine import current_item
 
@@ -473,6 +491,20 @@ def test_coroutine_runs_to_its_end_beside_a_loop_that_is_running():
 
 async def fail_beside():
     run_to_end(fail_later(ValueError, "no"), variable, None)
+
+
+@pytest.mark.parametrize("prefix", ["thread", None], ids=["threads", "serial"])
+def test_coroutine_functions_run_on_every_backend(prefix):
+    with Pool(2, seed=5) as pool:
+        drawn = pool.map(draw, range(20))
+    engine = open_local_engine(2, None, (), prefix=prefix, seed=5)
+    assert engine.map(draw_later, range(20)).result() == drawn
+    assert engine.submit(Caller(), (2,), None).result() == 7
+    with pytest.raises(ValueError, match=r"^no$"):
+        engine.submit(fail_later, (ValueError, "no"), None).result()
+    assert engine.map(use_asyncio, [3]).result() == [(6, 2, 9, 5)]
+    engine.close()
+    assert engine.join(30)
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

@@ -15,7 +15,7 @@ import sys
 from _contextvars import Context, ContextVar, copy_context
 from _operator import is_
 
-from paceline.functions import MAIN, MISSING, importable
+from paceline.functions import MAIN, MISSING, StandIn, gives_coroutine, importable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def known_variable(token: str, name: str, *default: Any) -> ContextVar[Any]:
 # -- values, at home ---------------------------------------------------------------------------------------------------
 
 
-class WithContext:
+class WithContext(StandIn):
     """Stands for a function that is to be called with these variables set."""
 
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
@@ -175,17 +175,12 @@ def in_context(function_bytes: bytes, settings_bytes: bytes) -> Any:
         if len(_functions) >= _MOST_KEPT:
             _functions.clear()
         function = _functions[function_bytes] = loads(function_bytes)
-    make = _coroutine_function if _is_coroutine_function(function) else _plain_function
+    make = _coroutine_function if gives_coroutine(function) else _plain_function
     with_context = make(function, loads(settings_bytes))
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         if hasattr(function, name):
             setattr(with_context, name, getattr(function, name))
     return with_context
-
-
-def _is_coroutine_function(function: Any) -> bool:
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return code is not None and bool(code.co_flags & 0x80)
 
 
 def _coroutine_function(function: Any, settings: Settings) -> Any:

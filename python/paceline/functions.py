@@ -69,10 +69,18 @@ MAIN = "__main__"
 _importable: dict[str, tuple[ModuleType, bool]] = {}
 
 
+class StandIn:
+    """Is submitted in the place of a function."""
+
+    function: Any
+
+
 def gives_coroutine(fn: Any) -> bool:
     """Tells whether calling this gives a coroutine, without making one or importing `inspect`."""
     while True:
-        if isinstance(fn, PARTIAL):
+        if isinstance(fn, StandIn):
+            fn = fn.function
+        elif isinstance(fn, PARTIAL):
             fn = fn.func
         elif type(fn) is METHOD:
             fn = fn.__func__

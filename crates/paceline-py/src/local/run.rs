@@ -3,6 +3,7 @@
 
 use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, note_failure};
 use super::{Job, Threads};
+use crate::coroutines::run_to_end;
 use crate::current;
 use crate::job::announce;
 use crate::outcome::Decoded;
@@ -82,7 +83,8 @@ impl Runner<'_, '_> {
         let py = self.py;
         current::begin_item(number);
         let result = in_context(call.context.bind(py), || {
-            call.function.bind(py).call(call.args.bind(py), call.kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
+            let kwargs = call.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
+            call.function.bind(py).call(call.args.bind(py), kwargs).and_then(run_to_end)
         });
         // The arguments go before anybody can know that the call has ended.
         drop(call);
@@ -124,15 +126,17 @@ impl Runner<'_, '_> {
         let item = items.get_item(place)?;
         let context = copy_of(map.context.bind(py))?;
         let result = in_context(&context, || {
-            if !map.star {
-                return function.call1((item,));
-            }
-            match item.cast_into::<PyTuple>() {
-                Ok(args) => function.call1(args),
-                Err(error) => {
-                    function.call1(PyTuple::new(py, error.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?)
+            let returned = if map.star {
+                match item.cast_into::<PyTuple>() {
+                    Ok(args) => function.call1(args),
+                    Err(error) => {
+                        function.call1(PyTuple::new(py, error.into_inner().try_iter()?.collect::<PyResult<Vec<_>>>()?)?)
+                    }
                 }
-            }
+            } else {
+                function.call1((item,))
+            };
+            returned.and_then(run_to_end)
         });
         match result {
             Ok(value) => items.set_item(place, value),
