@@ -253,3 +253,62 @@ def test_proxies_of_a_manager_work_in_workers():
     from multiprocessing import resource_tracker
 
     resource_tracker._resource_tracker._stop()
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_map_unordered_gives_every_result_once(executor, chunksize):
+    assert sorted(executor.map_unordered(tasks.square, range(20), chunksize=chunksize)) == [n * n for n in range(20)]
+    pairs = executor.map_unordered(tasks.add, range(10), itertools.count(1), chunksize=chunksize)
+    assert sorted(pairs) == list(range(1, 20, 2))
+    assert list(executor.map_unordered(tasks.square, [], chunksize=chunksize)) == []
+
+
+def test_map_unordered_gives_what_ends_first_and_goes_on_after_a_failure(executor, gate):
+    calls = iter([(tasks.through, gate.path), (tasks.square, 2), (tasks.fail, "no"), (tasks.square, 3)])
+    results = executor.map_unordered(lambda call: call[0](call[1]), calls)
+    gate.wait_for_arrival()
+    seen = []
+    for _ in range(3):
+        try:
+            seen.append(results.next(30))
+        except ValueError as error:
+            seen.append(str(error))
+    assert seen == [4, "no", 9]
+    with pytest.raises(TimeoutError):
+        results.next(0)
+    gate.let_through()
+    assert list(results) == [None]
+
+
+def test_map_unordered_reads_no_further_than_its_buffersize(executor):
+    read = []
+
+    def items():
+        for number in itertools.count():
+            read.append(number)
+            yield number
+
+    results = executor.map_unordered(tasks.square, items(), buffersize=3)
+    taken = {next(results) for _ in range(10)}
+    assert len(taken) == 10
+    assert len(read) <= 13
+    del results
+
+
+def test_map_unordered_checks_its_options(executor):
+    with pytest.raises(ValueError, match=r"chunksize must be >= 1\."):
+        executor.map_unordered(tasks.square, [1], chunksize=0)
+    with pytest.raises(ValueError, match="buffersize must be None or > 0"):
+        executor.map_unordered(tasks.square, [1], buffersize=0)
+
+
+def test_shutdown_reads_a_sized_input_to_its_end_and_no_other():
+    executor = ProcessPoolExecutor(1)
+    sized = executor.map_unordered(tasks.square, range(1000))
+    endless = executor.map_unordered(tasks.square, itertools.count())
+    executor.shutdown()
+    assert len(list(sized)) == 1000
+    with pytest.raises(paceline.PoolClosed, match="shut down before this was read"):
+        list(endless)
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.map_unordered(tasks.square, [1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections import deque
+from functools import partial
 from itertools import islice
 from signal import SIGKILL, SIGTERM
 from time import monotonic
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, ParamSpec, Protocol, TypeVar
 
+    from paceline.engine import Engine
     from paceline.future import Future
+    from paceline.imap import Feeds, ImapIterator
     from paceline.processes import WorkerProcess
     from paceline.report import Report
 
@@ -36,13 +39,197 @@ if TYPE_CHECKING:
         def get_start_method(self, allow_none: bool = ...) -> str | None: ...
 
 
-__all__ = ["ProcessPoolExecutor"]
+__all__ = ["EngineExecutor", "ProcessPoolExecutor"]
 
 
 _AT_EXIT = "cannot schedule new futures after interpreter shutdown"
 
 
-class ProcessPoolExecutor(concurrent.futures.Executor):
+class EngineExecutor(concurrent.futures.Executor):
+    """What all executors have in common, whatever their workers are: the calls, and the shutdown."""
+
+    _engine: Engine
+
+    def _open(self, engine: Engine) -> None:
+        self._engine = engine
+        self._refusal: str | None = None
+        self._feeds: Feeds | None = None
+        # For `cancel_futures`. Weak, so that a future nobody holds can go; pruned as it grows.
+        self._submitted: list[ref[Future[Any]]] = []
+        self._prune_at = 1000
+        register(self)
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
+
+        Raises `ArgumentNotPicklable`, and `PoolClosed` (a `RuntimeError`) after `shutdown`. The future can be cancelled
+        as long as no worker has begun with the call.
+        """
+        if self._refusal is not None:
+            raise self._refuse()
+        future: Future[R] = self._engine.submit(fn, args, kwargs or None)
+        # As `_note` does; written out, because this is the way most calls go.
+        self._submitted.append(ref(future))
+        if len(self._submitted) > self._prune_at:
+            self._prune()
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]:
+        """Calls `fn` with one item of each iterable, until the shortest ends; an iterator over the results, in order.
+
+        All items are read and submitted at once, unless `buffersize` says how many calls (chunks, if `chunksize` is
+        above one) may be submitted before their results are taken. The iterator raises what a call raised, in its
+        place, and ends there, cancelling what has not begun; it raises `TimeoutError` when a result is not there
+        `timeout` seconds after this call.
+        """
+        _check(chunksize, buffersize)
+        deadline = None if timeout is None else monotonic() + timeout
+        items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
+        if chunksize == 1:
+            futures = (self.submit(fn, *item) for item in items)
+        else:
+            futures = (self._submit_chunk(fn, chunk) for chunk in iter(lambda: list(islice(items, chunksize)), []))
+        return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=chunksize > 1)
+
+    def map_unordered(
+        self, fn: Callable[..., R], *iterables: Iterable[Any], chunksize: int = 1, buffersize: int | None = None
+    ) -> ImapIterator[R]:
+        """Like `map`, but gives the results in the order in which the calls end, and reads the input as they are taken.
+
+        >>> from itertools import count
+        >>> from paceline import ProcessPoolExecutor
+        >>> with ProcessPoolExecutor(2) as executor:
+        ...     squares = executor.map_unordered(pow, count(1), [2, 2, 2])
+        ...     print(sorted(squares))
+        [1, 4, 9]
+
+        At most `buffersize` calls (chunks, if `chunksize` is above one) are submitted before their results are taken;
+        by default as many as keep the workers busy. So the input may be endless, and it may wait for earlier results.
+        It is `Pool.imap_unordered` for executors: a call that raises does so in its place, and the iterator goes on
+        after it; `next(timeout)` of the iterator waits at most `timeout` seconds; dropping it half-way cancels what has
+        not begun.
+        """
+        from paceline.imap import Feed, Feeds, ImapIterator
+
+        _check(chunksize, buffersize)
+        if self._refusal is not None:
+            raise self._refuse()
+        if len(iterables) == 1:
+            starts: tuple[Callable[..., Any], Callable[..., Any]] = (self._engine.submit, self._engine.map)
+            (items,) = iterables
+        else:
+            starts = (self._submit_item, partial(self._engine.map, star=True))
+            items = zip(*iterables)  # noqa: B905 - to the shortest, as `map` does.
+        feed = Feed(starts, self._engine.workers, fn, items, chunksize, ordered=False)
+        if buffersize is not None:
+            feed.limit = buffersize
+        if self._feeds is None:
+            self._feeds = Feeds(self._engine)
+        self._feeds.add(feed)
+        feed.start()
+        return ImapIterator(feed, self)
+
+    def _submit_item(self, fn: Callable[..., Any], item: tuple[tuple[Any, ...]], _: None, **options: Any) -> Any:
+        return self._engine.submit(fn, item[0], None, **options)
+
+    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> Future[Any]:
+        if self._refusal is not None:
+            raise self._refuse()
+        future: Future[Any] = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
+        self._note(future)
+        return future
+
+    def _note(self, future: Future[Any]) -> None:
+        self._submitted.append(ref(future))
+        if len(self._submitted) > self._prune_at:
+            self._prune()
+
+    def _prune(self) -> None:
+        alive = [(weak, strong) for weak in self._submitted if (strong := weak()) is not None]
+        self._submitted = [weak for weak, strong in alive if not strong.done()]
+        self._prune_at = max(1000, 2 * len(self._submitted))
+
+    def _refuse(self) -> Exception:
+        # The exit of the interpreter is nobody's doing, and no time for a hint.
+        return RuntimeError(self._refusal) if self._refusal == _AT_EXIT else PoolClosed(self._refusal)
+
+    def report(self) -> Report:
+        """How the work so far was spread over the workers, as an object that prints as a table."""
+        from paceline.report import Report, WorkerReport
+
+        wall_seconds, workers = self._engine.report()
+        return Report(wall_seconds, tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in workers))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls; with `wait`, returns when everything submitted has ended and the workers have left.
+
+        `cancel_futures` cancels what has not begun. Of an input of `map_unordered`, what has been read counts as
+        submitted, and the rest too if it has a length. May be called several times.
+        """
+        self._refusal = self._refusal or "cannot schedule new futures after shutdown"
+        if self._feeds is not None:
+            # Inputs without a length may be endless.
+            self._feeds.stop(PoolClosed("the executor was shut down before this was read"), also_sized=cancel_futures)
+        if cancel_futures:
+            for weak in self._submitted:
+                future = weak()
+                if future is not None:
+                    future.cancel()
+            self._submitted.clear()
+        if self._feeds is not None:
+            self._feeds.close()
+        self._engine.close()
+        if wait:
+            self._engine.join()
+            unregister(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._end_at_exit(True)
+            return
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self._end_at_exit(True)
+            raise
+
+    def __del__(self) -> None:
+        # Absent if the constructor raised.
+        engine = getattr(self, "_engine", None)
+        if engine is not None and not engine.closed:
+            see_off(engine)
+
+    def __reduce__(self) -> str:
+        raise NotImplementedError("executors cannot be passed between processes or pickled")
+
+    def _end_at_exit(self, interrupted: bool, /) -> None:
+        self._refusal = _AT_EXIT
+        if self._feeds is not None:
+            self._feeds.stop(PoolClosed("the interpreter exits"), also_sized=True)
+        if interrupted:
+            self._engine.terminate()
+        else:
+            self._engine.close()
+        self._engine.join()
+        unregister(self)
+
+    # What programs read under the standard executors' private names.
+
+    @property
+    def _max_workers(self) -> int:
+        return self._engine.workers
+
+
+class ProcessPoolExecutor(EngineExecutor):
     """An executor of worker processes, with the methods of `concurrent.futures.ProcessPoolExecutor`.
 
     >>> from paceline import ProcessPoolExecutor
@@ -90,101 +277,7 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
                     "supply a different mp_context."
                 )
         self._context = mp_context
-        self._engine = open_engine(max_workers, initializer, initargs, max_tasks_per_child)
-        self._refusal: str | None = None
-        # For `cancel_futures`. Weak, so that a future nobody holds can go; pruned as it grows.
-        self._submitted: list[ref[Future[Any]]] = []
-        self._prune_at = 1000
-        register(self)
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
-
-        Raises `ArgumentNotPicklable`, and `PoolClosed` (a `RuntimeError`) after `shutdown`. The future can be cancelled
-        as long as no worker has begun with the call.
-        """
-        if self._refusal is not None:
-            raise self._refuse()
-        future: Future[R] = self._engine.submit(fn, args, kwargs or None)
-        # As `_note` does; written out, because this is the way most calls go.
-        self._submitted.append(ref(future))
-        if len(self._submitted) > self._prune_at:
-            self._prune()
-        return future
-
-    def map(
-        self,
-        fn: Callable[..., R],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        buffersize: int | None = None,
-    ) -> Iterator[R]:
-        """Calls `fn` with one item of each iterable, until the shortest ends; an iterator over the results, in order.
-
-        All items are read and submitted at once, unless `buffersize` says how many calls (chunks, if `chunksize` is
-        above one) may be submitted before their results are taken. The iterator raises what a call raised, in its
-        place, and ends there, cancelling what has not begun; it raises `TimeoutError` when a result is not there
-        `timeout` seconds after this call.
-        """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        deadline = None if timeout is None else monotonic() + timeout
-        items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
-        if chunksize == 1:
-            futures = (self.submit(fn, *item) for item in items)
-        else:
-            futures = (self._submit_chunk(fn, chunk) for chunk in iter(lambda: list(islice(items, chunksize)), []))
-        return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=chunksize > 1)
-
-    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> Future[Any]:
-        if self._refusal is not None:
-            raise self._refuse()
-        future: Future[Any] = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
-        self._note(future)
-        return future
-
-    def _note(self, future: Future[Any]) -> None:
-        self._submitted.append(ref(future))
-        if len(self._submitted) > self._prune_at:
-            self._prune()
-
-    def _prune(self) -> None:
-        alive = [(weak, strong) for weak in self._submitted if (strong := weak()) is not None]
-        self._submitted = [weak for weak, strong in alive if not strong.done()]
-        self._prune_at = max(1000, 2 * len(self._submitted))
-
-    def _refuse(self) -> Exception:
-        # The exit of the interpreter is nobody's doing, and no time for a hint.
-        return RuntimeError(self._refusal) if self._refusal == _AT_EXIT else PoolClosed(self._refusal)
-
-    def report(self) -> Report:
-        """How the work so far was spread over the workers, as an object that prints as a table."""
-        from paceline.report import Report, WorkerReport
-
-        wall_seconds, workers = self._engine.report()
-        return Report(wall_seconds, tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in workers))
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more calls; with `wait`, returns when everything submitted has ended and the workers have left.
-
-        `cancel_futures` cancels what has not begun. May be called several times.
-        """
-        self._refusal = self._refusal or "cannot schedule new futures after shutdown"
-        if cancel_futures:
-            for weak in self._submitted:
-                future = weak()
-                if future is not None:
-                    future.cancel()
-            self._submitted.clear()
-        self._engine.close()
-        if wait:
-            self._engine.join()
-            unregister(self)
+        self._open(open_engine(max_workers, initializer, initargs, max_tasks_per_child))
 
     def terminate_workers(self) -> None:
         """Shuts down at once: cancels what has not begun, and sends SIGTERM to every worker.
@@ -205,10 +298,6 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
     # What programs read under the standard executor's private names.
 
     @property
-    def _max_workers(self) -> int:
-        return self._engine.workers
-
-    @property
     def _processes(self) -> dict[int, WorkerProcess]:
         return {process.pid: process for process in worker_processes(self._engine)}
 
@@ -219,35 +308,14 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         spawn: Any = get_context("spawn")
         return self._context or spawn
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._end_at_exit(True)
-            return
-        try:
-            self.shutdown(wait=True)
-        except KeyboardInterrupt:
-            self._end_at_exit(True)
-            raise
 
-    def __del__(self) -> None:
-        # Absent if the constructor raised.
-        engine = getattr(self, "_engine", None)
-        if engine is not None and not engine.closed:
-            see_off(engine)
-
-    def __reduce__(self) -> str:
-        raise NotImplementedError("executors cannot be passed between processes or pickled")
-
-    def _end_at_exit(self, interrupted: bool, /) -> None:
-        self._refusal = _AT_EXIT
-        if interrupted:
-            self._engine.terminate()
-        else:
-            self._engine.close()
-        self._engine.join()
-        unregister(self)
+def _check(chunksize: int, buffersize: int | None) -> None:
+    if chunksize < 1:
+        raise ValueError("chunksize must be >= 1.")
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
 
 
 def _results(
