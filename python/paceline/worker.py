@@ -1,7 +1,8 @@
-"""What a new worker process does before its first task: it takes on the looks of the process it works for.
+"""What a new worker process does before its first task, and after its last: the looks of the process it works for.
 
-Owns `set_up`, which the native module calls with the bytes that `paceline.engine.make_setup` made. It never runs a
-task; the loop that does is native. Every worker loads this file, so it imports next to nothing.
+Owns `set_up`, which the native module calls with the bytes that `paceline.engine.make_setup` made, and `take_leave`,
+which it calls before a worker leaves in the ordinary way. It never runs a task; the loop that does is native. Every
+worker loads this file, so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from paceline.imports import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+# The number of this worker in its pool, from zero. One that takes another's place has the other's number.
+seat = 0
+
+_leaving: list[Callable[[], object]] = []
 
 
 def set_up(setup: bytes, native: Any) -> tuple[int, int]:
@@ -177,3 +184,17 @@ def _take_over(authkey: bytes | None) -> None:
 
 
 _kept: list[Any] = []
+
+
+def when_leaving(action: Callable[[], object]) -> None:
+    """Has `action` called when this worker has run its last task; not if it dies, or is killed, before."""
+    _leaving.append(action)
+
+
+def take_leave() -> None:
+    """Calls what is to be called at the end, the last first; prints what that raises, and goes on."""
+    while _leaving:
+        try:
+            _leaving.pop()()
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)

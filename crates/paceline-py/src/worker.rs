@@ -44,7 +44,12 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     match serve(socket, parent_pid, &mut fork) {
         Served::Ended => Ok(()),
         Served::Worker(birth) => {
+            side.setattr(intern!(py, "seat"), birth.seat)?;
             let code = work(*birth, &mut PythonRun::new(names, &side));
+            if code == 0 {
+                // What goes wrong there has been printed, and there is nobody else to tell.
+                let _ = side.call_method0(intern!(py, "take_leave"));
+            }
             leave(py, code)
         }
     }
