@@ -29,6 +29,7 @@ with Pool(2, initializer=print, initargs=("hello",), maxtasksperchild=3) as pool
     assert_type(pool.apply(half, (1,)), float)
     assert_type(pool.apply_async(half, (1,), {"exactly": True}), Future[float])
     assert_type(pool.map(half, [1, 2]), list[float])
+    assert_type(pool.map_reduce(half, max, [1, 2], initial=0.0), float)
     assert_type(pool.map_async(half, range(3)), Future[list[float]])
     assert_type(pool.starmap(half, [(1,)]), list[float])
     assert_type(pool.imap(half, range(3)), ImapIterator[float])
@@ -46,6 +47,7 @@ with ProcessPoolExecutor(2) as executor:
 
 assert_type(paceline.map(half, [1]), list[float])
 assert_type(paceline.starmap(half, [(1,)]), list[float])
+assert_type(paceline.map_reduce(half, max, [1]), float)
 """
 
 

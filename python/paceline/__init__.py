@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from paceline.future import Future as Future
     from paceline.pool import Pool as Pool
     from paceline.pool import map as map  # noqa: A004 - `paceline.map` is the parallel `map`.
+    from paceline.pool import map_reduce as map_reduce
     from paceline.pool import starmap as starmap
     from paceline.report import Report as Report
     from paceline.report import WorkerReport as WorkerReport
@@ -59,6 +60,7 @@ __all__ = [
     "WorkerStartError",
     "as_completed",
     "map",
+    "map_reduce",
     "starmap",
     "task_random",
     "task_rng",
@@ -72,6 +74,7 @@ _HOME_OF = {
     "WorkerReport": "report",
     "as_completed": "completion",
     "map": "pool",
+    "map_reduce": "pool",
     "starmap": "pool",
     "task_random": "seeds",
     "task_rng": "seeds",

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls", "pool_closed"]
 
+# Stands for an argument that was not given, where None is a value like any other.
+_MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "MISSING"})()
+
 
 class Calls:
     """The calling methods of a `Pool`, and of the views that `Pool.options` gives."""
@@ -199,6 +202,51 @@ class Calls:
         self._inputs().add(feed)
         feed.start()
         return ImapIterator(feed, self)
+
+    def map_reduce(
+        self,
+        mapper: Callable[[T], R],
+        reducer: Callable[[R, R], R],
+        iterable: Iterable[T],
+        *,
+        initial: R = _MISSING,
+        chunksize: int | None = None,
+        commutative: bool = False,
+    ) -> R:
+        """Calls `mapper(item)` for every item, and combines all results into one by `reducer(left, right)`.
+
+        >>> from operator import add
+        >>> from paceline import Pool
+        >>> with Pool(2) as pool:
+        ...     print(pool.map_reduce(str.upper, add, ["a", "b", "c"], initial="> "))
+        > ABC
+
+        Both are called in the workers: each maps a block of items and reduces what comes out, and such partial results
+        are then combined, neighbours only and in the items' order, by whichever worker is free. So `reducer` must be
+        associative: `r(r(a, b), c)` equals `r(a, r(b, c))`. `initial`, if given, is combined once, with the result of
+        the first item on its right. Without items the result is `initial`; without that as well, `TypeError` is raised,
+        as by `functools.reduce`. The input is read with a bound, ahead of the workers by some blocks at most.
+
+        Sums of floating point are not quite associative, so their last digits depend on the grouping. The grouping is
+        the same for the same number of items and the same `chunksize` (the items of a block; by default blocks grow
+        from one item to 1024), whatever the items are kept in, the number of workers, and the time that calls take. So
+        is the result. `commutative=True` gives that up: partial results are combined as they come, in any order, which
+        holds fewer of them in memory where the calls' times differ much.
+
+        Raises what the mapper or the reducer raises, with a note that tells the item; of several failures the first in
+        the items' order (if commutative: in time). What comes after it is cancelled, and what has begun is waited for.
+        Raises `WorkerDied` if a worker died and there are no `retries` left, and `ValueError` for a `chunksize` below
+        one.
+        """
+        from paceline.reduce import Reduction, map_reduce
+
+        if self._state != "RUN":
+            raise pool_closed("Pool not running")
+        given = {} if initial is _MISSING else {"initial": initial}
+        limit = max(4 * self._engine.workers, 16)
+        reduction = Reduction(self._submit, mapper, reducer, limit=limit, commutative=commutative, **given)
+        result: R = map_reduce(reduction, iterable, chunksize, self._inputs().add)
+        return result
 
     # -- awaited -------------------------------------------------------------------------------------------------------
 

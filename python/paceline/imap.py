@@ -22,12 +22,24 @@ from paceline.future import timeout_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Self, TypeVar
+    from typing import Any, Protocol, Self, TypeVar
 
     from paceline.engine import Engine
     from paceline.future import Future
 
     R = TypeVar("R")
+
+    class Input(Protocol):
+        """What a pool knows of an input that is being read; `when_read` is called at its end."""
+
+        @property
+        def sized(self) -> bool: ...
+
+        when_read: Callable[[Any], object]
+
+        def lift_the_limit(self) -> None: ...
+        def stop(self, reason: BaseException | None) -> None: ...
+
 
 _UNBOUNDED = float("inf")
 
@@ -171,15 +183,15 @@ class Feeds:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changed = threading.Condition()
-        self._active: set[Feed] = set()
+        self._active: set[Input] = set()
         self._closing = False
 
-    def add(self, feed: Feed) -> None:
+    def add(self, feed: Input) -> None:
         with self._changed:
             self._active.add(feed)
         feed.when_read = self._on_read
 
-    def _on_read(self, feed: Feed) -> None:
+    def _on_read(self, feed: Input) -> None:
         with self._changed:
             self._active.discard(feed)
             over = self._closing and not self._active

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
     T = TypeVar("T")
 
-__all__ = ["Pool", "map", "starmap"]
+__all__ = ["Pool", "map", "map_reduce", "starmap"]
 
 
 class Pool(Calls):
@@ -289,6 +289,27 @@ def starmap(
         return []
     with Pool(_enough(workers, len(items))) as pool:
         return pool.starmap(fn, items, chunksize)
+
+
+def map_reduce(
+    mapper: Callable[[T], R],
+    reducer: Callable[[R, R], R],
+    iterable: Iterable[T],
+    workers: int | None = None,
+    **options: Any,
+) -> R:
+    """Calls `mapper(item)` for every item on all cores, and combines all results into one by `reducer(left, right)`.
+
+    >>> import paceline
+    >>> paceline.map_reduce(len, max, ["one", "three", "four"])
+    5
+
+    Starts `workers` processes for this one call, by default as many as there are CPUs to use, and ends them after it.
+    What `initial`, `chunksize` and `commutative` mean, and what is raised, is told by `Pool.map_reduce`.
+    """
+    with Pool(workers) as pool:
+        result: R = pool.map_reduce(mapper, reducer, iterable, **options)
+        return result
 
 
 def _enough(workers: int | None, items: int) -> int:
