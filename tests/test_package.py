@@ -75,7 +75,17 @@ def test_package_says_that_it_is_typed():
 
 
 @pytest.mark.parametrize(
-    "module", ["paceline", "paceline.pool", "paceline.executor", "paceline.future", "paceline.report"]
+    "module",
+    [
+        "paceline",
+        "paceline.calls",
+        "paceline.compat.pyrallel",
+        "paceline.executor",
+        "paceline.future",
+        "paceline.options",
+        "paceline.pool",
+        "paceline.report",
+    ],
 )
 def test_examples_in_docstrings_run(module):
     result = doctest.testmod(importlib.import_module(module))
