@@ -1,0 +1,116 @@
+"""The examples as a newcomer runs them: each in a process of its own, small, and judged by what it prints."""
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run_example(name, *arguments, folder):
+    """Runs an example in a folder of its own; the lines that it printed, and what it wrote to stderr."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=50)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines(), ran.stderr
+
+
+def run_quiet_example(name, *arguments, folder):
+    lines, errors = run_example(name, *arguments, folder=folder)
+    assert errors == ""
+    return lines
+
+
+def test_every_example_is_in_the_index_and_tested():
+    index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    tests = Path(__file__).read_text(encoding="utf-8")
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert set(re.findall(r"^\| \[(\w+\.py)\]\(\1\) \|", index, re.MULTILINE)) == names
+    assert set(re.findall(r'_example\("(\w+\.py)"', tests)) == names
+
+
+def test_every_example_says_what_it_shows():
+    for path in EXAMPLES.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert re.match(r'"""[A-Z].*[.?]\n\n', text), path
+        assert f"\n    python examples/{path.name}" in text, path
+
+
+def test_ordered_run_gives_results_in_the_order_of_the_arguments(tmp_path):
+    lines = run_quiet_example("ordered_run.py", 100_000, folder=tmp_path)
+    # The numbers of primes below 100,000, 50,000, 25,000, ... as every table has them.
+    primes = {100_000: 9592, 50_000: 5133, 25_000: 2762, 12_500: 1492, 10_000: 1229, 1000: 168}
+    assert lines[1:] == [f"{count} primes below {limit}" for limit, count in primes.items()]
+
+
+def test_futures_are_polled_and_one_of_them_fails(tmp_path):
+    assert run_quiet_example("futures.py", 0.2, folder=tmp_path) == [
+        "apply waits: a cup of tea",
+        "coffee is ready: False",
+        "coffee is ready: True",
+        "coffee: a cup of coffee",
+        "sand: failed with ValueError('cannot brew sand')",
+        "tea: a cup of tea",
+        "get raised: cannot brew sand",
+    ]
+
+
+def test_apply_async_calls_in_other_processes(tmp_path):
+    assert run_quiet_example("apply_async.py", 1000, folder=tmp_path) == [
+        "√2 = 1.4142135623730950488016887242...",
+        "√3 = 1.7320508075688772935274463415...",
+        "φ = 1.6180339887498948482045868343...",
+        "the callbacks heard of 3 results, of 3003 characters",
+        "in another process: True",
+    ]
+
+
+def test_load_table_has_a_table_for_each_way(tmp_path):
+    text = "\n".join(run_quiet_example("load_table.py", 0.005, folder=tmp_path))
+    tables = text.split("\n\n")
+    ways = ["map:", "map and a chunksize", "map_async:", "apply:", "apply_async:"]
+    assert [table.removeprefix("With ").startswith(way) for table, way in zip(tables, ways, strict=True)] == [True] * 5
+    for table in tables:
+        assert f"      {[number * number for number in range(12)]}" in table
+        assert sum(int(items) for items in re.findall(r"(\d+) job\(s\)", table)) == 12
+        numbers = [
+            int(number) for shown in re.findall(r"job\(s\) \((.*)\)", table) for number in re.findall(r"\d+", shown)
+        ]
+        assert sorted(numbers) == list(range(12))
+        total, wall = (float(re.search(rf"{name} \(s\) +([\d.]+)", table)[1]) for name in ("done", "time"))
+        assert total >= 12 * 0.005
+        assert wall > 0
+
+
+def test_asyncio_executor_keeps_the_event_loop_alive(tmp_path):
+    from hashlib import pbkdf2_hmac
+
+    lines = run_quiet_example("asyncio_executor.py", 100_000, folder=tmp_path)
+    passwords = ["swordfish", "correct horse battery staple", "open sesame"]
+    keys = [pbkdf2_hmac("sha256", password.encode(), b"a salt", 100_000).hex()[:16] for password in passwords]
+    expected = [f"{key} {password}" for key, password in zip(keys, passwords, strict=True)]
+    assert lines == [*expected, "the event loop was alive: True"]
+
+
+@pytest.mark.timeout(100)
+def test_json_to_hdf5_converts_every_file_and_draws_the_most_correlated_pair(tmp_path):
+    lines, errors = run_example("json_to_hdf5.py", 60, tmp_path, folder=tmp_path)
+    assert "60/60" in errors, "the progress bar ended before the files did"
+    data = load_breast_cancer()
+    with h5py.File(tmp_path / "measurements.h5") as file:
+        assert list(file["measurements"].attrs["names"]) == data.feature_names.tolist()
+        assert np.array_equal(file["measurements"][:], data.data[:60])
+    strengths = np.triu(np.corrcoef(data.data[:60], rowvar=False), 1)
+    left, right = np.unravel_index(np.abs(strengths).argmax(), strengths.shape)
+    names = f"{data.feature_names[left]} and {data.feature_names[right]}, {strengths[left, right]:.4f}"
+    assert lines == [f"60 files in measurements.h5; the most correlated: {names}", "drawn in most-correlated.png"]
+    picture = (tmp_path / "most-correlated.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", picture[16:24]) == (500, 400)
