@@ -1,6 +1,7 @@
 //! Owns the native half of a pool: turns calls into jobs of the engine. Never decides when they run, and never waits
 //! for one while it holds the interpreter.
 
+use crate::command::fork_server_command;
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Job, Sent, announce};
@@ -8,10 +9,8 @@ use crate::outcome::{errors, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
-use paceline_engine::{
-    Accounts, Announce, ForkServerCommand, OpenError, Options, Pending, Sizing, SubmitError, now_ns,
-};
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use paceline_engine::{Accounts, Announce, OpenError, Options, Pending, Sizing, SubmitError, now_ns};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -153,7 +152,7 @@ impl Engine {
             future_type: future_type.unbind(),
             future_class: PyOnceLock::new(),
             workers,
-            functions: Functions::default(),
+            functions: Functions::new(py)?,
             scratch: Mutex::default(),
         })
     }
@@ -315,20 +314,4 @@ fn refusal(py: Python<'_>, error: &SubmitError) -> PyErr {
         SubmitError::NoMemory(error) => return PyMemoryError::new_err(error.to_string()),
     };
     made.map_or_else(|error| error, PyErr::from_value)
-}
-
-/// A fresh interpreter that imports this module and nothing of the user's.
-fn fork_server_command(py: Python<'_>) -> PyResult<ForkServerCommand> {
-    let executable = PyModule::import(py, "sys")?.getattr("executable")?;
-    if !executable.is_truthy()? {
-        return Err(PyRuntimeError::new_err("sys.executable is empty: workers are started from it"));
-    }
-    let package = PyModule::import(py, "paceline")?.getattr("__path__")?.get_item(0)?;
-    let path = PyModule::import(py, "os.path")?.call_method1("dirname", (package,))?;
-    let code = format!(
-        "import sys; sys.path.insert(0, {path}); from paceline import _paceline; _paceline.serve_forks({pid})",
-        path = path.repr()?,
-        pid = std::process::id(),
-    );
-    Ok(ForkServerCommand { program: executable.extract()?, arguments: vec!["-c".into(), code.into()] })
 }

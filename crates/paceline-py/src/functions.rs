@@ -5,7 +5,7 @@ use crate::pickle::names;
 use paceline_engine::{Engine, Function, SubmitError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes};
+use pyo3::types::{PyBool, PyBytes, PyList, PyModule};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -37,8 +37,11 @@ pub(crate) struct Found {
 const KEPT: usize = 256;
 
 /// The functions that one engine knows. Its lock is never held while Python's code runs.
-#[derive(Default)]
-pub(crate) struct Functions(Mutex<Kept>);
+pub(crate) struct Functions {
+    kept: Mutex<Kept>,
+    /// Where the workers look for modules, as long as no function tells them otherwise.
+    path: Py<PyList>,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -71,8 +74,14 @@ impl From<PyErr> for FindError {
 }
 
 impl Functions {
+    /// Of an engine that has just been opened.
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+        let path = search_path(py)?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        Ok(Self { kept: Mutex::default(), path: PyList::new(py, path)?.unbind() })
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The function as the workers know it.
@@ -96,7 +105,11 @@ impl Functions {
         let pickling = names(py)?.pickling.bind(py);
         let is_coroutine = pickling.call_method1(intern!(py, "gives_coroutine"), (object,))?.is_truthy()?;
         let described = pickling.call_method1(intern!(py, "dump_function"), (object,))?;
-        let (pickle, guard): (Bound<'_, PyBytes>, Bound<'_, PyAny>) = described.extract()?;
+        let (mut pickle, guard): (Bound<'_, PyBytes>, Bound<'_, PyAny>) = described.extract()?;
+        if !search_path(py)?.eq(&self.path)? {
+            let module = PyModule::import(py, "paceline.search_path")?;
+            pickle = module.call_method1("with_search_path", (pickle,))?.cast_into().map_err(PyErr::from)?;
+        }
         let mut kept = self.kept();
         let kind = if is_coroutine { style as u8 | COROUTINE } else { style as u8 };
         let function = kept.send(engine, pickle.as_bytes(), kind).map_err(FindError::Refused)?;
@@ -116,7 +129,7 @@ impl Functions {
 
     /// Lets the garbage collector see the objects held, unless they are just being changed.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Ok(kept) = self.0.try_lock() else { return Ok(()) };
+        let Ok(kept) = self.kept.try_lock() else { return Ok(()) };
         for known in kept.by_identity.values() {
             visit.call(&known.object)?;
             visit.call(&known.guard)?;
@@ -129,6 +142,10 @@ impl Functions {
         let kept = std::mem::take(&mut *self.kept());
         drop(kept);
     }
+}
+
+fn search_path(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    PyModule::import(py, "sys")?.getattr(intern!(py, "path"))
 }
 
 impl Kept {

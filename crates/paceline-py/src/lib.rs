@@ -6,10 +6,11 @@
 //! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
 //! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec` and
 //! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
-//! has under way, `voice` how it is heard, `output` who hears it; `machine` counts the CPUs. `local` is the pool of
-//! threads, which needs none of the bytes.
+//! has under way, `voice` how it is heard, `output` who hears it. `machine` counts the CPUs, `command` says how the fork
+//! server is started. `local` is the pool of threads, which needs none of the bytes.
 
 mod codec;
+mod command;
 mod coroutines;
 mod current;
 mod engine;
