@@ -42,6 +42,9 @@ _sent: dict[str, type] = {}
 
 def reduce_class(cls: type, reduced: Any, pickler: FunctionPickler) -> Any:
     """What a pickler returns for a class by value; `reduced` is what cloudpickle makes of it."""
+    if reduced is NotImplemented:
+        # It would import the class, because the module is loaded here; we know that a worker cannot.
+        reduced = cloudpickle._dynamic_class_reduce(cls)  # noqa: SLF001 - there is no public way to ask for it.
     if not isinstance(reduced, tuple) or len(reduced) != 6:
         return reduced
     make, arguments, state, _, _, finish = reduced

@@ -150,6 +150,41 @@ def _can_be_found(name: str, module: ModuleType) -> bool:
     return False
 
 
+_seen: set[str] = {MAIN}
+_strangers: list[str] = []
+
+
+def strangers() -> list[str]:
+    """The modules that only this process has, such as files loaded by hand: no fresh interpreter would find them."""
+    folders = set(sys.path)
+    for name in sys.modules.keys() - _seen:
+        module: Any = sys.modules.get(name)
+        # One without builtins is not of Python code, or not yet filled.
+        if type(module) is MODULE and "__builtins__" not in module.__dict__:
+            continue
+        _seen.add(name)
+        # What is inside a package is found if the package is.
+        if type(module) is not MODULE or "." in name or _looks_importable(name, module, folders):
+            continue
+        if not importable(name, module):
+            _strangers.append(name)
+    return _strangers
+
+
+def _looks_importable(name: str, module: ModuleType, folders: set[str]) -> bool:
+    """Whether a module lies under its name in one of these folders; a quick yes for almost all there are."""
+    spec = getattr(module, "__spec__", None)
+    if spec is None:
+        return False
+    origin = spec.origin
+    if type(origin) is not str or origin in {"built-in", "frozen"}:
+        return True
+    if spec.submodule_search_locations is not None:
+        origin = origin.rpartition("/")[0]
+    folder, _, file = origin.rpartition("/")
+    return folder in folders and file.partition(".")[0] == name
+
+
 # -- what does it capture? ---------------------------------------------------------------------------------------------
 
 _names_of_code: dict[CodeType, tuple[str, ...]] = {}

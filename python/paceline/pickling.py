@@ -27,6 +27,7 @@ from paceline.functions import (
     importable,
     reduce_function,
 )
+from paceline.functions import strangers as _strangers
 from paceline.guard import guard_holds, guard_of
 from paceline.reducers import reduce_other
 
@@ -47,6 +48,7 @@ __all__ = [
     "pack_exception",
     "pack_unpicklable_result",
     "result_not_rebuilt",
+    "strangers",
     "unpack_exception",
 ]
 
@@ -166,6 +168,11 @@ def dump_argument_fallback(obj: object) -> bytes:
         return _dump(obj, downwards=True)
     except Exception as error:
         raise _not_picklable("an argument", obj, error) from error
+
+
+def strangers() -> list[bytes]:
+    """At home: names that no bytes may refer to; whatever does is to be taken apart."""
+    return [name.encode() for name in _strangers()]
 
 
 class _NeedsCloudpickle(Exception):

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyModule, PyTuple};
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// The newest protocol that every supported Python reads.
 const PROTOCOL: u8 = 5;
@@ -42,6 +43,25 @@ pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
 /// Whether a plain pickle refers to `__main__`, which is another module in a worker.
 fn names_main(pickle: &[u8]) -> bool {
     memchr::memmem::find(pickle, b"__main__").is_some()
+}
+
+/// The modules, known to this process, that no worker could import; looked for again when a module has been added.
+struct Strangers {
+    modules_seen: usize,
+    names: Vec<Vec<u8>>,
+}
+
+/// Whether a plain pickle may refer to a module that no worker could import.
+fn names_stranger(py: Python<'_>, pickle: &[u8]) -> PyResult<bool> {
+    static STRANGERS: Mutex<Strangers> = Mutex::new(Strangers { modules_seen: 0, names: Vec::new() });
+    let strangers = || STRANGERS.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: the interpreter's own dict of modules, borrowed for as long as the interpreter is held.
+    let modules = unsafe { ffi::PyDict_Size(ffi::PyImport_GetModuleDict()) }.cast_unsigned();
+    if strangers().modules_seen != modules {
+        let names = names(py)?.pickling.bind(py).call_method0(intern!(py, "strangers"))?.extract()?;
+        *strangers() = Strangers { modules_seen: modules, names };
+    }
+    Ok(strangers().names.iter().any(|name| memchr::memmem::find(pickle, name).is_some()))
 }
 
 /// The plain pickle of an object, if it has one that a worker can read.
@@ -80,10 +100,12 @@ pub(crate) fn encode_argument(
 }
 
 fn dump_argument<'py>(value: &Bound<'py, PyAny>, definitions: &mut Definitions) -> PyResult<Bound<'py, PyBytes>> {
-    if let Some(pickle) = dump_plain(value)? {
+    let py = value.py();
+    if let Some(pickle) = dump_plain(value)?
+        && !names_stranger(py, pickle.as_bytes())?
+    {
         return Ok(pickle);
     }
-    let py = value.py();
     let dumped = names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_argument"), (value,))?;
     let (pickle, numbers): (Bound<'py, PyBytes>, Vec<u64>) = dumped.extract()?;
     definitions.extend(numbers);
