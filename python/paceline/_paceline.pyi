@@ -106,6 +106,9 @@ class Engine:
     def closed(self) -> bool: ...
     @property
     def workers(self) -> int: ...
+    @property
+    def runs_in_caller(self) -> bool:
+        """Whether calls are made in the caller's own thread, before `submit` returns."""
     def pids(self) -> list[int]:
         """The process ids of the workers that are alive now, by seat."""
     def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
@@ -200,6 +203,8 @@ class LocalEngine:
         """Whether calls are made in the caller's own thread, before `submit` returns."""
     def threads(self) -> list[Any]:
         """The threads that have been started and not been joined."""
+    def idle_threads(self) -> int:
+        """How many of them have nothing to do."""
     def pids(self) -> list[int]:
         """The system's ids of the threads that there are now."""
     def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:

@@ -6,6 +6,8 @@ done is the engine's affair, and how functions and arguments become bytes that o
 
 from __future__ import annotations
 
+from paceline.engine import LocalEngine
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from paceline.aio import AsyncResults, Awaited
     from paceline.context import ContextCarrier
-    from paceline.engine import Engine, Stream
+    from paceline.engine import AnyEngine, Stream
     from paceline.errors import PoolClosed
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
@@ -31,7 +33,7 @@ _MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "
 class Calls:
     """The calling methods of a `Pool`, and of the views that `Pool.options` gives."""
 
-    _engine: Engine
+    _engine: AnyEngine
     _state: str
     # The engine's `submit` and `map` with the options of these calls.
     _submit: Callable[..., Any]
@@ -80,8 +82,9 @@ class Calls:
         """Calls `func(*args, **kwds)` in a worker, and returns the future of it at once.
 
         When it ends, `callback(result)` or `error_callback(exception)` is called, on one thread for all calls of this
-        process and in the order in which they end; what a callback raises is logged and does no harm. As in
-        `multiprocessing`, `get` and `wait` return only after the callback has. A call that is cancelled calls neither.
+        process and in the order in which they end (by the thread that made the call, where the workers are threads);
+        what a callback raises is logged and does no harm. As in `multiprocessing`, `get` and `wait` return only after
+        the callback has. A call that is cancelled calls neither.
         """
         if self._state != "RUN":
             raise pool_closed("Pool not running")
@@ -198,7 +201,10 @@ class Calls:
         if self._carrier is not None:
             # The input may be read later, and by another thread.
             func = self._carrier.wrap(func)
-        feed = Feed((self._submit, self._start_map), self._engine.workers, func, iterable, chunksize, ordered=ordered)
+        starts = (self._submit, self._start_map)
+        feed = Feed(starts, self._engine.workers, func, iterable, chunksize, ordered=ordered)
+        if isinstance(self._engine, LocalEngine):
+            feed.stay_in_this_process(in_caller=self._engine.runs_in_caller)
         self._inputs().add(feed)
         feed.start()
         return ImapIterator(feed, self)

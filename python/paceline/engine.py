@@ -34,8 +34,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from threading import Thread
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeAlias
     from weakref import WeakSet
+
+    # Both have the same methods, and give futures of the same class.
+    AnyEngine: TypeAlias = "Engine | LocalEngine"
 
     class Owner(Protocol):
         """A pool or an executor."""
@@ -280,7 +283,7 @@ def _flush_cell() -> None:
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 _open: WeakSet[Any] | None = None
-_left: list[Engine] = []
+_left: list[AnyEngine] = []
 _home = os.getpid()
 
 
@@ -303,7 +306,7 @@ def unregister(owner: Owner) -> None:
         _open.discard(owner)
 
 
-def see_off(engine: Engine) -> None:
+def see_off(engine: AnyEngine) -> None:
     """Closes the engine of an owner that nobody holds any more; what was submitted still runs, also past the exit."""
     if os.getpid() != _home:
         return
@@ -314,7 +317,7 @@ def see_off(engine: Engine) -> None:
         _thread.start_new_thread(_wait_for, (engine,))
 
 
-def _wait_for(engine: Engine) -> None:
+def _wait_for(engine: AnyEngine) -> None:
     try:
         engine.join()
     finally:
@@ -341,7 +344,7 @@ def _end_all() -> None:
     end_processes(1.0)
 
 
-def _end_of(engine: Engine) -> Callable[[bool], object]:
+def _end_of(engine: AnyEngine) -> Callable[[bool], object]:
     def end(interrupted: bool) -> None:
         if interrupted:
             engine.terminate()

@@ -10,6 +10,7 @@ the user drops the iterator.
 from __future__ import annotations
 
 import threading
+from _contextvars import copy_context
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol, Self, TypeVar
 
-    from paceline.engine import Engine
+    from paceline.engine import AnyEngine
     from paceline.future import Future
 
     R = TypeVar("R")
@@ -83,11 +84,27 @@ class Feed:
         self.in_stream: set[Any] = set()
         self.exhausted = False
         self.stopped = False
+        self.in_caller = False
         self.when_read: Callable[[Feed], object] = lambda feed: None
+
+    def stay_in_this_process(self, *, in_caller: bool) -> None:
+        """Has the calls see the context variables as they are now, whoever reads the input, and when.
+
+        With `in_caller`, each call is made when it is submitted: not before somebody asks for its result.
+        """
+        context = copy_context()
+
+        def start_by(start: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **options: context.copy().run(start, *args, **options)
+
+        self.submit, self.start_map = start_by(self.submit), start_by(self.start_map)
+        self.in_caller = in_caller
 
     def start(self) -> None:
         """Begins to read; returns at once if reading may take long."""
-        if self.sized:
+        if self.in_caller:
+            self.limit = 1
+        elif self.sized:
             self.top_up()
         else:
             threading.Thread(target=self._read_all, name="paceline-imap", daemon=True).start()
@@ -110,7 +127,7 @@ class Feed:
         with self.changed:
             self.limit = _UNBOUNDED
             self.changed.notify_all()
-        if self.sized:
+        if self.sized or self.in_caller:
             self.top_up()
 
     def stop(self, reason: BaseException | None) -> None:
@@ -180,7 +197,7 @@ class Feed:
 class Feeds:
     """The inputs of one pool that are still being read; the engine closes after the last of them."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: AnyEngine) -> None:
         self._engine = engine
         self._changed = threading.Condition()
         self._active: set[Input] = set()
@@ -276,7 +293,7 @@ class ImapIterator(Iterator["R"]):
         feed = self._feed
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            if feed.sized:
+            if feed.sized or feed.in_caller:
                 feed.top_up()
             with feed.changed:
                 while not feed.line and not feed.in_stream and not feed.exhausted:
@@ -297,7 +314,7 @@ class ImapIterator(Iterator["R"]):
             else:
                 taken = self._take_unordered(feed.stream, remaining)
             if taken is not None:
-                if feed.sized:
+                if feed.sized and not feed.in_caller:
                     feed.top_up()
                 return taken
 

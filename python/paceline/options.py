@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from paceline.engine import Engine
+    from paceline.engine import AnyEngine
 
 __all__ = ["Options"]
 
@@ -63,7 +63,7 @@ class Options:
         given = ", ".join(f"{option}={value!r}" for option, value in self._given().items())
         return f"Options({given})"
 
-    def bind(self, engine: Engine) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def bind(self, engine: AnyEngine) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The engine's `submit` and `map` with these options."""
         given = self._given()
         if not given:

@@ -6,17 +6,28 @@ are those of `paceline.calls`; how work is done is the engine's affair.
 
 from __future__ import annotations
 
+from itertools import count
+
 from paceline.calls import Calls, pool_closed
-from paceline.engine import choose_seed, default_workers, open_engine, register, see_off, unregister
+from paceline.engine import (
+    choose_seed,
+    default_workers,
+    open_engine,
+    open_local_engine,
+    register,
+    see_off,
+    unregister,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextvars import ContextVar
     from types import TracebackType
-    from typing import Any, Self, TypeVar
+    from typing import Any, Literal, Self, TypeVar
 
     from paceline.context import ContextCarrier
+    from paceline.engine import AnyEngine
     from paceline.imap import Feeds
     from paceline.options import Options
     from paceline.processes import WorkerProcess
@@ -53,6 +64,13 @@ class Pool(Calls):
     value, with the globals they use. The script itself is never imported again, so it needs no
     `if __name__ == "__main__":`. Arguments are pickled by the call; what cannot be pickled raises there.
 
+    `backend` says where the functions run: in `"processes"`; in `"threads"` of this process, where nothing is pickled
+    and a context variable has the value it had at the call; or `"serial"`, in the thread that calls, before `submit`
+    returns, so that a debugger sees it. A thread starts when there is work for it, and is named after the pool. A
+    thread cannot be stopped from outside: `terminate` cancels what has not begun, and `join` waits for what runs.
+    `retries` means nothing there, because no thread dies, and `maxtasksperchild` is refused. Serial, `imap` makes each
+    call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
+
     Deliberate differences from `multiprocessing`: leaving a `with` block waits for what was submitted, unless an
     exception is on its way out, which ends everything at once. A worker that dies fails the one call that it was
     running, with `WorkerDied`, and is replaced. `imap` reads its input as results are taken, not all at once.
@@ -66,6 +84,7 @@ class Pool(Calls):
         maxtasksperchild: int | None = None,
         context: object = None,
         *,
+        backend: Literal["processes", "threads", "serial"] = "processes",
         name: str | None = None,
         retries: int = 0,
         priority: int = 0,
@@ -90,16 +109,28 @@ class Pool(Calls):
         if context_vars:
             from paceline.context import ContextCarrier
 
-            self._carrier = ContextCarrier(context_vars)
+            carrier = ContextCarrier(context_vars)
+            # To threads, every variable is carried.
+            self._carrier = carrier if backend == "processes" else None
         self.seed = choose_seed(seed)
-        self._engine = open_engine(
-            processes,
-            initializer,
-            initargs,
-            maxtasksperchild,
-            seed=self.seed,
-            concurrency_per_worker=concurrency_per_worker,
-        )
+        self._engine: AnyEngine
+        if backend == "processes":
+            self._engine = open_engine(
+                processes,
+                initializer,
+                initargs,
+                maxtasksperchild,
+                seed=self.seed,
+                concurrency_per_worker=concurrency_per_worker,
+            )
+        elif backend not in {"threads", "serial"}:
+            raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
+        elif maxtasksperchild is not None:
+            raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
+        else:
+            prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
+            workers = processes if backend == "threads" else 1
+            self._engine = open_local_engine(workers, initializer, initargs, prefix=prefix, seed=self.seed)
         self._submit, self._start_map = self._bind(self._given)
         self._feeds: Feeds | None = None
         self._state = "RUN"
@@ -224,6 +255,10 @@ class Pool(Calls):
         self.terminate()
         self._engine.join()
         unregister(self)
+
+
+# Of the pools of threads that have no name.
+_numbers = count(1)
 
 
 class PoolView(Calls):

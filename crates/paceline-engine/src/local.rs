@@ -366,6 +366,12 @@ impl<T> Local<T> {
         if self.is_foreign() { Vec::new() } else { self.lock().present.clone() }
     }
 
+    /// How many threads have nothing to do.
+    #[must_use]
+    pub fn idle_threads(&self) -> usize {
+        if self.is_foreign() { 0 } else { self.lock().idle.len() }
+    }
+
     /// What each thread has done so far.
     #[must_use]
     pub fn report(&self) -> Accounts {

@@ -248,6 +248,13 @@ impl Engine {
         self.workers
     }
 
+    /// Whether calls are made in the caller's own thread, before `submit` returns.
+    #[getter]
+    #[expect(clippy::unused_self, reason = "asked of engines of every kind")]
+    fn runs_in_caller(&self) -> bool {
+        false
+    }
+
     /// The process ids of the workers that are alive now, by seat.
     fn pids(&self) -> Vec<i32> {
         self.native.pids()

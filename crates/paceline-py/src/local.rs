@@ -169,8 +169,10 @@ impl LocalEngine {
     fn start_threads(&self, start: &Bound<'_, PyAny>, wanted: Range<u16>, job: &Arc<Job>) -> PyResult<()> {
         let py = start.py();
         for number in wanted.clone() {
-            let initializer = self.initializer.lock().unwrap_or_else(PoisonError::into_inner);
-            let initializer = initializer.as_ref().map(|(call, with)| (call.clone_ref(py), with.clone_ref(py)));
+            let initializer = {
+                let initializer = self.initializer.lock().unwrap_or_else(PoisonError::into_inner);
+                initializer.as_ref().map(|(call, with)| (call.clone_ref(py), with.clone_ref(py)))
+            };
             let body = Bound::new(py, PoolThread::new(&self.threads, initializer))?;
             match start.call1((&body, number)) {
                 Ok(thread) => self.started().push(thread.unbind()),
@@ -359,6 +361,11 @@ impl LocalEngine {
     /// The threads that have been started and not been joined.
     fn threads(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.started().iter().map(|thread| thread.clone_ref(py)).collect()
+    }
+
+    /// How many of them have nothing to do.
+    fn idle_threads(&self) -> usize {
+        self.threads.pool.idle_threads()
     }
 
     /// The system's ids of the threads that there are now.
