@@ -20,6 +20,10 @@
 //! the wake-up on if more is ready) or goes to sleep ([`begin_sleep`](Idle::begin_sleep), then the caller claims once
 //! more). So a task published while a worker searched is found by it, or by whoever it wakes.
 //!
+//! A worker whose tasks mostly wait can be *on watch*: it sleeps elsewhere, and a thread of its sleeps here for it. Its
+//! bit is in `watching`. It is woken for a task only when none is asleep, since it may be busy for a while; and those on
+//! watch are woken by turns, or the first would get all there is.
+//!
 //! The bits are hints for the wakers; the truth is each worker's `park` word. A waker takes the bit first, so that two
 //! publishers wake two workers; then it writes the word, then it calls the system. If it is killed in between, the
 //! sleeper is in no bitmap, and perhaps its word says already that it was woken. Only the sleeper itself says that it is
@@ -58,6 +62,7 @@ pub const INTEREST_EVERY: u32 = u32::MAX;
 pub struct Idle<const SEATS: usize, const GROUPS: usize> {
     searching: Line<[AtomicU64; GROUPS]>,
     asleep: Line<[AtomicU64; GROUPS]>,
+    watching: Line<[AtomicU64; GROUPS]>,
     dismissed: Line<[AtomicU64; GROUPS]>,
     leader: Line<AtomicU32>,
     driver: Line<AtomicU32>,
@@ -67,6 +72,14 @@ pub struct Idle<const SEATS: usize, const GROUPS: usize> {
 
 const fn group(worker: u16) -> (usize, u64) {
     (worker as usize / 64, 1 << (worker % 64))
+}
+
+/// The lowest bit but `nth`.
+fn nth_bit(mut bits: u64, nth: u64) -> u64 {
+    for _ in 0..nth {
+        bits &= bits - 1;
+    }
+    bits & bits.wrapping_neg()
 }
 
 /// The worker's half.
@@ -95,6 +108,20 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         while park.load(Ordering::Acquire) == ASLEEP {
             futex_wait(park, ASLEEP, None);
         }
+    }
+
+    pub(crate) fn begin_watch(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.park[worker as usize].store(ASLEEP, Ordering::Relaxed);
+        self.watching.0[word].fetch_or(bit, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn end_watch(&self, worker: u16) {
+        let (word, bit) = group(worker);
+        self.watching.0[word].fetch_and(!bit, Ordering::Relaxed);
+        self.park[worker as usize].store(AWAKE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// Clears what announced the sleep. If a waker took the bit, its wake-up was for some task: the caller, which then
@@ -126,25 +153,28 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
 
 /// The half of whoever publishes.
 impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
-    /// Whether one was woken.
-    pub(crate) fn wake_worker_unless_searching(&self) -> bool {
+    /// Whether one was woken. `turn` says which, among those on watch.
+    pub(crate) fn wake_worker_unless_searching(&self, turn: u64) -> bool {
         fence(Ordering::SeqCst);
-        self.searching.0.iter().all(|word| word.load(Ordering::Relaxed) == 0) && self.wake_one_worker()
+        self.searching.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
+            && (Self::first_of(&self.asleep.0, 0).or_else(|| Self::first_of(&self.watching.0, turn)))
+                .inspect(|seat| self.unpark(*seat))
+                .is_some()
     }
 
-    fn wake_one_worker(&self) -> bool {
-        for (index, word) in self.asleep.0.iter().enumerate() {
+    /// Takes a bit away, the first after as many as `turn` says, and gives its number.
+    fn first_of(words: &[AtomicU64; GROUPS], turn: u64) -> Option<usize> {
+        for (index, word) in words.iter().enumerate() {
             let mut bits = word.load(Ordering::Relaxed);
             while bits != 0 {
-                let bit = bits & bits.wrapping_neg();
+                let bit = nth_bit(bits, turn % u64::from(bits.count_ones()));
                 bits &= !bit;
                 if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
-                    self.unpark(index * 64 + bit.trailing_zeros() as usize);
-                    return true;
+                    return Some(index * 64 + bit.trailing_zeros() as usize);
                 }
             }
         }
-        false
+        None
     }
 
     pub(crate) fn unpark(&self, seat: usize) {
@@ -179,7 +209,7 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
     /// Clears all that a seat's last worker left behind, so that a new one finds it as at the beginning.
     pub fn forget(&self, worker: u16) {
         let (word, bit) = group(worker);
-        for words in [&self.searching.0, &self.asleep.0, &self.dismissed.0] {
+        for words in [&self.searching.0, &self.asleep.0, &self.watching.0, &self.dismissed.0] {
             words[word].fetch_and(!bit, Ordering::Relaxed);
         }
         self.park[worker as usize].store(AWAKE, Ordering::Relaxed);
@@ -280,6 +310,7 @@ impl<const SEATS: usize, const GROUPS: usize> Default for Idle<SEATS, GROUPS> {
         Self {
             searching: words(),
             asleep: words(),
+            watching: words(),
             dismissed: words(),
             leader: Line(AtomicU32::new(0)),
             driver: Line(AtomicU32::new(0)),

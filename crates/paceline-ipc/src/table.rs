@@ -294,9 +294,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     }
 
     /// Sees to it that a published task finds a worker: wakes one, unless one is searching or none sleeps; whether it
-    /// did. Parent, after publishing.
+    /// did. After publishing.
     pub fn wake_worker(&self) -> bool {
-        self.idle.wake_worker_unless_searching()
+        self.idle.wake_worker_unless_searching(self.tail.0.load(Ordering::Relaxed))
     }
 
     /// Waits for a task on behalf of `worker`: searches while `keep_searching` says so, then sleeps until woken.
@@ -331,14 +331,14 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     /// Sees to it that tasks which are ready find a worker: what a worker does that was woken for more than it claims.
     pub fn pass_on(&self) {
         if self.has_ready() {
-            self.idle.wake_worker_unless_searching();
+            self.wake_worker();
         }
     }
 
     /// Announces that `worker`, which has something to do and could do more, is to be woken for a task; false if it
     /// should look at once. [`Table::end_watch`] comes after, in any case.
     pub fn begin_watch(&self, worker: u16) -> bool {
-        self.idle.begin_sleep(worker);
+        self.idle.begin_watch(worker);
         !self.has_ready() && !self.idle.is_dismissed(worker)
     }
 
@@ -355,7 +355,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     /// Takes back what announced the watch, once nobody watches any more. The worker may have been woken for some task,
     /// which it claims now, or passes on.
     pub fn end_watch(&self, worker: u16) {
-        self.idle.end_sleep(worker);
+        self.idle.end_watch(worker);
     }
 }
 

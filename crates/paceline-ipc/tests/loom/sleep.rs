@@ -1,6 +1,6 @@
 //! No worker sleeps while there is a task for it.
 
-use crate::small::{Parent, answer, explore, explore_to, read, serve, wait};
+use crate::small::{Parent, answer, explore, explore_to, read, serve, wait, watch};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -73,6 +73,64 @@ fn three_tasks_find_a_quick_worker_and_a_sleeping_one() {
             assert_eq!(claimed, [1, 2, 3]);
         });
     }
+}
+
+#[test]
+fn publication_finds_the_worker_that_goes_on_watch() {
+    explore(|| {
+        let mut parent = Parent::<2>::new();
+        let table = Arc::clone(&parent.table);
+        let worker = thread::spawn(move || {
+            let first = watch(&table, 0);
+            let second = watch(&table, 0);
+            [read(&table, &first), read(&table, &second)]
+        });
+        parent.publish_and_wake(&[1]);
+        parent.publish_and_wake(&[2]);
+        assert_eq!(worker.join().unwrap(), [1, 2]);
+    });
+}
+
+/// Each takes one task, whether it waits for nothing else or is on watch.
+#[test]
+fn two_tasks_find_a_worker_that_sleeps_and_one_on_watch() {
+    for together in [true, false] {
+        explore_to(2, move || {
+            let mut parent = Parent::<2>::new();
+            let table = Arc::clone(&parent.table);
+            let sleeper = thread::spawn(move || {
+                let claim = wait(&table, 0, 0);
+                read(&table, &claim)
+            });
+            let table = Arc::clone(&parent.table);
+            let watcher = thread::spawn(move || {
+                let claim = watch(&table, 1);
+                read(&table, &claim)
+            });
+            if together {
+                parent.publish_and_wake(&[1, 2]);
+            } else {
+                parent.publish_and_wake(&[1]);
+                parent.publish_and_wake(&[2]);
+            }
+            let mut claimed = [sleeper.join().unwrap(), watcher.join().unwrap()];
+            claimed.sort_unstable();
+            assert_eq!(claimed, [1, 2]);
+        });
+    }
+}
+
+#[test]
+fn watch_that_is_interrupted_ends() {
+    explore(|| {
+        let table = Arc::new(crate::small::Small::<2>::default());
+        let watched = Arc::clone(&table);
+        assert!(table.begin_watch(0));
+        let watcher = thread::spawn(move || watched.watch(0));
+        table.interrupt_watch(0);
+        watcher.join().unwrap();
+        table.end_watch(0);
+    });
 }
 
 #[test]

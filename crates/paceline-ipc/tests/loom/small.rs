@@ -130,6 +130,20 @@ pub(crate) fn wait<const SLOTS: usize>(table: &Small<SLOTS>, worker: u16, search
     }
 }
 
+/// Waits on watch until there is a task, as a worker does that has others under way.
+pub(crate) fn watch<const SLOTS: usize>(table: &Small<SLOTS>, worker: u16) -> Claim {
+    loop {
+        if table.begin_watch(worker) {
+            table.watch(worker);
+        }
+        table.end_watch(worker);
+        if let Some(claim) = table.claim(worker) {
+            table.pass_on();
+            return claim;
+        }
+    }
+}
+
 /// Works until dismissed, as the engine's worker does; what it answered.
 pub(crate) fn serve<const SLOTS: usize>(table: &Small<SLOTS>, worker: u16, searches: u32) -> Vec<u64> {
     let mut answered = Vec::new();
