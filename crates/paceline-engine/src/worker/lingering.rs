@@ -10,7 +10,7 @@ use paceline_ipc::table::Claim;
 use std::sync::atomic::Ordering;
 
 /// The most calls to begin before the others go on. A worker that took all it may at once would leave none to those
-/// that are just waking up.
+/// that are just waking up; so it begins with few.
 const MOST_AT_ONCE: u64 = 16;
 
 /// The claims that are out, by number.
@@ -49,7 +49,7 @@ impl Worker {
         let Ok(lookout) = posted else { exit_now(EXIT_DISCONNECTED) };
         self.counted_ns = now_ns();
         let (mut out, mut ended) = (Out::default(), Vec::new());
-        let mut taken = 1;
+        let (mut taken, mut most_at_once) = (1, 1);
         self.begin(first, &mut out, run);
         let mut has_begun = true;
         while out.count() > 0 {
@@ -66,7 +66,8 @@ impl Worker {
             if any_ended {
                 self.table.idle.wake_parent(self.table.ready_hint());
             }
-            let most = self.table.ready_hint().div_ceil(2).clamp(1, MOST_AT_ONCE);
+            most_at_once = (most_at_once * 2).min(MOST_AT_ONCE);
+            let most = most_at_once.min(self.table.ready_hint().div_ceil(2)).max(1);
             let before = taken;
             while taken < left && taken - before < most && out.count() < run.most_lingering() {
                 let Some(claim) = self.table.claim(self.seat) else { break };
