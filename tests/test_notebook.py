@@ -135,3 +135,61 @@ def test_interrupted_cell_ends_its_map_and_the_pool_goes_on(notebook, gate):
     assert name == "KeyboardInterrupt"
     gate.let_through(2)
     assert notebook.run("pool.map(lambda x: x + 1, range(3))") == "[1, 2, 3]"
+
+
+def test_output_of_workers_appears_in_the_cell_that_caused_it(notebook):
+    notebook.run(
+        "import logging, os, sys\n"
+        "def speak(word):\n"
+        "    print('prints', word)\n"
+        "    os.write(1, b'raw\\n')\n"
+        "    print('half', end='')\n"
+    )
+    for word in ("first", "second", "third"):
+        lines = notebook.run(f"pool.apply(speak, ({word!r},))").splitlines()
+        assert sorted(lines) == sorted([f"prints {word}", "raw", "half"])
+    assert notebook.run("with paceline.Pool(1) as own: own.apply(speak, ('own',))").splitlines() == [
+        "prints own",
+        "raw",
+        "half",
+    ]
+    assert notebook.run("1 + 1") == "2"
+
+
+def test_output_of_workers_while_a_cell_runs_appears_before_it_ends(notebook, gate):
+    notebook.run(
+        "import sys, time\n"
+        "def say_and_wait(gate):\n"
+        "    print('while it runs')\n"
+        "    with open(gate, 'rb', buffering=0) as entrance:\n"
+        "        entrance.read(1)\n"
+        "class Told:\n"
+        "    def __init__(self, stream):\n"
+        "        self.stream = stream\n"
+        "    def write(self, text):\n"
+        "        os.write(entrance, b'.')\n"
+        "        return self.stream.write(text)\n"
+        "    def flush(self):\n"
+        "        self.stream.flush()\n"
+    )
+    # The worker is let through by the arrival of its line, while the cell waits for the worker.
+    source = (
+        "import contextlib, os\n"
+        f"entrance = os.open({gate.path!r}, os.O_RDWR)\n"
+        "with contextlib.redirect_stdout(Told(sys.stdout)):\n"
+        f"    pool.apply(say_and_wait, ({gate.path!r},))\n"
+        "os.close(entrance)\n"
+    )
+    assert notebook.run(source) == "while it runs\n"
+
+
+def test_output_of_calls_that_outlive_their_cell_goes_to_the_latest(notebook, gate):
+    notebook.run(
+        "def late(gate):\n"
+        "    with open(gate, 'rb', buffering=0) as entrance:\n"
+        "        entrance.read(1)\n"
+        "    print('late')\n"
+    )
+    assert notebook.run(f"future = pool.submit(late, {gate.path!r})\nprint('submitted')") == "submitted\n"
+    source = f"with open({gate.path!r}, 'wb', buffering=0) as opened: opened.write(b'.')\nfuture.result()"
+    assert notebook.run(source) == "late\n"

@@ -289,7 +289,7 @@ def test_output_at_exit_waits_for_a_slow_reader(tmp_path):
     assert sorted(map(int, out.split())) == list(range(50_000))
 
 
-# -- prefix ------------------------------------------------------------------------------------------------------------
+# -- flushing and prefixes ---------------------------------------------------------------------------------------------
 
 
 def test_a_flush_hears_workers_that_are_still_there(pool, capsys):
@@ -301,3 +301,54 @@ def test_a_flush_hears_workers_that_are_still_there(pool, capsys):
     assert capsys.readouterr().out == "whole\n"
     flush_worker_output(ends_lines=True)
     assert capsys.readouterr().out == "half\n"
+
+
+def test_prefix_tells_worker_and_task(capsys):
+    def speak(word):
+        print("first", word)
+        print("one\ntwo", end="")
+        print()
+        os.write(1, b"raw\n")
+        print("error", file=sys.stderr)
+        return os.getpid()
+
+    with Pool(1, prefix_output=True) as pool:
+        pid = pool.apply(speak, ("a",))
+        pool.map(speak, ["b"])
+    out, err = capsys.readouterr()
+    name = speak.__qualname__
+    expected = []
+    for item, word in enumerate("ab"):
+        prefix = f"[{pid} {name}[{item}]] "
+        expected += [f"{prefix}first {word}", f"{prefix}one", f"{prefix}two", f"[{pid}] raw"]
+    assert out.splitlines() == expected
+    assert err.splitlines() == [f"[{pid} {name}[{item}]] error" for item in range(2)]
+
+
+def test_prefix_of_coroutines_tells_whose_line_it_is(capsys):
+    async def speak(word):
+        import asyncio
+
+        print("begins", word)
+        await asyncio.sleep(0)
+        print("ends", word)
+        return os.getpid()
+
+    async def other():
+        print("other")
+
+    with Pool(1, prefix_output=True) as pool:
+        futures = [pool.submit(speak, "a"), pool.submit(other), pool.submit(speak, "b")]
+        pid = futures[0].result()
+    mine = [f"[{pid} {speak.__qualname__}[{item}]] {text}" for item, text in [(0, "begins a"), (2, "begins b")]]
+    mine += [f"[{pid} {speak.__qualname__}[{item}]] {text}" for item, text in [(0, "ends a"), (2, "ends b")]]
+    mine.append(f"[{pid} {other.__qualname__}[1]] other")
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(mine)
+
+
+def test_prefix_of_a_worker_that_dies_is_not_in_its_last_words(capsys):
+    with Pool(1, prefix_output=True) as pool, pytest.raises(WorkerDied) as caught:
+        pool.apply(tasks.say_and_die, ("first\nlast",))
+    pid = caught.value.pid
+    assert caught.value.last_words == f"[{pid} say_and_die[0]] first\n[{pid} say_and_die[0]] last"
+    assert capsys.readouterr().err == f"[{pid} say_and_die[0]] first\n[{pid} say_and_die[0]] last\n"

@@ -244,6 +244,12 @@ def flush_worker_output(*, ends_lines: bool = False) -> None:
 def owe_flush() -> None:
     """Has this worker flush `sys.stdout` and `sys.stderr` when the task ends."""
 
+def prefix_lines() -> None:
+    """Has this worker remember what `line_prefix` needs."""
+
+def line_prefix() -> str:
+    """What a line that is written now begins with: this process, and the task if there is one."""
+
 def send_record(record: bytes) -> None:
     """Sends a log record from this worker to its parent."""
 

@@ -56,6 +56,12 @@ class Pool(Calls):
     Of coroutine functions, up to `concurrency_per_worker` calls are under way at a time in each worker.
     Each call finds the variables of `context_vars` (`ContextVar`s) as they are where it was made.
 
+    What workers print appears in this process's `sys.stdout` and `sys.stderr`, a whole line at a time, and what they
+    log in its loggers; leaving the pool waits for it. With `prefix_output`, each line begins with the worker's process
+    id and the task. Native libraries (OpenMP, OpenBLAS, MKL) use `threads_per_worker` threads in each worker, by
+    default as many as keep all workers together within the CPUs that this process may use, unless the environment says
+    how many.
+
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
     raises `WorkerStartError`, which shows its traceback.
@@ -91,6 +97,8 @@ class Pool(Calls):
         seed: int | None = None,
         concurrency_per_worker: int = 100,
         context_vars: Iterable[ContextVar[Any]] = (),
+        threads_per_worker: int | None = None,
+        prefix_output: bool = False,
     ) -> None:
         if processes is None:
             processes = default_workers()
@@ -122,6 +130,8 @@ class Pool(Calls):
                 maxtasksperchild,
                 seed=self.seed,
                 concurrency_per_worker=concurrency_per_worker,
+                threads_per_worker=threads_per_worker,
+                prefix_output=prefix_output,
             )
         elif backend not in {"threads", "serial"}:
             raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def with_search_path(data: bytes) -> bytes:
     """The bytes of a function together with the search path of this moment."""
-    return dumps(_Carried([_absolute(entry) for entry in sys.path if isinstance(entry, str)], data), 5)
+    entries: list[Any] = sys.path
+    return dumps(_Carried([_absolute(entry) for entry in entries if isinstance(entry, str)], data), 5)
 
 
 def _absolute(entry: str) -> str:

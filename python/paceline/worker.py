@@ -34,7 +34,7 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     from marshal import loads as load_plain
 
     path, folder, arguments, main, authkey, function, positional, seed, concurrency, looks = load_plain(setup)
-    _speak_in_lines(native)
+    _speak_in_lines(native, prefixed=looks.get("prefix", False))
     _share_the_machine(native, looks)
     sys.path[:] = path
     sys.argv[:] = arguments
@@ -108,9 +108,29 @@ class Lines(TextIOWrapper):
     owe_flush: Any
 
 
-def _speak_in_lines(native: Any) -> None:
+class PrefixedLines(Lines):
+    """The same, where each line says which worker and which task it comes from."""
+
+    def write(self, text: str, /) -> int:
+        if text:
+            # The mark tells the parent that the line has its prefix; lines that come from elsewhere have none.
+            prefix = "\x1e" + self.line_prefix()
+            prefixed = text[:-1].replace("\n", "\n" + prefix) + text[-1]
+            super().write(prefix + prefixed if self.is_at_start else prefixed)
+            self.is_at_start = text[-1] == "\n"
+        return len(text)
+
+    is_at_start = True
+    line_prefix: Any
+
+
+def _speak_in_lines(native: Any, *, prefixed: bool) -> None:
     """Whatever the locale, the parent is sent UTF-8; and a worker that dies has said what it had written."""
     Lines.owe_flush = staticmethod(native.owe_flush)
+    if prefixed:
+        native.prefix_lines()
+        PrefixedLines.line_prefix = staticmethod(native.line_prefix)
+    kind = PrefixedLines if prefixed else Lines
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         # Absent if the parent had none when the fork server was started.
@@ -118,7 +138,7 @@ def _speak_in_lines(native: Any) -> None:
         # A fresh one: the other remembers whether what the fork server wrote to was a file.
         file: Any = open_file(number, "wb", closefd=False)
         file.raw.name = f"<{name}>"
-        lines = Lines(file, "utf-8", errors, line_buffering=True)
+        lines = kind(file, "utf-8", errors, line_buffering=True)
         lines.mode = "w"  # type: ignore[misc]
         setattr(sys, name, lines)
         setattr(sys, f"__{name}__", lines)

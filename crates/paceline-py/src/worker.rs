@@ -7,7 +7,7 @@ use crate::current;
 use crate::functions::{COROUTINE, Style};
 use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
-use crate::voice::{flush_if_owed, flush_streams};
+use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, serve};
 use paceline_engine::worker::work;
 use paceline_engine::{AllocateError, Answers, Call, Manner, Run};
@@ -201,7 +201,9 @@ impl Run for PythonRun<'_> {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let loads = self.names.loads.bind(self.py);
         let mut decoder = Decoder::new(call.input, loads);
-        for item in call.item..call.item + u64::from(call.count) {
+        let items = call.item..call.item + u64::from(call.count);
+        begin_call(items.clone(), &loaded.function);
+        for item in items {
             current::begin_item(item);
             let result = self.call(&loaded, &mut decoder).and_then(run_to_end);
             flush_if_owed(self.py);
@@ -219,6 +221,7 @@ impl Run for PythonRun<'_> {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py));
         let items = call.item..call.item + u64::from(call.count);
+        begin_call(items.clone(), &loaded.function);
         // Taken out, because making a coroutine needs the rest of this.
         let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
         coroutines.begin(number, items, |item| {
