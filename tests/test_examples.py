@@ -4,6 +4,7 @@ import re
 import struct
 import subprocess
 import sys
+from hashlib import pbkdf2_hmac, sha256
 from pathlib import Path
 
 import h5py
@@ -89,14 +90,21 @@ def test_load_table_has_a_table_for_each_way(tmp_path):
         assert wall > 0
 
 
-def test_asyncio_executor_keeps_the_event_loop_alive(tmp_path):
-    from hashlib import pbkdf2_hmac
-
-    lines = run_quiet_example("asyncio_executor.py", 100_000, folder=tmp_path)
+def derived_keys(rounds):
     passwords = ["swordfish", "correct horse battery staple", "open sesame"]
-    keys = [pbkdf2_hmac("sha256", password.encode(), b"a salt", 100_000).hex()[:16] for password in passwords]
-    expected = [f"{key} {password}" for key, password in zip(keys, passwords, strict=True)]
-    assert lines == [*expected, "the event loop was alive: True"]
+    keys = [pbkdf2_hmac("sha256", password.encode(), b"a salt", rounds).hex()[:16] for password in passwords]
+    return [f"{key} {password}" for key, password in zip(keys, passwords, strict=True)]
+
+
+def test_asyncio_executor_keeps_the_event_loop_alive(tmp_path):
+    lines = run_quiet_example("asyncio_executor.py", 100_000, folder=tmp_path)
+    assert lines == [*derived_keys(100_000), "the event loop was alive: True"]
+
+
+def test_asyncio_pool_awaits_calls_and_gives_up_on_one(tmp_path):
+    lines = run_quiet_example("asyncio_pool.py", 10_000, folder=tmp_path)
+    hashes = [sha256(str(number).encode()).hexdigest()[:16] for number in range(3)]
+    assert lines == [*derived_keys(10_000), "gave up on one that took too long", *hashes]
 
 
 @pytest.mark.timeout(100)

@@ -163,29 +163,51 @@ def test_map_reduce_reduces_on_the_workers(pool):
     assert home not in pool.map_reduce(lambda item: {os.getpid()}, where, range(500))
 
 
+@pytest.mark.parametrize("source", ["task_rng", "task_random"])
+def test_map_reduce_gives_each_item_its_own_random_numbers_whatever_the_timing(source):
+    def draw(item):
+        return [getattr(paceline, source)().random()]
+
+    def mix(left, right):
+        return [*left, *right, getattr(paceline, source)().random()] if len(left) % 5 == 0 else [*left, *right]
+
+    found = []
+    for workers in (1, 2, 3):
+        with Pool(workers, seed=5) as pool:
+            found.append(pool.map_reduce(draw, mix, range(200)))
+            again = pool.map_reduce(draw, mix, range(200))
+            assert again != found[-1]
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0])) == len(found[0]) >= 200
+
+
 # -- lazy and bounded --------------------------------------------------------------------------------------------------
 
 
-def test_map_reduce_reads_no_further_ahead_than_its_bound(pool, gate):
+def test_map_reduce_reads_no_further_ahead_than_its_bound(gate):
     read = []
+    result = []
 
     def items():
-        for number in range(10_000):
+        for number in range(60):
             read.append(number)
             yield number
 
-    def held(item):
-        return tasks.through(gate.path, item) if item == 0 else item
+    def call():
+        with Pool(1) as pool:
+            held = functools.partial(tasks.through, gate.path)
+            result.append(pool.map_reduce(held, operator.add, items(), chunksize=1))
 
-    result = []
-    caller = threading.Thread(target=lambda: result.append(pool.map_reduce(held, operator.add, items(), chunksize=1)))
+    caller = threading.Thread(target=call)
     caller.start()
-    gate.wait_for_arrival()
-    # The other worker goes on with what is there; the first item's group cannot be combined before it is there.
-    pool.submit(tasks.identity, None).result()
-    gate.let_through()
+    furthest = 0
+    for begun in range(1, 61):
+        gate.wait_for_arrival()
+        furthest = max(furthest, len(read) - begun)
+        gate.let_through()
     caller.join()
-    assert result == [sum(range(10_000))]
+    assert result == [sum(range(60))]
+    assert furthest <= 16
 
 
 def test_map_reduce_of_an_endless_input_ends_when_an_item_fails(pool):
@@ -330,6 +352,10 @@ def test_map_reduce_goes_on_when_its_pool_is_closed(pool, gate):
     assert result == [1225]
 
 
+async def identity_in_a_while(item):
+    return item
+
+
 # -- bad calls ---------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +364,8 @@ def test_map_reduce_refuses_bad_arguments(pool):
         pool.map_reduce(3, operator.add, [1])
     with pytest.raises(TypeError, match="the reducer must be callable, not None"):
         pool.map_reduce(str, None, [1])
+    with pytest.raises(TypeError, match="the mapper must not be a coroutine function\nhint:"):
+        pool.map_reduce(identity_in_a_while, operator.add, [1])
     with pytest.raises(TypeError, match="not iterable"):
         pool.map_reduce(str, operator.add, 3)
     with pytest.raises(ValueError, match="chunksize must be at least 1, not 0"):

@@ -201,12 +201,17 @@ class Feeds:
         self._engine = engine
         self._changed = threading.Condition()
         self._active: set[Input] = set()
+        self._added = 0
         self._closing = False
 
-    def add(self, feed: Input) -> None:
+    def add(self, feed: Input) -> int:
+        """Keeps the engine open until `feed` has been read; which input of the pool it is, counted from one."""
         with self._changed:
             self._active.add(feed)
+            self._added += 1
+            number = self._added
         feed.when_read = self._on_read
+        return number
 
     def _on_read(self, feed: Input) -> None:
         with self._changed:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from paceline.functions import MISSING
+from paceline.functions import MISSING, gives_coroutine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ _LARGEST_BLOCK = 1024
 
 
 def map_reduce(
-    reduction: Reduction, iterable: Iterable[Any], chunksize: int | None, enter: Callable[[Source], object]
+    reduction: Reduction, iterable: Iterable[Any], chunksize: int | None, enter: Callable[[Source], int]
 ) -> Any:
     """Reads the input into a reduction that has just been made, and gives its result.
 
-    `enter` is told of the input before it is read, so that its pool stays open that long.
+    `enter` is told of the input before it is read, so that its pool stays open that long; it gives the input's number.
     """
     if chunksize is not None and chunksize < 1:
         raise ValueError(f"chunksize must be at least 1, not {chunksize}")
     source = Source(iterable)
-    enter(source)
+    reduction.number = enter(source)
     try:
         while not reduction.failed:
             read = reduction.read
@@ -101,9 +101,10 @@ class Reduction:
     """A reduction on its way: blocks of items go in, one after the other, and one result comes out.
 
     Whoever adds blocks also takes in what has ended, as soon as `limit` tasks are out: there is no thread. Not for
-    several threads at a time. `submit` is an engine's; `read` counts the items so far.
+    several threads at a time. `submit` is an engine's; `read` counts the items so far, and `number` tells
+    this reduction from others of the same pool.
 
-    Raises `TypeError` for a mapper or a reducer that cannot be called.
+    Raises `TypeError` for a mapper or a reducer that cannot be called, or gives a coroutine.
     """
 
     def __init__(
@@ -123,6 +124,11 @@ class Reduction:
         for role, function in (("mapper", mapper), ("reducer", reducer)):
             if not callable(function):
                 raise TypeError(f"the {role} must be callable, not {function!r}")
+            if gives_coroutine(function):
+                raise TypeError(
+                    f"the {role} must not be a coroutine function\n"
+                    "hint: `map`, `imap` and `amap` take one; their results can be reduced"
+                )
         # Errors shall name what the user knows, unless the user has named the calls.
         given: dict[str, Any] = getattr(submit, "keywords", {})
         self._submit = submit if "name" in given else partial(submit, name=getattr(mapper, "__qualname__", None))
@@ -137,6 +143,7 @@ class Reduction:
         self._outstanding: dict[Future[Any], _Part] = {}
         self._blocks = 0
         self.read = 0
+        self.number = 0
         # The first item, in order, that something failed with, and the failure.
         self._failure: tuple[int, BaseException] | None = None
 
@@ -151,7 +158,7 @@ class Reduction:
             return
         first, self.read = self.read, self.read + len(items)
         part = _Part(0, self._blocks, (first, self.read - 1))
-        arguments: tuple[Any, ...] = (first, items)
+        arguments: tuple[Any, ...] = (self.number, first, items)
         if self._blocks == 0 and self._initial is not MISSING:
             arguments += (self._initial,)
         self._blocks += 1
@@ -236,7 +243,7 @@ class Reduction:
             if self._failure is not None and (self._commutative or first > self._failure[0]):
                 continue
             whole = _Part(group[0].level + 1, group[0].index // _FAN, (first, group[-1].span[1]))
-            arguments = ([part.span for part in group], [part.value for part in group])
+            arguments = (self.number, [part.span for part in group], [part.value for part in group])
             self._start(self._combine, arguments, whole)
 
 
@@ -340,8 +347,17 @@ class _AsTheyCome:
 # -- what runs in the workers ------------------------------------------------------------------------------------------
 
 
-def map_block(mapper: Callable[[T], R], reducer: Callable[[R, R], R], first: int, items: Iterable[T], *before: R) -> R:
+def map_block(
+    mapper: Callable[[T], R],
+    reducer: Callable[[R, R], R],
+    number: int,
+    first: int,
+    items: Iterable[T],
+    *before: R,
+) -> R:
     """Maps the items, of which `first` is the number of the first, and reduces what comes out, after `before`."""
+    index = first
+    _tell_part(lambda: (number, index))
     total = before[0] if before else MISSING
     for index, item in enumerate(items, first):
         try:
@@ -361,8 +377,9 @@ def map_block(mapper: Callable[[T], R], reducer: Callable[[R, R], R], first: int
     return total
 
 
-def combine(reducer: Callable[[R, R], R], spans: Sequence[Span], values: Sequence[R]) -> R:
+def combine(reducer: Callable[[R, R], R], number: int, spans: Sequence[Span], values: Sequence[R]) -> R:
     """Reduces results that stand for `spans` of the items, from left to right."""
+    _tell_part(lambda: (number, spans[0][0], spans[-1][1]))
     total = values[0]
     for index in range(1, len(values)):
         try:
@@ -372,6 +389,18 @@ def combine(reducer: Callable[[R, R], R], spans: Sequence[Span], values: Sequenc
             _note(error, f"raised by the reducer for the results of {left} and of {_items(spans[index])}")
             raise
     return total
+
+
+def _tell_part(part: Callable[[], tuple[int, ...]]) -> None:
+    """Has `task_rng` tell by `part` what is being done, and not by the task.
+
+    How many tasks have been submitted before a block is a matter of time; its items are not.
+    """
+    from paceline.engine import current_task
+
+    task = current_task()
+    if task is not None:
+        task.kept["part"] = part
 
 
 def _note(error: BaseException, text: str) -> None:

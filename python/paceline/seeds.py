@@ -10,6 +10,7 @@ from paceline.engine import current_task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -36,19 +37,24 @@ def task_rng() -> np.random.Generator:
     `numpy.random.default_rng(numpy.random.SeedSequence(seed, spawn_key=(number,)))`, numpy's way of making independent
     streams of one seed: what `SeedSequence(seed).spawn(...)` would give to its child of this number.
 
+    In a reduction, each item has a generator of its own in the place of a task, and its number in that of a task's.
+
     One task has one generator: asking again goes on with it, until the task ends. The coroutines of one worker have
     each their own, and so has what they start with `asyncio.create_task` or `asyncio.to_thread`. Other threads that a
     task starts are not part of it: hand the generator to them.
     """
     task = _running_task("task_rng")
-    rng: np.random.Generator | None = task.kept.get("numpy")
-    if rng is None:
+    key = _key(task)
+    rng: np.random.Generator
+    kept_for, rng = task.kept.get("numpy", (None, None))
+    if kept_for != key:
         try:
             from numpy.random import SeedSequence, default_rng
         except ImportError as error:
             message = "`task_rng` needs numpy\nhint: `task_random` gives a generator of the standard library's"
             raise ImportError(message) from error
-        rng = task.kept["numpy"] = default_rng(SeedSequence(task.seed, spawn_key=(task.item,)))
+        rng = default_rng(SeedSequence(task.seed, spawn_key=key))
+        task.kept["numpy"] = (key, rng)
     return rng
 
 
@@ -67,15 +73,24 @@ def task_random() -> random.Random:
     are independent of those.
     """
     task = _running_task("task_random")
-    generator: random.Random | None = task.kept.get("random")
-    if generator is None:
+    key = _key(task)
+    generator: random.Random
+    kept_for, generator = task.kept.get("random", (None, None))
+    if kept_for != key:
         from hashlib import blake2b
         from random import Random
 
-        numbers = task.seed.to_bytes(16, "little") + task.item.to_bytes(8, "little")
+        numbers = task.seed.to_bytes(16, "little") + b"".join(number.to_bytes(8, "little") for number in key)
         seed = blake2b(numbers, person=b"paceline task").digest()
-        generator = task.kept["random"] = Random(seed)  # noqa: S311 - not for secrets, as the module's name says.
+        generator = Random(seed)  # noqa: S311 - not for secrets, as the module's name says.
+        task.kept["random"] = (key, generator)
     return generator
+
+
+def _key(task: Task) -> tuple[int, ...]:
+    """What tells the task from all others of its pool; `paceline.reduce` knows better for the items that share one."""
+    part: Callable[[], tuple[int, ...]] | None = task.kept.get("part")
+    return (task.item,) if part is None else part()
 
 
 def _running_task(name: str) -> Task:
