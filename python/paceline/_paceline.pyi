@@ -71,11 +71,15 @@ class Engine:
         /,
         *,
         retries: int = 0,
+        priority: int = 0,
         name: str | None = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
-        """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises."""
+        """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises.
+
+        What has the highest `priority` (an i16) goes first, and within one priority what was submitted first.
+        """
     def map(
         self,
         fn: Callable[..., Any],
@@ -85,6 +89,7 @@ class Engine:
         star: bool = False,
         chunksize: int | None = None,
         retries: int = 0,
+        priority: int = 0,
         name: str | None = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
@@ -93,8 +98,11 @@ class Engine:
 
         The result raises the exception of the first failed item. `chunksize=None` chooses chunks by measured time.
         """
-    def close(self) -> None:
-        """No more submissions; the workers leave when everything has ended. Does not wait."""
+    def close(self, cancel_pending: bool = False) -> None:
+        """No more submissions; the workers leave when everything has ended. Does not wait.
+
+        With `cancel_pending`, what has not begun is cancelled, also of an engine that was closed before.
+        """
     def terminate(self) -> None:
         """Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes."""
     def join(self, timeout: float | None = None) -> bool:

@@ -1,11 +1,14 @@
 //! Owns the order of the jobs that have waiting items, and how many items wait in all. Never looks into a job.
 //!
-//! Jobs stand in the order in which they were submitted, always: a job of which items come back takes its old place,
-//! before every job that came later. An entry of a job that has ended stays until it reaches the front and is dropped
-//! there, so that cancelling one of a million jobs does not search for it. The place tells such an entry from one of
-//! a later job with the same number.
+//! The most urgent jobs come first, and those of one priority stand in the order in which they were submitted, always:
+//! a job of which items come back takes its old place, before every job of its priority that came later. An entry of
+//! a job that has ended stays until it reaches the front and is dropped there, so that cancelling one of a million jobs
+//! does not search for it. The place tells such an entry from one of a later job with the same number.
+//!
+//! Nearly every pool knows one priority only. Its jobs stand in one queue, to which a new one is added at the end;
+//! the queues of less urgent jobs are a map beside it that is empty then, and costs one look at its length.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::JobId;
 
@@ -13,13 +16,17 @@ use crate::ids::JobId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) place: u64,
+    pub(crate) priority: i16,
     pub(crate) job: JobId,
 }
 
-/// The jobs that wait, oldest first.
+/// The jobs that wait, the most urgent first, and of those the oldest.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    entries: VecDeque<Entry>,
+    /// Those of the highest priority.
+    first: VecDeque<Entry>,
+    /// All others, by their priority. None of the queues is empty, and there is none while `first` is empty.
+    later: BTreeMap<i16, VecDeque<Entry>>,
     waiting_items: u64,
 }
 
@@ -29,21 +36,29 @@ impl Backlog {
     }
 
     pub(crate) fn front(&self) -> Option<Entry> {
-        self.entries.front().copied()
+        self.first.front().copied()
     }
 
     pub(crate) fn drop_front(&mut self) {
-        self.entries.pop_front();
+        self.first.pop_front();
+        if self.first.is_empty()
+            && !self.later.is_empty()
+            && let Some((_, next)) = self.later.pop_last()
+        {
+            self.first = next;
+        }
     }
 
-    /// Gives a job its place. A new job goes to the end; one that comes back is nearly always the oldest, and is
-    /// found at the front at once.
+    /// Gives a job its place.
     pub(crate) fn enter(&mut self, entry: Entry) {
-        if self.entries.back().is_none_or(|last| last.place < entry.place) {
-            self.entries.push_back(entry);
-        } else {
-            let index = self.entries.partition_point(|other| other.place < entry.place);
-            self.entries.insert(index, entry);
+        match self.front().map(|front| front.priority) {
+            None => self.first.push_back(entry),
+            Some(highest) if highest == entry.priority => enter_by_age(&mut self.first, entry),
+            Some(highest) if highest < entry.priority => {
+                let less_urgent = std::mem::replace(&mut self.first, VecDeque::from([entry]));
+                self.later.insert(highest, less_urgent);
+            }
+            Some(_) => enter_by_age(self.later.entry(entry.priority).or_default(), entry),
         }
     }
 
@@ -56,8 +71,19 @@ impl Backlog {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        self.first.clear();
+        self.later.clear();
         self.waiting_items = 0;
+    }
+}
+
+/// A new job goes to the end; one that comes back is nearly always the oldest, and is found at the front at once.
+fn enter_by_age(queue: &mut VecDeque<Entry>, entry: Entry) {
+    if queue.back().is_none_or(|last| last.place < entry.place) {
+        queue.push_back(entry);
+    } else {
+        let index = queue.partition_point(|other| other.place < entry.place);
+        queue.insert(index, entry);
     }
 }
 
@@ -65,13 +91,28 @@ impl Backlog {
 mod tests {
     use super::*;
 
+    fn order_of(entries: &[(i16, u64)]) -> Vec<(i16, u64)> {
+        let mut backlog = Backlog::default();
+        for &(priority, place) in entries {
+            backlog.enter(Entry { place, priority, job: JobId(0) });
+        }
+        let mut order = Vec::new();
+        while let Some(entry) = backlog.front() {
+            order.push((entry.priority, entry.place));
+            backlog.drop_front();
+        }
+        order
+    }
+
     #[test]
     fn job_that_comes_back_takes_its_place_by_age() {
-        let mut backlog = Backlog::default();
-        for place in [5, 7, 2, 3, 6] {
-            backlog.enter(Entry { place, job: JobId(0) });
-        }
-        let order: Vec<u64> = backlog.entries.iter().map(|entry| entry.place).collect();
-        assert_eq!(order, [2, 3, 5, 6, 7]);
+        let order = order_of(&[(0, 5), (0, 7), (0, 2), (0, 3), (0, 6)]);
+        assert_eq!(order, [(0, 2), (0, 3), (0, 5), (0, 6), (0, 7)]);
+    }
+
+    #[test]
+    fn urgent_jobs_come_first_and_age_counts_within_a_priority() {
+        let order = order_of(&[(0, 1), (3, 2), (-5, 3), (0, 4), (3, 6), (9, 7), (3, 5), (-5, 0)]);
+        assert_eq!(order, [(9, 7), (3, 2), (3, 5), (3, 6), (0, 1), (0, 4), (-5, 0), (-5, 3)]);
     }
 }

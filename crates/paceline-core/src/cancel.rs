@@ -4,6 +4,8 @@
 //! So the core asks for the job's chunks back, publishes nothing of it meanwhile, and decides by the answers: if every
 //! chunk was withdrawn the job ends as cancelled; as soon as one is known to be claimed, the cancel is off and the
 //! withdrawn items go out again, first of all, in their order.
+//!
+//! A pool that is closed may have all its jobs cancelled that can be.
 
 use crate::command::{Command, JobEnd};
 use crate::ids::{ChunkId, JobId};
@@ -17,9 +19,23 @@ impl Scheduler {
             return;
         }
         let job = self.jobs.job(number);
-        if job.progress != Progress::Untouched {
-            return;
+        if job.progress == Progress::Untouched {
+            self.begin_cancel(number, commands);
+            self.dispatch(commands);
         }
+    }
+
+    /// Cancels every job of which nothing has begun. All of them are marked before anything more is published, or one
+    /// would make room for the next.
+    pub(crate) fn cancel_waiting(&mut self, commands: &mut Vec<Command>) {
+        for number in self.jobs.untouched() {
+            self.begin_cancel(number, commands);
+        }
+        self.dispatch(commands);
+    }
+
+    fn begin_cancel(&mut self, number: JobId, commands: &mut Vec<Command>) {
+        let job = self.jobs.job(number);
         if job.chunks_out == 0 {
             self.cancel_job(number, commands);
         } else {
@@ -35,15 +51,14 @@ impl Scheduler {
         assert!(self.chunks.is_asked_back(chunk), "a chunk was withdrawn that nobody asked for");
         let number = assignment.job;
         let job = self.jobs.job(number);
-        self.chunks.close(chunk, job);
+        self.chunks.take_back(chunk, job);
         let is_decided = job.progress == Progress::Cancelling && job.chunks_out == 0;
         let range = Range { first: assignment.first, count: assignment.count, attempt: assignment.attempt };
         self.put_back(number, range);
         if is_decided {
             self.cancel_job(number, commands);
-        } else {
-            self.dispatch(commands);
         }
+        self.dispatch(commands);
     }
 
     pub(crate) fn on_chunk_kept(&mut self, chunk: ChunkId, commands: &mut Vec<Command>) {
@@ -51,43 +66,25 @@ impl Scheduler {
             return;
         };
         self.jobs.job(assignment.job).progress = Progress::Begun;
+        self.chunks.keep(chunk);
         self.dispatch(commands);
     }
 
-    /// Ends a job of which every item waits; younger jobs may have waited for the decision.
+    /// Ends a job of which every item waits. Others may have waited for the decision, and can be published now.
     fn cancel_job(&mut self, number: JobId, commands: &mut Vec<Command>) {
         self.backlog.remove_items(self.jobs.job(number).waiting);
         self.end_job(number, JobEnd::Cancelled, commands);
-        self.dispatch(commands);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, WorkerExit};
-    use crate::rehearsal::{Rehearsal, chunk, complete, publish, start};
+    use crate::event::WorkerExit;
+    use crate::rehearsal::{Rehearsal, cancelled, chunk, complete, publish, start};
 
     fn withdraw(id: (u32, u32)) -> Command {
         Command::Withdraw { chunk: chunk(id) }
-    }
-
-    fn cancelled(job: u32) -> Command {
-        Command::FinishJob { job: JobId(job), end: JobEnd::Cancelled }
-    }
-
-    impl Rehearsal {
-        fn cancel(&mut self, job: u32) -> Vec<Command> {
-            self.tell(Event::CancelRequested { job: JobId(job) })
-        }
-
-        fn withdrawn(&mut self, id: (u32, u32)) -> Vec<Command> {
-            self.tell(Event::ChunkWithdrawn { chunk: chunk(id) })
-        }
-
-        fn kept(&mut self, id: (u32, u32)) -> Vec<Command> {
-            self.tell(Event::ChunkKept { chunk: chunk(id) })
-        }
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub enum Command {
         /// How often the first item has been begun before; zero for the first time.
         attempt: u16,
     },
-    /// Try to take a chunk back from the table, and report it as withdrawn or kept.
+    /// Try to take a chunk back from the table, and report it as withdrawn or kept: its job is to be cancelled, or
+    /// something more urgent is to go first.
     Withdraw {
         /// Which.
         chunk: ChunkId,

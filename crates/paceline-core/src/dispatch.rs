@@ -10,19 +10,25 @@ use crate::scheduler::Scheduler;
 impl Scheduler {
     /// Fills the table from the front of the backlog.
     ///
-    /// Order is strict: when the oldest job must not go on (it has as many chunks out as it may have, or its cancel is
-    /// being decided), the younger ones wait with it. Both end by themselves: a chunk ends, the engine answers.
+    /// Order is strict, from the most urgent job on and by age within a priority: when the first must not go on (it has
+    /// as many chunks out as it may have, or its cancel is being decided), those behind it wait with it. Both end by
+    /// themselves: a chunk ends, the engine answers. A more urgent job that comes meanwhile stands before it.
     pub(crate) fn dispatch(&mut self, commands: &mut Vec<Command>) {
-        while self.chunks.has_room() {
-            let Some(Entry { place, job: number }) = self.backlog.front() else {
+        while let Some(Entry { place, priority, job: number }) = self.backlog.front() {
+            let overtakes = self.chunks.has_less_urgent_than(priority);
+            if !overtakes && !self.chunks.has_room_for(priority) {
                 return;
-            };
+            }
             let Some(job) = self.jobs.job_at(number, place).filter(|job| job.waiting > 0) else {
                 self.backlog.drop_front();
                 continue;
             };
             if job.progress == Progress::Cancelling || job.chunks_out >= job.most_chunks_out(self.workers) {
                 return;
+            }
+            if overtakes {
+                self.overtake(priority, commands);
+                continue;
             }
             let range = job.carve(self.workers);
             if job.waiting == 0 {
@@ -36,14 +42,14 @@ impl Scheduler {
         }
     }
 
-    /// Puts items that were published back into the backlog, before everything younger.
+    /// Puts items that were published back into the backlog, before everything younger of their priority.
     pub(crate) fn put_back(&mut self, number: JobId, range: Range) {
         let job = self.jobs.job(number);
         job.put_back(range);
         self.backlog.add_items(range.count);
         if !job.is_queued {
             job.is_queued = true;
-            self.backlog.enter(Entry { place: job.place, job: number });
+            self.backlog.enter(Entry { place: job.place, priority: job.priority, job: number });
         }
     }
 }

@@ -12,6 +12,15 @@ pub enum Sizing {
     Measured,
 }
 
+/// The terms on which a job runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How many times an item may be run again after the worker that ran it died.
+    pub retries: u16,
+    /// The higher, the sooner it goes out; what is equally urgent goes by age.
+    pub priority: i16,
+}
+
 /// Why a worker is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerExit {
@@ -25,13 +34,16 @@ pub enum WorkerExit {
     Died,
 }
 
-/// What a worker held when it was gone.
+/// One of the chunks that a worker held when it was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The chunk it had claimed and not reported as finished.
+    /// A chunk that it had claimed and not reported as finished.
     pub chunk: ChunkId,
     /// How many items of the chunk, from its first, have an outcome that the engine has kept.
     pub finished: u32,
+    /// How many of the items that follow it had begun: none if it had only claimed the chunk, one if it runs them one
+    /// after the other, all if side by side. No other has run, nor had any effect.
+    pub running: u32,
 }
 
 /// Something that has happened.
@@ -47,8 +59,8 @@ pub enum Event {
         items: u32,
         /// How its items are grouped.
         sizing: Sizing,
-        /// How many times an item may be run again after the worker that ran it died.
-        retries: u16,
+        /// What else was asked for.
+        terms: Terms,
     },
     /// The user wants a job cancelled. It is, if nothing of it has begun; else nothing changes, nor if it has ended.
     /// The core answers with [`Command::Withdraw`](crate::Command::Withdraw) for each of its chunks in the table,
@@ -80,18 +92,26 @@ pub enum Event {
         /// Its seat.
         worker: WorkerId,
     },
+    /// A worker is gone, and held this chunk. Comes once for each that it held, before its exit.
+    ChunkLost {
+        /// Its seat.
+        worker: WorkerId,
+        /// What it held.
+        held: Held,
+    },
     /// A worker is gone.
     WorkerExited {
         /// Its seat.
         worker: WorkerId,
         /// Why.
         exit: WorkerExit,
-        /// The chunk it had claimed, if any.
-        held: Option<Held>,
     },
-    /// No more jobs will come; workers leave when all jobs have ended. Closing twice, or closing what is terminated or
-    /// broken, changes nothing.
-    PoolClosed,
+    /// No more jobs will come; workers leave when all jobs have ended. May come more than once; closing what is
+    /// terminated or broken changes nothing.
+    PoolClosed {
+        /// Whether the jobs of which nothing has begun are cancelled, as if each were asked for.
+        cancel_waiting: bool,
+    },
     /// Everything ends now: waiting and running items alike are given up. May come at any time, and more than once.
     PoolTerminated,
 }

@@ -5,7 +5,7 @@
 //! pool has been as full as it gets.
 
 use crate::chunks::NO_CHUNK;
-use crate::event::Sizing;
+use crate::event::{Sizing, Terms};
 use crate::ids::JobId;
 use crate::sizing::Pace;
 
@@ -39,6 +39,8 @@ pub(crate) enum Progress {
 pub(crate) struct Job {
     /// Place in the order of submission, over all jobs of the pool.
     pub(crate) place: u64,
+    /// The higher, the sooner it goes out.
+    pub(crate) priority: i16,
     /// Ranges that came back, the lowest last, so that the next to go out is taken from the end.
     returned: Vec<Range>,
     pub(crate) pace: Pace,
@@ -62,6 +64,7 @@ impl Default for Job {
     fn default() -> Self {
         Self {
             place: 0,
+            priority: 0,
             returned: Vec::new(),
             pace: Pace::default(),
             sizing: Sizing::Measured,
@@ -154,7 +157,8 @@ impl Jobs {
     }
 
     /// Makes a slot the job of this number.
-    pub(crate) fn admit(&mut self, number: JobId, items: u32, sizing: Sizing, retries: u16) -> &mut Job {
+    pub(crate) fn admit(&mut self, number: JobId, items: u32, sizing: Sizing, terms: Terms) -> &mut Job {
+        let Terms { retries, priority } = terms;
         let index = number.0 as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, Job::default);
@@ -166,6 +170,7 @@ impl Jobs {
         returned.clear();
         *job = Job {
             place: self.submitted,
+            priority,
             returned,
             sizing,
             items,
@@ -176,6 +181,13 @@ impl Jobs {
             ..Job::default()
         };
         job
+    }
+
+    /// The numbers of all jobs that no worker is known to have begun, and that are not being decided about.
+    pub(crate) fn untouched(&self) -> Vec<JobId> {
+        let all = (0..).zip(&self.slots);
+        let untouched = all.filter(|(_, job)| job.is_live && job.progress == Progress::Untouched);
+        untouched.map(|(number, _)| JobId(number)).collect()
     }
 
     /// Marks a job as ended; its number may be used again.
@@ -204,7 +216,7 @@ mod tests {
 
     fn fixed(items: u32, size: u32) -> Job {
         let mut jobs = Jobs::default();
-        jobs.admit(JobId(0), items, Sizing::Fixed(size), 0);
+        jobs.admit(JobId(0), items, Sizing::Fixed(size), Terms::default());
         jobs.slots.remove(0)
     }
 
@@ -237,11 +249,11 @@ mod tests {
     #[test]
     fn number_used_again_forgets_what_came_back_before() {
         let mut jobs = Jobs::default();
-        let job = jobs.admit(JobId(3), 4, Sizing::Fixed(4), 0);
+        let job = jobs.admit(JobId(3), 4, Sizing::Fixed(4), Terms::default());
         let range = job.carve(1);
         job.put_back(range);
         jobs.dismiss(JobId(3));
-        let job = jobs.admit(JobId(3), 1, Sizing::Fixed(4), 0);
+        let job = jobs.admit(JobId(3), 1, Sizing::Fixed(4), Terms::default());
         assert_eq!(carved(job), [(0, 1)]);
         assert_eq!(jobs.unfinished(), 1);
     }

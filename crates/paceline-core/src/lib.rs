@@ -6,7 +6,7 @@
 //! [`Command`]s.
 //!
 //! The map: `event`, `command` and `ids` are the contract. [`Scheduler`] hands each event to the file named for what
-//! happens (`submit`, `finish`, `lost`, `cancel`, `workers`, `shutdown`), and `dispatch` fills the table afterwards.
+//! happens (`submit`, `finish`, `lost`, `cancel`, `overtake`, `workers`, `shutdown`), and `dispatch` fills the table afterwards.
 //! What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses how many items make a chunk.
 
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ mod finish;
 mod ids;
 mod jobs;
 mod lost;
+mod overtake;
 #[cfg(test)]
 mod rehearsal;
 mod scheduler;
@@ -32,6 +33,6 @@ mod workers;
 
 pub use chunks::Assignment;
 pub use command::{Breakage, Command, JobEnd};
-pub use event::{Event, Held, Sizing, WorkerExit};
+pub use event::{Event, Held, Sizing, Terms, WorkerExit};
 pub use ids::{ChunkId, JobId, Moment, WorkerId};
 pub use scheduler::{Config, Scheduler};

@@ -9,36 +9,40 @@ use crate::jobs::{Progress, Range};
 use crate::scheduler::Scheduler;
 
 impl Scheduler {
-    /// Settles the chunk that a worker held when it was gone. An old assignment is refused like any late answer.
+    /// Settles one of the chunks that a worker held when it was gone. An old assignment is refused like any late answer.
     ///
-    /// Items before `held.finished` are done; the next one was running; the rest were never begun. The item that ran
-    /// becomes a range of its own, so that a chunk of many items is always begun for the first time, and its attempt
-    /// number is that of each of its items.
-    pub(crate) fn settle_held(&mut self, worker: WorkerId, held: Held, commands: &mut Vec<Command>) {
-        let Some(Assignment { job: number, first, count, attempt }) = self.chunks.assignment(held.chunk) else {
+    /// Items before `held.finished` are done; the next `held.running` were running; the rest were never begun, and go
+    /// back as they were. Each item that ran becomes a range of its own, so that a chunk of many items is always begun
+    /// for the first time, and its attempt number is that of each of its items.
+    ///
+    /// Nothing is published before all that the worker held is settled and its exit is told, so that what goes back goes
+    /// out in order.
+    pub(crate) fn on_chunk_lost(&mut self, worker: WorkerId, held: Held, commands: &mut Vec<Command>) {
+        let Held { chunk, finished, running } = held;
+        self.seats.note_loss(worker, finished + running > 0);
+        let Some(Assignment { job: number, first, count, attempt, .. }) = self.chunks.assignment(chunk) else {
             return;
         };
-        let Held { chunk, finished } = held;
         debug_assert!(attempt == 0 || count == 1, "an item that was lost is not alone in its chunk");
         assert!(finished <= count, "{finished} items of a chunk of {count} are said to be finished");
+        assert!(running <= count - finished, "{running} items of a chunk of {count} are said to run, and be finished");
         let job = self.jobs.job(number);
         job.progress = Progress::Begun;
-        let retries = job.retries;
+        let is_tried_again = attempt < job.retries;
         self.chunks.close(chunk, job);
-        let mut ended = finished;
-        if finished < count {
-            let item = first + finished;
-            let rest = Range { first: item + 1, count: count - finished - 1, attempt: 0 };
-            if rest.count > 0 {
-                self.put_back(number, rest);
-            }
-            if attempt < retries {
-                self.put_back(number, Range { first: item, count: 1, attempt: attempt + 1 });
-            } else {
-                commands.push(Command::FailItem { job: number, item, worker, attempt });
-                ended += 1;
-            }
+        let ran = first + finished..first + finished + running;
+        let rest = Range { first: ran.end, count: first + count - ran.end, attempt };
+        if rest.count > 0 {
+            self.put_back(number, rest);
         }
+        if is_tried_again {
+            for item in ran.rev() {
+                self.put_back(number, Range { first: item, count: 1, attempt: attempt + 1 });
+            }
+        } else {
+            commands.extend(ran.map(|item| Command::FailItem { job: number, item, worker, attempt }));
+        }
+        let ended = if is_tried_again { finished } else { finished + running };
         if ended > 0 {
             self.end_items(number, ended, commands);
         }
@@ -88,6 +92,48 @@ mod tests {
         let mut pool = Rehearsal::open(1, 4);
         pool.submit(0, 3, 3);
         assert_eq!(pool.lose(0, WorkerExit::Died, (0, 0), 3), [complete(0), start(0)]);
+    }
+
+    #[test]
+    fn worker_lost_with_many_chunks_loses_the_item_that_ran_of_each() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 4, 2);
+        pool.submit(1, 2, 2);
+        pool.submit(2, 2, 1);
+        assert_eq!(pool.lose_chunk(0, (1, 0), (0, 1)), [fail(0, 2, 0, 0)]);
+        assert_eq!(pool.lose_chunk(0, (0, 0), (1, 1)), [fail(0, 1, 0, 0)]);
+        assert_eq!(pool.lose_chunk(0, (2, 0), (1, 1)), [fail(1, 1, 0, 0), complete(1)]);
+        assert_eq!(
+            pool.exit(0, WorkerExit::Died),
+            [start(0), publish((2, 1), 0, 3, 1), publish((0, 1), 2, 1, 1)],
+            "in order, though it was lost in another"
+        );
+    }
+
+    #[test]
+    fn chunk_that_was_claimed_and_not_begun_goes_back_as_it_was() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit_sized(0, 2, Sizing::Fixed(2), 1);
+        pool.lose(0, WorkerExit::Died, (0, 0), 0);
+        assert_eq!(pool.lose_chunk(0, (0, 1), (0, 0)), []);
+        assert_eq!(pool.lose_chunk(0, (1, 0), (0, 0)), []);
+        assert_eq!(
+            pool.exit(0, WorkerExit::Died),
+            [start(0), publish_again((1, 1), 0, 0, 1), publish((0, 2), 0, 1, 1)]
+        );
+        assert_eq!(pool.cancel(0), []);
+    }
+
+    #[test]
+    fn worker_lost_with_items_side_by_side_loses_each_of_them() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit_sized(0, 4, Sizing::Fixed(4), 1);
+        assert_eq!(pool.lose_chunk(0, (0, 0), (1, 3)), []);
+        let again = [((0, 1), 1), ((1, 0), 2), ((2, 0), 3)].map(|(id, item)| publish_again(id, 0, item, 1));
+        assert_eq!(pool.exit(0, WorkerExit::Died), [vec![start(0)], again.to_vec()].concat());
+        assert_eq!(pool.lose_chunk(0, (1, 0), (0, 1)), [fail(0, 2, 0, 1)]);
+        pool.finish((0, 1));
+        assert_eq!(pool.finish((2, 0)), [complete(0)]);
     }
 
     #[test]

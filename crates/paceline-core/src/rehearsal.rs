@@ -1,7 +1,7 @@
 //! Owns the driver of the unit tests: tells a scheduler what happened and hands back its answer. Never part of a build.
 
 use crate::command::{Command, JobEnd};
-use crate::event::{Event, Held, Sizing, WorkerExit};
+use crate::event::{Event, Held, Sizing, Terms, WorkerExit};
 use crate::ids::{ChunkId, JobId, Moment, WorkerId};
 use crate::scheduler::{Config, Scheduler};
 
@@ -33,7 +33,25 @@ impl Rehearsal {
     }
 
     pub(crate) fn submit_sized(&mut self, job: u32, items: u32, sizing: Sizing, retries: u16) -> Vec<Command> {
-        self.tell(Event::JobSubmitted { job: JobId(job), items, sizing, retries })
+        self.tell(Event::JobSubmitted { job: JobId(job), items, sizing, terms: Terms { retries, priority: 0 } })
+    }
+
+    /// Submits a job of chunks of one item.
+    pub(crate) fn submit_urgent(&mut self, job: u32, items: u32, priority: i16) -> Vec<Command> {
+        let terms = Terms { retries: 0, priority };
+        self.tell(Event::JobSubmitted { job: JobId(job), items, sizing: Sizing::Fixed(1), terms })
+    }
+
+    pub(crate) fn cancel(&mut self, job: u32) -> Vec<Command> {
+        self.tell(Event::CancelRequested { job: JobId(job) })
+    }
+
+    pub(crate) fn withdrawn(&mut self, id: (u32, u32)) -> Vec<Command> {
+        self.tell(Event::ChunkWithdrawn { chunk: chunk(id) })
+    }
+
+    pub(crate) fn kept(&mut self, id: (u32, u32)) -> Vec<Command> {
+        self.tell(Event::ChunkKept { chunk: chunk(id) })
     }
 
     pub(crate) fn finish(&mut self, id: (u32, u32)) -> Vec<Command> {
@@ -49,13 +67,25 @@ impl Rehearsal {
     }
 
     pub(crate) fn exit(&mut self, worker: u16, exit: WorkerExit) -> Vec<Command> {
-        self.tell(Event::WorkerExited { worker: WorkerId(worker), exit, held: None })
+        self.tell(Event::WorkerExited { worker: WorkerId(worker), exit })
+    }
+
+    /// One of the chunks that a worker held which is gone, with so many items finished and so many running.
+    pub(crate) fn lose_chunk(&mut self, worker: u16, id: (u32, u32), items: (u32, u32)) -> Vec<Command> {
+        let held = Held { chunk: chunk(id), finished: items.0, running: items.1 };
+        self.tell(Event::ChunkLost { worker: WorkerId(worker), held })
     }
 
     pub(crate) fn lose(&mut self, worker: u16, exit: WorkerExit, id: (u32, u32), finished: u32) -> Vec<Command> {
-        let held = Some(Held { chunk: chunk(id), finished });
-        self.tell(Event::WorkerExited { worker: WorkerId(worker), exit, held })
+        let count = self.scheduler.chunk(chunk(id)).map_or(1, |assignment| assignment.count);
+        let mut commands = self.lose_chunk(worker, id, (finished, 1.min(count - finished)));
+        commands.extend(self.exit(worker, exit));
+        commands
     }
+}
+
+pub(crate) fn cancelled(job: u32) -> Command {
+    Command::FinishJob { job: JobId(job), end: JobEnd::Cancelled }
 }
 
 pub(crate) fn chunk((index, generation): (u32, u32)) -> ChunkId {

@@ -19,6 +19,9 @@ pub struct Config {
     pub table_slots: u32,
 }
 
+/// Of the table's slots, chunks that may be overtaken again fill one in so many, or two for each worker.
+const SMALL_PART: u32 = 16;
+
 /// Decides for one pool: is told what has happened, answers with what to do.
 ///
 /// The same events at the same moments always give the same commands, so a log of events can be replayed.
@@ -42,11 +45,13 @@ impl Scheduler {
     pub fn new(config: Config) -> Self {
         assert!(config.workers > 0, "a pool needs at least one worker");
         assert!(config.table_slots > 0, "a pool needs at least one slot in its task table");
+        let workers = u32::from(config.workers);
+        let few = (workers * 2).max(config.table_slots / SMALL_PART);
         Self {
-            workers: u32::from(config.workers),
+            workers,
             phase: Phase::New,
             jobs: Jobs::default(),
-            chunks: Chunks::new(config.table_slots),
+            chunks: Chunks::new(config.table_slots, few),
             backlog: Backlog::default(),
             seats: Seats::new(config.workers),
         }
@@ -61,16 +66,18 @@ impl Scheduler {
     pub fn handle(&mut self, now: Moment, event: Event, commands: &mut Vec<Command>) {
         match event {
             Event::PoolOpened => self.on_pool_opened(commands),
-            Event::JobSubmitted { job, items, sizing, retries } => {
-                self.on_job_submitted(job, items, sizing, retries, commands);
+            Event::JobSubmitted { job, items, sizing, terms } => {
+                self.on_job_submitted(job, items, sizing, terms, commands);
             }
             Event::CancelRequested { job } => self.on_cancel_requested(job, commands),
             Event::ChunkWithdrawn { chunk } => self.on_chunk_withdrawn(chunk, commands),
             Event::ChunkKept { chunk } => self.on_chunk_kept(chunk, commands),
             Event::ChunkFinished { chunk, busy_ns } => self.on_chunk_finished(chunk, busy_ns, commands),
             Event::WorkerReady { worker } => self.on_worker_ready(now, worker),
-            Event::WorkerExited { worker, exit, held } => self.on_worker_exited(now, worker, exit, held, commands),
-            Event::PoolClosed => self.on_pool_closed(),
+            // The worker's exit follows, and sees to the rest.
+            Event::ChunkLost { worker, held } => return self.on_chunk_lost(worker, held, commands),
+            Event::WorkerExited { worker, exit } => self.on_worker_exited(now, worker, exit, commands),
+            Event::PoolClosed { cancel_waiting } => self.on_pool_closed(cancel_waiting, commands),
             Event::PoolTerminated => self.on_pool_terminated(commands),
         }
         if self.phase != Phase::Open {

@@ -3,12 +3,13 @@
 //!
 //! What is a crash loop? Workers that die again and again without getting anything done: a library that crashes when
 //! it is imported, a machine without memory. A death is a *failed start* if the worker was never ready; or if it died
-//! holding nothing, soon after it was ready, and no chunk of the whole pool has ended since then. The core is not told
-//! which worker ran a chunk that ended, so the whole pool's progress stands for the worker's own. That can only excuse
-//! a death, never accuse: the worker's own chunks are among the pool's. And what it excuses would not have counted,
-//! as each chunk that ends begins the row of failed starts anew. A worker that dies holding a chunk begins the row anew
-//! too; that cannot go on for ever, as each such death uses up an attempt of an item. The time limit is there so that
-//! an idle pool is not broken because someone ended three of its sleeping workers in the course of a week.
+//! with nothing begun, soon after it was ready, and no chunk of the whole pool has ended since then. The core is not
+//! told which worker ran a chunk that ended, so the whole pool's progress stands for the worker's own. That can only
+//! excuse a death, never accuse: the worker's own chunks are among the pool's. And what it excuses would not have
+//! counted, as each chunk that ends begins the row of failed starts anew. A worker that dies with a chunk begun begins
+//! the row anew too; that cannot go on for ever, as each such death uses up an attempt of an item. A chunk that was only
+//! claimed goes back as it was, so it excuses nothing. The time limit is there so that an idle pool is not broken because
+//! someone ended three of its sleeping workers in the course of a week.
 
 use crate::ids::{Moment, WorkerId};
 
@@ -34,6 +35,8 @@ enum Seat {
 #[derive(Debug)]
 pub(crate) struct Seats {
     places: Vec<Seat>,
+    /// The worker whose losses are being told, if it had begun with any of them.
+    lost_begun: Option<WorkerId>,
     live: u32,
     chunks_ended: u64,
     failed_starts: u32,
@@ -41,7 +44,13 @@ pub(crate) struct Seats {
 
 impl Seats {
     pub(crate) fn new(workers: u16) -> Self {
-        Self { places: vec![Seat::Empty; usize::from(workers)], live: 0, chunks_ended: 0, failed_starts: 0 }
+        Self {
+            places: vec![Seat::Empty; usize::from(workers)],
+            lost_begun: None,
+            live: 0,
+            chunks_ended: 0,
+            failed_starts: 0,
+        }
     }
 
     pub(crate) fn is_deserted(&self) -> bool {
@@ -82,9 +91,10 @@ impl Seats {
     }
 
     /// Empties a seat whose worker died, and judges the death.
-    pub(crate) fn bury(&mut self, worker: WorkerId, now: Moment, held_a_chunk: bool) {
+    pub(crate) fn bury(&mut self, worker: WorkerId, now: Moment) {
+        let had_begun = self.lost_begun == Some(worker);
         let seat = self.take_out(worker);
-        if held_a_chunk {
+        if had_begun {
             self.failed_starts = 0;
             return;
         }
@@ -100,6 +110,14 @@ impl Seats {
         }
     }
 
+    /// A worker that is about to be taken out held a chunk.
+    pub(crate) fn note_loss(&mut self, worker: WorkerId, had_begun: bool) {
+        assert_ne!(*self.seat(worker), Seat::Empty, "a chunk is lost by a worker in seat {} which was empty", worker.0);
+        if had_begun {
+            self.lost_begun = Some(worker);
+        }
+    }
+
     /// A chunk has ended: whoever ran it, the pool gets something done.
     pub(crate) fn note_progress(&mut self) {
         self.chunks_ended += 1;
@@ -110,6 +128,7 @@ impl Seats {
         let seat = std::mem::replace(self.seat(worker), Seat::Empty);
         assert_ne!(seat, Seat::Empty, "a worker is gone from seat {} which was empty", worker.0);
         self.live -= 1;
+        self.lost_begun = None;
         seat
     }
 

@@ -28,10 +28,13 @@ pub(crate) enum Phase {
 }
 
 impl Scheduler {
-    /// Closing again, or closing what ends anyhow, changes nothing.
-    pub(crate) fn on_pool_closed(&mut self) {
+    /// Closing again, or closing what ends anyhow, changes nothing, but for the jobs that are to be cancelled.
+    pub(crate) fn on_pool_closed(&mut self, cancel_waiting: bool, commands: &mut Vec<Command>) {
         if matches!(self.phase, Phase::New | Phase::Open) {
             self.phase = Phase::Closing;
+        }
+        if cancel_waiting && self.phase == Phase::Closing {
+            self.cancel_waiting(commands);
         }
     }
 
@@ -85,7 +88,9 @@ mod tests {
     use super::*;
     use crate::event::{Event, WorkerExit};
     use crate::ids::{JobId, WorkerId};
-    use crate::rehearsal::{Rehearsal, complete, start};
+    use crate::rehearsal::{Rehearsal, cancelled, chunk, complete, start};
+
+    const CLOSED: Event = Event::PoolClosed { cancel_waiting: false };
 
     fn stop(worker: u16) -> Command {
         Command::StopWorker { worker: WorkerId(worker) }
@@ -104,7 +109,7 @@ mod tests {
         let mut pool = Rehearsal::open(2, 4);
         pool.submit(0, 2, 1);
         pool.ready(0);
-        assert_eq!(pool.tell(Event::PoolClosed), []);
+        assert_eq!(pool.tell(CLOSED), []);
         assert!(!pool.scheduler.is_accepting());
         assert_eq!(pool.exit(1, WorkerExit::Died), [start(1)], "there is work left, so the seat is filled again");
         assert_eq!(pool.finish((0, 0)), []);
@@ -118,7 +123,7 @@ mod tests {
     fn death_that_ends_the_last_job_of_a_closed_pool_starts_nobody() {
         let mut pool = Rehearsal::open(2, 4);
         pool.submit(0, 1, 1);
-        pool.tell(Event::PoolClosed);
+        pool.tell(CLOSED);
         let answer = pool.lose(0, WorkerExit::Died, (0, 0), 0);
         assert_eq!(answer[1..], [complete(0), stop(1)]);
         assert_eq!(pool.exit(1, WorkerExit::Died), [Command::EndPool]);
@@ -133,7 +138,7 @@ mod tests {
         assert_eq!(pool.scheduler.waiting_items(), 0);
         assert_eq!(pool.finish((0, 0)), []);
         assert_eq!(pool.tell(Event::PoolTerminated), []);
-        assert_eq!(pool.tell(Event::PoolClosed), []);
+        assert_eq!(pool.tell(CLOSED), []);
         assert_eq!(pool.lose(0, WorkerExit::Died, (1, 0), 0), []);
         assert_eq!(pool.exit(1, WorkerExit::Died), [Command::EndPool]);
     }
@@ -141,15 +146,43 @@ mod tests {
     #[test]
     fn pool_terminated_while_its_workers_leave_kills_them() {
         let mut pool = Rehearsal::open(1, 2);
-        assert_eq!(pool.tell(Event::PoolClosed), [stop(0)]);
+        assert_eq!(pool.tell(CLOSED), [stop(0)]);
         assert_eq!(pool.tell(Event::PoolTerminated), [kill(0)]);
         assert_eq!(pool.exit(0, WorkerExit::Died), [Command::EndPool]);
     }
 
     #[test]
+    fn pool_closed_with_a_cancel_ends_what_has_begun_and_cancels_the_rest() {
+        let mut pool = Rehearsal::open(1, 2);
+        pool.submit(0, 3, 1);
+        pool.submit(1, 2, 1);
+        pool.submit(2, 1, 1);
+        pool.finish((0, 0));
+        assert_eq!(pool.tell(Event::PoolClosed { cancel_waiting: true }), [cancelled(1), cancelled(2)]);
+        assert_eq!(pool.finish((1, 0)), []);
+        assert_eq!(pool.finish((0, 1)), [complete(0), stop(0)]);
+    }
+
+    #[test]
+    fn pool_closed_with_a_cancel_takes_back_what_nobody_has_claimed() {
+        let mut pool = Rehearsal::open(1, 3);
+        pool.submit(0, 1, 1);
+        pool.submit(1, 2, 1);
+        pool.submit(2, 1, 1);
+        assert_eq!(pool.tell(CLOSED), []);
+        let asked = [(0, 0), (2, 0), (1, 0)].map(|id| Command::Withdraw { chunk: chunk(id) });
+        let answer = pool.tell(Event::PoolClosed { cancel_waiting: true });
+        assert_eq!(answer, [asked[0], asked[1], asked[2], cancelled(2)]);
+        assert_eq!(pool.kept((0, 0)), []);
+        assert_eq!(pool.withdrawn((2, 0)), []);
+        assert_eq!(pool.withdrawn((1, 0)), [cancelled(1)]);
+        assert_eq!(pool.finish((0, 0)), [complete(0), stop(0)]);
+    }
+
+    #[test]
     fn pool_that_was_never_opened_ends_at_once() {
         let mut closed = Rehearsal::new(2, 2);
-        assert_eq!(closed.tell(Event::PoolClosed), [Command::EndPool]);
+        assert_eq!(closed.tell(CLOSED), [Command::EndPool]);
         let mut terminated = Rehearsal::new(2, 2);
         assert_eq!(terminated.tell(Event::PoolTerminated), [Command::EndPool]);
     }
@@ -158,7 +191,7 @@ mod tests {
     #[should_panic(expected = "takes no jobs")]
     fn job_for_a_closed_pool_is_refused_loudly() {
         let mut pool = Rehearsal::open(1, 2);
-        pool.tell(Event::PoolClosed);
+        pool.tell(CLOSED);
         pool.submit(0, 1, 1);
     }
 }

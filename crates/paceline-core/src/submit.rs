@@ -1,9 +1,9 @@
-//! Owns what a submission means: the job takes its place at the end of the backlog. Never refuses one: a pool that
+//! Owns what a submission means: the job takes its place in the backlog, behind all that are as urgent. Never refuses one: a pool that
 //! takes no more jobs is the engine's to tell the user.
 
 use crate::backlog::Entry;
 use crate::command::{Command, JobEnd};
-use crate::event::Sizing;
+use crate::event::{Sizing, Terms};
 use crate::ids::JobId;
 use crate::scheduler::Scheduler;
 
@@ -13,7 +13,7 @@ impl Scheduler {
         number: JobId,
         items: u32,
         sizing: Sizing,
-        retries: u16,
+        terms: Terms,
         commands: &mut Vec<Command>,
     ) {
         assert!(self.is_accepting(), "job {} is submitted to a pool that takes no jobs ({:?})", number.0, self.phase);
@@ -22,9 +22,9 @@ impl Scheduler {
             commands.push(Command::FinishJob { job: number, end: JobEnd::Complete });
             return;
         }
-        let job = self.jobs.admit(number, items, sizing, retries);
+        let job = self.jobs.admit(number, items, sizing, terms);
         job.is_queued = true;
-        self.backlog.enter(Entry { place: job.place, job: number });
+        self.backlog.enter(Entry { place: job.place, priority: job.priority, job: number });
         self.backlog.add_items(items);
         self.dispatch(commands);
     }

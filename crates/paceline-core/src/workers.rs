@@ -2,7 +2,7 @@
 //! Never decides about the items they held.
 
 use crate::command::{Breakage, Command};
-use crate::event::{Held, WorkerExit};
+use crate::event::WorkerExit;
 use crate::ids::{Moment, WorkerId};
 use crate::scheduler::Scheduler;
 use crate::seats::MOST_FAILED_STARTS;
@@ -26,16 +26,12 @@ impl Scheduler {
         now: Moment,
         worker: WorkerId,
         exit: WorkerExit,
-        held: Option<Held>,
         commands: &mut Vec<Command>,
     ) {
         if exit == WorkerExit::Died {
-            self.seats.bury(worker, now, held.is_some());
+            self.seats.bury(worker, now);
         } else {
             self.seats.vacate(worker);
-        }
-        if let Some(held) = held {
-            self.settle_held(worker, held, commands);
         }
         if !self.wants_workers() {
             return;
@@ -111,6 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn workers_that_die_with_what_they_have_not_begun_break_the_pool_some_time() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 1, 1);
+        for death in 0..3 {
+            pool.ready(0);
+            assert_eq!(pool.lose_chunk(0, (0, death), (0, 0)), []);
+            assert_eq!(crash_loop(&pool.exit(0, WorkerExit::Died)), death == 2);
+        }
+    }
+
+    #[test]
     fn idle_worker_that_dies_young_counts_and_one_that_dies_old_does_not() {
         let mut young = Rehearsal::open(1, 4);
         let mut old = Rehearsal::open(1, 4);
@@ -137,7 +144,7 @@ mod tests {
     #[should_panic(expected = "which was empty")]
     fn exit_from_an_empty_seat_is_refused_loudly() {
         let mut pool = Rehearsal::open(1, 4);
-        pool.tell(Event::PoolClosed);
+        pool.tell(Event::PoolClosed { cancel_waiting: false });
         pool.exit(0, WorkerExit::Stopped);
         pool.exit(0, WorkerExit::Stopped);
     }

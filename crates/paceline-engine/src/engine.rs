@@ -8,7 +8,7 @@ use crate::state::{Context, Effects, Function, InputBytes, State, Submission, Su
 use crate::supervisor::{ForkServerCommand, Start, Supervisor};
 use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
-use paceline_core::{Event, Sizing};
+use paceline_core::{Event, Sizing, Terms};
 use paceline_ipc::SEATS;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::INLINE_BYTES;
@@ -244,10 +244,10 @@ impl Engine {
         &self,
         function: &Arc<Function>,
         input: &[u8],
-        retries: u16,
+        terms: Terms,
         pending: &Arc<Pending>,
     ) -> Result<(), SubmitError> {
-        self.submit_items(function, input, None, 1, Sizing::Fixed(1), retries, pending)
+        self.submit_items(function, input, None, 1, Sizing::Fixed(1), terms, pending)
     }
 
     /// Submits a job of many items, the input of which lies one after the other and ends where `ends` says.
@@ -260,11 +260,11 @@ impl Engine {
         input: &[u8],
         ends: Vec<u64>,
         sizing: Sizing,
-        retries: u16,
+        terms: Terms,
         pending: &Arc<Pending>,
     ) -> Result<(), SubmitError> {
         let items = u32::try_from(ends.len()).map_err(|_| SubmitError::TooManyItems)?;
-        self.submit_items(function, input, Some(ends.into()), items, sizing, retries, pending)
+        self.submit_items(function, input, Some(ends.into()), items, sizing, terms, pending)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one submission, gathered here")]
@@ -275,14 +275,14 @@ impl Engine {
         ends: Option<Box<[u64]>>,
         items: u32,
         sizing: Sizing,
-        retries: u16,
+        terms: Terms,
         pending: &Arc<Pending>,
     ) -> Result<(), SubmitError> {
         if self.shared.is_foreign() {
             return Err(SubmitError::Forked);
         }
         let input = if input.len() <= INLINE_BYTES { InputBytes::Short(input) } else { self.place(input)? };
-        let submission = Submission { function, input, ends, items, sizing, retries, pending };
+        let submission = Submission { function, input, ends, items, sizing, terms, pending };
         self.shared
             .with(|state, context| state.submit(submission, context))
             .unwrap_or_else(|| Err(self.shared.broken()))
@@ -346,10 +346,11 @@ impl Engine {
         }
     }
 
-    /// Takes no more jobs; the workers leave when those there are have ended.
-    pub fn close(&self) {
+    /// Takes no more jobs; the workers leave when those there are have ended. The jobs of which nothing has begun are
+    /// cancelled with `cancel_waiting`, also if the engine was closed before.
+    pub fn close(&self, cancel_waiting: bool) {
         if !self.shared.is_foreign() {
-            self.shared.with(State::close);
+            self.shared.with(|state, context| state.close(cancel_waiting, context));
         }
     }
 
@@ -403,7 +404,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.close();
+        self.close(false);
     }
 }
 
@@ -438,7 +439,7 @@ mod tests {
         let function = engine.register(b"").unwrap();
         let jobs: Vec<_> = (0..2_000).map(|_| Pending::new(None)).collect();
         for job in &jobs {
-            engine.submit(&function, b"", 0, job).unwrap();
+            engine.submit(&function, b"", Terms::default(), job).unwrap();
         }
         std::thread::scope(|scope| {
             let waiting = [&jobs[0], &jobs[1_999]].map(|job| scope.spawn(|| engine.wait(job, None, u64::MAX)));
@@ -453,9 +454,12 @@ mod tests {
             }
         }
         assert!(!engine.is_accepting());
-        assert!(matches!(engine.submit(&function, b"", 0, &Pending::new(None)), Err(SubmitError::Broken(_))));
+        assert!(matches!(
+            engine.submit(&function, b"", Terms::default(), &Pending::new(None)),
+            Err(SubmitError::Broken(_))
+        ));
         engine.poll();
-        engine.close();
+        engine.close(false);
         assert!(engine.join(Duration::from_secs(20)));
     }
 

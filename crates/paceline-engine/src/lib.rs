@@ -35,7 +35,7 @@ pub use answers::Answers;
 pub use clock::now_ns;
 pub use engine::{Announce, Engine, OpenError, Options};
 pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
-pub use paceline_core::Sizing;
+pub use paceline_core::{Sizing, Terms};
 pub use paceline_ipc::arena::AllocateError;
 pub use pending::{Attachment, Pending, Stage, Stream};
 pub use records::send_record;

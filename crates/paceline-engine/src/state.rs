@@ -134,7 +134,7 @@ impl State {
         commands.clear();
         self.commands = commands;
         while let Some(worker) = self.stillborn.pop() {
-            self.apply(Event::WorkerExited { worker, exit: WorkerExit::Died, held: None }, context);
+            self.apply(Event::WorkerExited { worker, exit: WorkerExit::Died }, context);
         }
     }
 
@@ -163,12 +163,10 @@ impl State {
         }
     }
 
-    pub(crate) fn close(&mut self, context: &Context<'_>) {
-        if !self.closing {
-            self.closing = true;
-            if self.is_accepting() {
-                self.apply(Event::PoolClosed, context);
-            }
+    pub(crate) fn close(&mut self, cancel_waiting: bool, context: &Context<'_>) {
+        let is_first = !std::mem::replace(&mut self.closing, true);
+        if (is_first && self.is_accepting()) || cancel_waiting {
+            self.apply(Event::PoolClosed { cancel_waiting }, context);
         }
     }
 

@@ -10,8 +10,12 @@ pub const INLINE_BYTES: usize = 512 - 8 - 144;
 /// The segment number of a span that means the slot's own inline bytes.
 pub const INLINE_SEGMENT: u32 = u32::MAX;
 
-/// Which of the two answer spans is the current one; the other bits of `progress` count finished items.
+/// Which of the two answer spans is the current one.
 const SECOND_ANSWER: u64 = 1 << 63;
+/// Whether the items run side by side.
+const SIDE_BY_SIDE: u64 = 1 << 62;
+/// The other bits of `progress` count finished items.
+const FINISHED: u64 = SIDE_BY_SIDE - 1;
 
 /// The body of a slot. All fields are plain values for which any bytes are valid, so that whatever a worker that died
 /// in the middle of a write has left can be read.
@@ -101,6 +105,17 @@ impl Body {
         self.progress.store(progress ^ SECOND_ANSWER, Ordering::Release);
     }
 
+    /// Says that all items are begun at once, before the first is. Worker.
+    pub fn begin_side_by_side(&self) {
+        self.progress.fetch_or(SIDE_BY_SIDE, Ordering::Relaxed);
+    }
+
+    /// How many items without an outcome the worker may be running at once, if it has begun.
+    #[must_use]
+    pub fn most_running(&self) -> u32 {
+        if self.progress.load(Ordering::Relaxed) & SIDE_BY_SIDE == 0 { 1 } else { u32::MAX }
+    }
+
     /// Counts one more item as finished, its outcome being written. Worker.
     pub fn count_finished(&self) {
         self.progress.store(self.progress.load(Ordering::Relaxed) + 1, Ordering::Release);
@@ -109,7 +124,7 @@ impl Body {
     /// The answer's bytes, and how many items are finished in them.
     #[must_use]
     pub fn answer(&self) -> (Span, u32) {
-        let finished = self.progress.load(Ordering::Acquire) & !SECOND_ANSWER;
+        let finished = self.progress.load(Ordering::Acquire) & FINISHED;
         (self.answers[self.current()], u32::try_from(finished).unwrap_or(u32::MAX))
     }
 

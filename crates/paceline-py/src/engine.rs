@@ -9,8 +9,8 @@ use crate::outcome::{errors, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
-use paceline_engine::{Accounts, Announce, OpenError, Options, Pending, Sizing, SubmitError, now_ns};
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
+use paceline_engine::{Accounts, Announce, OpenError, Options, Pending, Sizing, SubmitError, Terms, now_ns};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -64,7 +64,7 @@ impl Engine {
         style: Style,
         (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
         fill: impl FnOnce(&mut Vec<u8>, &mut Definitions) -> PyResult<Option<Vec<u64>>>,
-        shape: (Sizing, u16),
+        shape: (Sizing, Terms),
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         let future_class = self.future_class(py)?;
@@ -158,7 +158,7 @@ impl Engine {
     }
 
     /// Calls `fn(*args, **kwargs)` in a worker; the future of it.
-    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, name = None, stream = None, waiter = None))]
+    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, priority = 0, name = None, stream = None, waiter = None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn submit<'py>(
         &self,
@@ -166,6 +166,7 @@ impl Engine {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyAny>>,
         retries: u16,
+        #[pyo3(from_py_with = priority_from)] priority: i16,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -174,12 +175,13 @@ impl Engine {
         let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
             encode_call(args, kwargs, input, definitions).map(|()| None)
         };
-        self.start((r#fn, name), Style::Call, (stream, waiter), fill, (Sizing::Fixed(1), retries))
+        self.start((r#fn, name), Style::Call, (stream, waiter), fill, (Sizing::Fixed(1), Terms { retries, priority }))
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        r#fn, items, /, *, star = false, chunksize = None, retries = 0, name = None, stream = None, waiter = None
+        r#fn, items, /, *, star = false, chunksize = None, retries = 0, priority = 0, name = None, stream = None,
+        waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
@@ -189,6 +191,7 @@ impl Engine {
         star: bool,
         chunksize: Option<u32>,
         retries: u16,
+        #[pyo3(from_py_with = priority_from)] priority: i16,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -203,12 +206,14 @@ impl Engine {
             }
             Ok(Some(ends))
         };
-        self.start((r#fn, name), style, (stream, waiter), fill, (sizing, retries))
+        self.start((r#fn, name), style, (stream, waiter), fill, (sizing, Terms { retries, priority }))
     }
 
-    /// No more submissions; the workers leave when everything has ended. Does not wait.
-    fn close(&self) {
-        self.native.close();
+    /// No more submissions; the workers leave when everything has ended. With `cancel_pending`, what has not begun is
+    /// cancelled, also of a pool that was closed before. Does not wait.
+    #[pyo3(signature = (cancel_pending = false))]
+    fn close(&self, cancel_pending: bool) {
+        self.native.close(cancel_pending);
     }
 
     /// Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes.
@@ -278,7 +283,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // Futures may hold the engine for long; but nobody can submit to it any more.
-        self.native.close();
+        self.native.close(false);
     }
 }
 
@@ -304,6 +309,17 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
     (seconds(wall), workers.collect())
+}
+
+/// A priority, or what is wrong with it.
+fn priority_from(value: &Bound<'_, PyAny>) -> PyResult<i16> {
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            PyValueError::new_err(format!("priority must be from {} to {}, not {value}", i16::MIN, i16::MAX))
+        } else {
+            error
+        }
+    })
 }
 
 fn too_many_workers() -> PyErr {

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use paceline_core::{ChunkId, Command, Config, Event, JobId, Moment, Scheduler, Sizing};
+use paceline_core::{ChunkId, Command, Config, Event, JobId, Moment, Scheduler, Sizing, Terms};
 
 const JOBS: u32 = 2_000_000;
 
@@ -20,7 +20,7 @@ fn nanoseconds_a_job(jobs_ahead: u32, table_slots: u32) -> f64 {
             timed_from = Instant::now();
         }
         let job = JobId(free.pop().expect("a number for each job that runs"));
-        let submission = Event::JobSubmitted { job, items: 1, sizing: Sizing::Fixed(1), retries: 0 };
+        let submission = Event::JobSubmitted { job, items: 1, sizing: Sizing::Fixed(1), terms: Terms::default() };
         scheduler.handle(Moment(u64::from(step)), submission, &mut commands);
         take(&mut commands, &mut out, &mut free);
         if step >= jobs_ahead {

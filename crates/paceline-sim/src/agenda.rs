@@ -15,7 +15,7 @@ pub(crate) enum Happening {
     /// The user wants that job cancelled.
     Cancel { planned: usize },
     /// The user closes the pool.
-    Close,
+    Close { cancel_waiting: bool },
     /// The user terminates the pool.
     Terminate,
     /// An answer to an old assignment comes in once more.
@@ -24,10 +24,12 @@ pub(crate) enum Happening {
     WorkerUp { seat: u16, life: u32 },
     /// The engine hears that it has.
     HearReady { seat: u16, life: u32 },
-    /// An idle worker looks into the table.
+    /// A worker looks into the table.
     Look { seat: u16, life: u32 },
-    /// A worker is done with the item it ran.
-    ItemDone { seat: u16, life: u32 },
+    /// A worker begins with a chunk that it has claimed.
+    Begin { seat: u16, life: u32, entry: u64 },
+    /// A worker is done with the item of a chunk that it ran.
+    ItemDone { seat: u16, life: u32, entry: u64 },
     /// A worker is killed, whatever it is doing.
     Strike { seat: u16, life: u32 },
     /// The engine notices that a worker is gone.

@@ -15,9 +15,10 @@ impl World<'_> {
     /// Tells the core; its answer is queued behind what it asked for before.
     pub(crate) fn tell(&mut self, event: Event) -> Result<(), Violation> {
         let reported = match event {
-            Event::ChunkFinished { chunk, .. } | Event::ChunkWithdrawn { chunk } | Event::ChunkKept { chunk } => {
-                Some(chunk)
-            }
+            Event::ChunkFinished { chunk, .. }
+            | Event::ChunkWithdrawn { chunk }
+            | Event::ChunkKept { chunk }
+            | Event::ChunkLost { held: Held { chunk, .. }, .. } => Some(chunk),
             _ => None,
         };
         let was_old = reported.is_some_and(|chunk| self.ledger.find_out(chunk).is_none());
@@ -57,7 +58,7 @@ impl World<'_> {
             Command::Publish { chunk, job, first, count, .. } => {
                 let position = self.ledger.position(job).expect("only running jobs are published");
                 self.table.publish(chunk, position, first, count);
-                self.wake_idle();
+                self.wake_workers();
             }
             Command::Withdraw { chunk } => {
                 let is_withdrawn = self.table.withdraw(chunk);
@@ -86,11 +87,13 @@ impl World<'_> {
         Ok(())
     }
 
-    fn wake_idle(&mut self) {
+    fn wake_workers(&mut self) {
         for seat in 0..self.scenario.workers {
-            let worker = self.workers[usize::from(seat)];
-            if worker.activity == Activity::Idle {
-                self.soon(2, Happening::Look { seat, life: worker.life });
+            let worker = &self.workers[usize::from(seat)];
+            let has_room = worker.claimed.len() < usize::from(self.scenario.chunks_per_worker);
+            if worker.activity == Activity::Working && has_room {
+                let life = worker.life;
+                self.soon(2, Happening::Look { seat, life });
             }
         }
     }
@@ -121,12 +124,7 @@ impl World<'_> {
             .unwrap_or_else(|| u32::try_from(self.ledger.unfinished().count()).expect("fewer than 2^32 jobs"));
         let plan = self.scenario.jobs[planned];
         self.submitted[planned] = Some(self.ledger.jobs.len());
-        self.tell(Event::JobSubmitted {
-            job: JobId(number),
-            items: plan.items,
-            sizing: plan.sizing,
-            retries: plan.retries,
-        })
+        self.tell(Event::JobSubmitted { job: JobId(number), items: plan.items, sizing: plan.sizing, terms: plan.terms })
     }
 
     /// The engine knows which jobs have ended, and asks for none of those; a number may belong to another job now.
@@ -142,7 +140,7 @@ impl World<'_> {
     }
 
     pub(crate) fn hear_ready(&mut self, seat: u16, life: u32) -> Result<(), Violation> {
-        let worker = self.workers[usize::from(seat)];
+        let worker = &self.workers[usize::from(seat)];
         if worker.life != life || worker.activity == Activity::Vacant {
             return Ok(());
         }
@@ -159,34 +157,44 @@ impl World<'_> {
         self.tell(Event::ChunkFinished { chunk: entry.chunk, busy_ns: busy_ns(entry) })
     }
 
-    /// Reports that a worker is gone, with what it held. Chunks it was done with are found now, or later as usual.
+    /// Reports that a worker is gone, and each chunk that it held. Those it was done with are found now, or later as
+    /// usual.
     pub(crate) fn notice_exit(&mut self, seat: u16, life: u32) -> Result<(), Violation> {
-        let worker = self.workers[usize::from(seat)];
+        let worker = &mut self.workers[usize::from(seat)];
         let Activity::Gone { exit } = worker.activity else {
             return Ok(());
         };
         if worker.life != life {
             return Ok(());
         }
-        self.workers[usize::from(seat)].activity = Activity::Vacant;
+        worker.activity = Activity::Vacant;
+        let last_entry = worker.last_entry;
         let mut held = self.table.take_running(seat, life);
-        if let Some(entry) = self.table.find_done(seat, life) {
-            if self.random.chance(40) {
-                self.harvest(entry.key)?;
-            } else if held.is_none() && self.random.chance(60) {
-                held = self.table.remove(entry.key);
+        for key in self.table.find_done(seat, life) {
+            match self.random.below(10) {
+                0..4 => self.harvest(key)?,
+                4..7 => held.extend(self.table.remove(key)),
+                _ => {}
             }
         }
-        let held = if let Some(entry) = held {
+        if held.is_empty() {
+            // Now and then the engine names a chunk that the worker is known to be done with.
+            let old = last_entry.filter(|&chunk| self.ledger.find_out(chunk).is_none());
+            if let Some(chunk) = old.filter(|_| self.random.chance(20)) {
+                let held = Held { chunk, finished: 0, running: self.random.below(2) };
+                self.tell(Event::ChunkLost { worker: WorkerId(seat), held })?;
+            }
+        }
+        while !held.is_empty() {
+            let count = u32::try_from(held.len()).unwrap_or(1);
+            let entry = held.swap_remove(self.random.below(count) as usize);
             self.keep_outcomes(entry)?;
             self.old_chunks.push(entry.chunk);
-            Some(Held { chunk: entry.chunk, finished: entry.finished })
-        } else {
-            // Now and then the engine names a chunk that the worker is known to be done with.
-            let old = worker.last_entry.filter(|&chunk| self.ledger.find_out(chunk).is_none());
-            old.filter(|_| self.random.chance(20)).map(|chunk| Held { chunk, finished: 0 })
-        };
-        self.tell(Event::WorkerExited { worker: WorkerId(seat), exit, held })
+            let running = entry.most_running.min(entry.count - entry.finished);
+            let held = Held { chunk: entry.chunk, finished: entry.finished, running };
+            self.tell(Event::ChunkLost { worker: WorkerId(seat), held })?;
+        }
+        self.tell(Event::WorkerExited { worker: WorkerId(seat), exit })
     }
 
     fn keep_outcomes(&mut self, entry: Entry) -> Result<(), Violation> {

@@ -1,6 +1,6 @@
 //! Owns the list of what the invariants get to see. Never says whether it is right.
 
-use paceline_core::{Command, Event};
+use paceline_core::{ChunkId, Command, Event};
 
 /// Something that happened in a run.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Fact {
         /// Whether the core gave a command or counts anything otherwise now.
         is_changed: bool,
     },
+    /// A worker claims a chunk.
+    Claimed { chunk: ChunkId },
     /// A worker begins an item.
     Begun {
         /// Position of the job among all that were submitted.

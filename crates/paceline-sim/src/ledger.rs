@@ -1,9 +1,12 @@
 //! Owns the book of a run: what is known to be true from the facts so far, kept apart from what the core believes.
 //! Never judges: the invariants do, each fact before it is written down here.
 
-use paceline_core::{ChunkId, Command, Event, Held, JobEnd, JobId, Sizing, WorkerExit, WorkerId};
+use std::cmp::Reverse;
+
+use paceline_core::{ChunkId, Command, Event, Held, JobEnd, JobId, Sizing, Terms, WorkerExit, WorkerId};
 
 use crate::fact::Fact;
+use crate::scenario::Scenario;
 
 /// What has become of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +33,19 @@ pub(crate) struct Item {
 
 /// A job.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that come true each by itself")]
 pub(crate) struct Job {
     pub(crate) number: JobId,
     pub(crate) items: Vec<Item>,
     pub(crate) sizing: Sizing,
-    pub(crate) retries: u16,
+    pub(crate) terms: Terms,
     pub(crate) waiting: u32,
     pub(crate) end: Option<JobEnd>,
     pub(crate) is_cancel_requested: bool,
     /// The cancel was requested when nothing of the job was published or ever had been begun.
     pub(crate) must_be_cancelled: bool,
+    /// The pool was closed, with all cancelled that waits, when no worker had claimed any of it.
+    pub(crate) is_shut_out: bool,
     /// The core has been told that a worker claimed some of it.
     pub(crate) is_known_to_have_begun: bool,
 }
@@ -54,12 +60,19 @@ impl Job {
 
 /// A published chunk of which the core has not been told the end.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that come true each by itself")]
 pub(crate) struct Out {
     pub(crate) chunk: ChunkId,
     pub(crate) job: usize,
     pub(crate) first: u32,
     pub(crate) count: u32,
     pub(crate) is_asked_back: bool,
+    /// Asked back for something more urgent.
+    pub(crate) is_overtaken: bool,
+    /// A worker has claimed it, whether the core knows or not.
+    pub(crate) is_claimed: bool,
+    /// The core has been told that one has.
+    pub(crate) is_known_to_be_claimed: bool,
 }
 
 /// How far the pool is.
@@ -85,7 +98,10 @@ pub(crate) struct Ledger {
     pub(crate) ends: u32,
     /// The last generation that was published for each number of a chunk.
     pub(crate) generations: Vec<Option<u32>>,
-    /// Deaths of workers that held nothing, since a chunk ended or a worker died with one.
+    /// Whether anything was ever overtaken.
+    pub(crate) has_overtaken: bool,
+    /// Deaths of workers that had begun nothing of what they held, since a chunk ended or a worker died with one
+    /// begun.
     pub(crate) idle_deaths: u32,
     /// Those of them whose worker had not been ready.
     pub(crate) unready_deaths: u32,
@@ -94,15 +110,19 @@ pub(crate) struct Ledger {
 
 /// A seat, as the core was told.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that come true each by itself")]
 pub(crate) struct Seat {
     pub(crate) is_taken: bool,
     pub(crate) is_ready: bool,
+    /// Its worker is gone, and had begun with a chunk that it held.
+    pub(crate) has_lost_begun: bool,
     /// The core has had its worker killed.
     pub(crate) is_killed: bool,
 }
 
 impl Ledger {
-    pub(crate) fn new(workers: u16, table_slots: u32) -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let &Scenario { workers, table_slots, .. } = scenario;
         Self {
             workers: u32::from(workers),
             table_slots,
@@ -112,6 +132,7 @@ impl Ledger {
             standing: Standing::New,
             ends: 0,
             generations: vec![None; table_slots as usize],
+            has_overtaken: false,
             idle_deaths: 0,
             unready_deaths: 0,
             failed_starts: 0,
@@ -141,12 +162,22 @@ impl Ledger {
 
     /// Whether the answers to withdrawals may still cancel this job.
     pub(crate) fn is_being_decided(&self, job: usize) -> bool {
-        !self.jobs[job].is_known_to_have_begun && self.chunks_out(job).any(|out| out.is_asked_back)
+        let Job { is_cancel_requested, is_known_to_have_begun, .. } = self.jobs[job];
+        is_cancel_requested && !is_known_to_have_begun && self.chunks_out(job).any(|out| out.is_asked_back)
     }
 
-    /// The oldest job with waiting items.
+    /// The most urgent job with waiting items, and of several the oldest.
     pub(crate) fn next_in_backlog(&self) -> Option<(usize, &Job)> {
-        self.unfinished().find(|(_, job)| job.waiting > 0)
+        let waiting = self.unfinished().filter(|(_, job)| job.waiting > 0);
+        waiting.max_by_key(|&(position, job)| (job.terms.priority, Reverse(position)))
+    }
+
+    /// Whether nothing of a job may be published: its cancel is being decided, or it is measured and has all the
+    /// chunks out that it may have.
+    pub(crate) fn is_held_back(&self, job: usize) -> bool {
+        let is_measured = self.jobs[job].sizing == Sizing::Measured;
+        let is_at_limit = is_measured && self.chunks_out(job).count() >= 2 * self.workers as usize;
+        is_at_limit || self.is_being_decided(job)
     }
 
     /// Whether a seat that falls empty has to be filled again.
@@ -163,6 +194,11 @@ impl Ledger {
         match fact {
             Fact::Told { event } => self.note_event(event),
             Fact::Asked { command } => self.note_command(command),
+            Fact::Claimed { chunk } => {
+                if let Some(out) = self.out_of(chunk) {
+                    out.is_claimed = true;
+                }
+            }
             Fact::Begun { job, item } => self.jobs[job].items[item as usize].begun += 1,
             Fact::Kept { job, item } => self.jobs[job].set(item, ItemState::Ended),
             Fact::Answered { .. } | Fact::Settled { .. } | Fact::Drained => {}
@@ -172,20 +208,20 @@ impl Ledger {
     fn note_event(&mut self, event: Event) {
         match event {
             Event::PoolOpened => self.standing = Standing::Open,
-            Event::PoolClosed if self.standing == Standing::Open => self.standing = Standing::Closed,
-            Event::PoolClosed => {}
+            Event::PoolClosed { cancel_waiting } => self.note_close(cancel_waiting),
             Event::PoolTerminated => self.standing = Standing::GivenUp,
-            Event::JobSubmitted { job: number, items, sizing, retries } => {
+            Event::JobSubmitted { job: number, items, sizing, terms } => {
                 let item = Item { state: ItemState::Waiting, begun: 0, lost: 0 };
                 self.jobs.push(Job {
                     number,
                     items: vec![item; items as usize],
                     sizing,
-                    retries,
+                    terms,
                     waiting: items,
                     end: None,
                     is_cancel_requested: false,
                     must_be_cancelled: false,
+                    is_shut_out: false,
                     is_known_to_have_begun: false,
                 });
             }
@@ -197,8 +233,11 @@ impl Ledger {
                 }
             }
             Event::ChunkKept { chunk } => {
-                if let Some(out) = self.find_out(chunk) {
-                    self.jobs[out.job].is_known_to_have_begun = true;
+                if let Some(out) = self.out_of(chunk) {
+                    out.is_known_to_be_claimed = true;
+                    out.is_overtaken = false;
+                    let job = out.job;
+                    self.jobs[job].is_known_to_have_begun = true;
                 }
             }
             Event::ChunkFinished { chunk, .. } => {
@@ -208,7 +247,23 @@ impl Ledger {
                 }
             }
             Event::WorkerReady { worker } => self.seats[usize::from(worker.0)].is_ready = true,
-            Event::WorkerExited { worker, exit, held } => self.note_exit(worker, exit, held),
+            Event::ChunkLost { worker, held } => self.note_loss(worker, held),
+            Event::WorkerExited { worker, exit } => self.note_exit(worker, exit),
+        }
+    }
+
+    fn note_close(&mut self, cancel_waiting: bool) {
+        if self.standing == Standing::Open {
+            self.standing = Standing::Closed;
+        }
+        if cancel_waiting && self.standing == Standing::Closed {
+            let all: Vec<_> = self.unfinished().map(|(position, job)| (position, job.number)).collect();
+            for (position, number) in all {
+                self.note_cancel(number);
+                let is_claimed = self.chunks_out(position).any(|out| out.is_claimed);
+                let job = &mut self.jobs[position];
+                job.is_shut_out |= !job.is_known_to_have_begun && !is_claimed;
+            }
         }
     }
 
@@ -220,27 +275,30 @@ impl Ledger {
         job.must_be_cancelled |= !is_out && !job.is_known_to_have_begun;
     }
 
-    fn note_exit(&mut self, worker: WorkerId, exit: WorkerExit, held: Option<Held>) {
+    fn note_exit(&mut self, worker: WorkerId, exit: WorkerExit) {
         let seat = std::mem::take(&mut self.seats[usize::from(worker.0)]);
         self.failed_starts += u32::from(exit == WorkerExit::FailedToStart);
         if exit == WorkerExit::Died {
-            if held.is_some() {
+            if seat.has_lost_begun {
                 (self.idle_deaths, self.unready_deaths) = (0, 0);
             } else {
                 self.idle_deaths += 1;
                 self.unready_deaths += u32::from(!seat.is_ready);
             }
         }
-        let Some(Held { chunk, finished }) = held else { return };
+    }
+
+    fn note_loss(&mut self, worker: WorkerId, Held { chunk, finished, running }: Held) {
+        self.seats[usize::from(worker.0)].has_lost_begun |= finished + running > 0;
         let Some(out) = self.take_out(chunk) else { return };
         let job = &mut self.jobs[out.job];
         job.is_known_to_have_begun = true;
-        if finished < out.count {
-            let ran = out.first + finished;
-            (ran + 1..out.first + out.count).for_each(|item| job.set(item, ItemState::Waiting));
-            job.items[ran as usize].lost += 1;
-            let is_doomed = job.items[ran as usize].lost > u32::from(job.retries);
-            job.set(ran, if is_doomed { ItemState::Doomed { worker } } else { ItemState::Waiting });
+        let ran = out.first + finished..out.first + finished + running;
+        (ran.end..out.first + out.count).for_each(|item| job.set(item, ItemState::Waiting));
+        for item in ran {
+            job.items[item as usize].lost += 1;
+            let is_doomed = job.items[item as usize].lost > u32::from(job.terms.retries);
+            job.set(item, if is_doomed { ItemState::Doomed { worker } } else { ItemState::Waiting });
         }
     }
 
@@ -249,12 +307,25 @@ impl Ledger {
             Command::Publish { chunk, job: number, first, count, .. } => {
                 let Some(job) = self.position(number) else { return };
                 (first..first + count).for_each(|item| self.jobs[job].set(item, ItemState::Out));
-                self.out.push(Out { chunk, job, first, count, is_asked_back: false });
+                self.out.push(Out {
+                    chunk,
+                    job,
+                    first,
+                    count,
+                    is_asked_back: false,
+                    is_overtaken: false,
+                    is_claimed: false,
+                    is_known_to_be_claimed: false,
+                });
                 self.generations[chunk.index as usize] = Some(chunk.generation);
             }
             Command::Withdraw { chunk } => {
-                if let Some(out) = self.out.iter_mut().find(|out| out.chunk == chunk) {
+                let Some(Out { job, .. }) = self.find_out(chunk) else { return };
+                let is_overtaken = !self.jobs[job].is_cancel_requested || self.jobs[job].is_known_to_have_begun;
+                self.has_overtaken |= is_overtaken;
+                if let Some(out) = self.out_of(chunk) {
                     out.is_asked_back = true;
+                    out.is_overtaken = is_overtaken;
                 }
             }
             Command::FailItem { job, item, .. } => {
@@ -274,6 +345,10 @@ impl Ledger {
             Command::BreakPool { .. } => self.standing = Standing::GivenUp,
             Command::EndPool => self.ends += 1,
         }
+    }
+
+    fn out_of(&mut self, chunk: ChunkId) -> Option<&mut Out> {
+        self.out.iter_mut().find(|out| out.chunk == chunk)
     }
 
     fn take_out(&mut self, chunk: ChunkId) -> Option<Out> {

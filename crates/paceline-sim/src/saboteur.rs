@@ -3,7 +3,7 @@
 //!
 //! Each kind stands for a mistake that the core, or the engine's translation, could make.
 
-use paceline_core::{ChunkId, Command, Config, Event, Held, JobEnd, Moment, Scheduler, Sizing, WorkerExit};
+use paceline_core::{ChunkId, Command, Config, Event, Held, JobEnd, Moment, Scheduler, Sizing, Terms, WorkerExit};
 
 use crate::decider::Decider;
 use crate::scenario::Scenario;
@@ -59,9 +59,17 @@ mistakes! {
     /// A chunk that a worker has claimed is taken for one that was withdrawn.
     TakeKeptForWithdrawn => cancelled_jobs_never_ran,
     /// A chunk is asked back twice.
-    WithdrawTwice => cancelled_jobs_never_ran,
+    WithdrawTwice => chunks_are_asked_back_for_a_cause,
     /// A cancel is given up at once, though it may succeed.
     GiveCancelUp => nothing_goes_out_while_a_cancel_is_decided,
+    /// An urgent job is taken for one like all others.
+    IgnorePriority => backlog_order_is_kept,
+    /// What is less urgent is left in the table before something urgent.
+    OvertakeNothing => urgent_items_go_first,
+    /// Chunks that were asked back are taken for answered, but for the first.
+    RushOvertaking => overtaken_chunks_keep_their_order,
+    /// A closed pool cancels nothing, though asked to.
+    CancelNothingAtClose => closing_can_cancel_what_waits,
     /// The item next to the one that ran is failed.
     FailNeighbour => only_doomed_items_fail,
     /// An item's failure is not told.
@@ -76,6 +84,14 @@ mistakes! {
     InventFinishedItem => no_item_is_forgotten,
     /// What a lost worker held is forgotten.
     ForgetHeld => no_item_is_forgotten,
+    /// Of several chunks that a lost worker held, all but the first are forgotten.
+    ForgetOthersHeld => no_item_is_forgotten,
+    /// A chunk that a lost worker had only claimed is taken for begun.
+    TakeClaimedForBegun => only_doomed_items_fail,
+    /// A chunk that a lost worker had begun is taken for one that it had only claimed.
+    TakeBegunForClaimed => items_run_again_only_when_lost,
+    /// Of the items that ran side by side in a lost worker, all but the first are taken for not begun.
+    TakeSideBySideForInTurn => items_run_again_only_when_lost,
     /// A worker is started twice in a seat.
     DoubleStart => seats_are_in_order,
     /// A seat that fell empty is not filled.
@@ -103,6 +119,8 @@ pub(crate) struct Saboteur {
     mistake: Mistake,
     /// The current assignment of each number, as far as it was published.
     published: Vec<Option<ChunkId>>,
+    /// Whether a loss of the worker whose exit comes next has been told.
+    has_told_loss: bool,
     scratch: Vec<Command>,
 }
 
@@ -117,24 +135,17 @@ impl Saboteur {
             scheduler: Scheduler::new(Config { workers: scenario.workers, table_slots }),
             mistake,
             published: vec![None; table_slots as usize],
+            has_told_loss: false,
             scratch: Vec::new(),
         }
     }
 
     /// What the core is told instead, if anything.
-    fn distort_event(&self, event: Event) -> Option<Event> {
+    fn distort_event(&mut self, event: Event) -> Option<Event> {
         Some(match (self.mistake, event) {
-            (Mistake::TakeMeasuredForFixed, Event::JobSubmitted { job, items, sizing: Sizing::Measured, retries }) => {
-                Event::JobSubmitted { job, items, sizing: Sizing::Fixed(1), retries }
-            }
-            (Mistake::EnlargeChunks, Event::JobSubmitted { job, items, sizing: Sizing::Fixed(size), retries }) => {
-                Event::JobSubmitted { job, items, sizing: Sizing::Fixed(size.max(1) + 1), retries }
-            }
-            (Mistake::AllowMoreRetries, Event::JobSubmitted { job, items, sizing, retries }) => {
-                Event::JobSubmitted { job, items, sizing, retries: retries + 1 }
-            }
-            (Mistake::AllowFewerRetries, Event::JobSubmitted { job, items, sizing, retries }) => {
-                Event::JobSubmitted { job, items, sizing, retries: retries.saturating_sub(1) }
+            (_, Event::JobSubmitted { job, items, sizing, terms }) => {
+                let (sizing, terms) = self.distort_submission(sizing, terms);
+                Event::JobSubmitted { job, items, sizing, terms }
             }
             (Mistake::TakeOldForNew, Event::ChunkFinished { chunk, busy_ns }) => {
                 let current = self.published[chunk.index as usize].filter(|&id| self.scheduler.chunk(id).is_some());
@@ -145,30 +156,72 @@ impl Saboteur {
             }
             (Mistake::SwallowFinish, Event::ChunkFinished { .. })
             | (Mistake::SwallowCancel, Event::CancelRequested { .. })
-            | (Mistake::SwallowClose, Event::PoolClosed) => return None,
-            (_, Event::WorkerExited { worker, exit, held }) => {
-                let (exit, held) = self.distort_exit(exit, held);
-                Event::WorkerExited { worker, exit, held }
+            | (Mistake::SwallowClose, Event::PoolClosed { .. })
+            | (Mistake::ForgetHeld, Event::ChunkLost { .. }) => return None,
+            (Mistake::CancelNothingAtClose, Event::PoolClosed { .. }) => Event::PoolClosed { cancel_waiting: false },
+            (_, Event::ChunkLost { worker, held }) => {
+                let is_other = std::mem::replace(&mut self.has_told_loss, true);
+                if is_other && self.mistake == Mistake::ForgetOthersHeld {
+                    return None;
+                }
+                Event::ChunkLost { worker, held: self.distort_loss(held) }
+            }
+            (_, Event::WorkerExited { worker, exit }) => {
+                self.has_told_loss = false;
+                let exit = match (self.mistake, exit) {
+                    (Mistake::TakeDeathForFailedStart, WorkerExit::Died) => WorkerExit::FailedToStart,
+                    (Mistake::TakeDeathForRetirement, WorkerExit::Died) => WorkerExit::Retired,
+                    _ => exit,
+                };
+                Event::WorkerExited { worker, exit }
             }
             (_, event) => event,
         })
     }
 
-    fn distort_exit(&self, exit: WorkerExit, held: Option<Held>) -> (WorkerExit, Option<Held>) {
-        let distorted = held.map(|Held { chunk, finished }| {
-            let count = self.scheduler.chunk(chunk).map_or(0, |assignment| assignment.count);
-            let finished = match self.mistake {
-                Mistake::ForgetFinishedItems => 0,
-                Mistake::InventFinishedItem => (finished + 1).min(count),
-                _ => finished,
-            };
-            Held { chunk, finished }
+    fn distort_submission(&self, sizing: Sizing, mut terms: Terms) -> (Sizing, Terms) {
+        let sizing = match (self.mistake, sizing) {
+            (Mistake::TakeMeasuredForFixed, Sizing::Measured) => Sizing::Fixed(1),
+            (Mistake::EnlargeChunks, Sizing::Fixed(size)) => Sizing::Fixed(size.max(1) + 1),
+            _ => sizing,
+        };
+        match self.mistake {
+            Mistake::AllowMoreRetries => terms.retries += 1,
+            Mistake::AllowFewerRetries => terms.retries = terms.retries.saturating_sub(1),
+            Mistake::IgnorePriority => terms.priority = 0,
+            _ => {}
+        }
+        (sizing, terms)
+    }
+
+    fn distort_loss(&self, Held { chunk, finished, running }: Held) -> Held {
+        let count = self.scheduler.chunk(chunk).map_or(0, |assignment| assignment.count);
+        let (finished, running) = match self.mistake {
+            Mistake::ForgetFinishedItems if finished > 0 => (0, 1.min(count)),
+            Mistake::InventFinishedItem if running == 1 => (finished + 1, 1.min(count - finished - 1)),
+            Mistake::TakeClaimedForBegun if running == 0 => (finished, 1.min(count - finished)),
+            Mistake::TakeBegunForClaimed => (finished, 0),
+            Mistake::TakeSideBySideForInTurn => (finished, running.min(1)),
+            _ => (finished, running),
+        };
+        Held { chunk, finished, running }
+    }
+
+    /// Gives the core an answer to chunks that it asks back for something more urgent, before anybody has looked.
+    fn distort_overtaking(&mut self, now: Moment, event: Event, answer: &mut Vec<Command>) {
+        let asked = answer.iter().filter_map(|command| match command {
+            Command::Withdraw { chunk } => Some(*chunk),
+            _ => None,
         });
-        match (self.mistake, exit) {
-            (Mistake::ForgetHeld, _) => (exit, None),
-            (Mistake::TakeDeathForFailedStart, WorkerExit::Died) => (WorkerExit::FailedToStart, held),
-            (Mistake::TakeDeathForRetirement, WorkerExit::Died) => (WorkerExit::Retired, held),
-            _ => (exit, distorted),
+        let asked: Vec<_> = asked.skip(usize::from(self.mistake == Mistake::RushOvertaking)).collect();
+        if matches!(event, Event::CancelRequested { .. } | Event::PoolClosed { .. }) {
+            return;
+        }
+        if self.mistake == Mistake::OvertakeNothing {
+            answer.retain(|command| !matches!(command, Command::Withdraw { .. }));
+        }
+        for chunk in asked {
+            self.scheduler.handle(now, Event::ChunkKept { chunk }, answer);
         }
     }
 
@@ -209,6 +262,9 @@ impl Decider for Saboteur {
             && let Some(&Command::Withdraw { chunk }) = answer.first()
         {
             self.scheduler.handle(now, Event::ChunkKept { chunk }, &mut answer);
+        }
+        if matches!(self.mistake, Mistake::OvertakeNothing | Mistake::RushOvertaking) {
+            self.distort_overtaking(now, event, &mut answer);
         }
         if self.mistake == Mistake::SwapPublishes {
             let first = answer.windows(2).position(|pair| pair.iter().all(|it| matches!(it, Command::Publish { .. })));

@@ -24,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) first: u32,
     pub(crate) count: u32,
     pub(crate) state: State,
+    /// How many items more than those it has finished the worker may have begun, as it has written into the slot.
+    pub(crate) most_running: u32,
     /// How many items the worker has finished, as it has written into the slot.
     pub(crate) finished: u32,
     pub(crate) claimed_at_ns: u64,
@@ -47,6 +49,7 @@ impl Table {
             first,
             count,
             state: State::Ready,
+            most_running: 0,
             finished: 0,
             claimed_at_ns: 0,
             done_at_ns: 0,
@@ -81,14 +84,14 @@ impl Table {
         self.entries.retain(|entry| entry.job != job);
     }
 
-    /// Takes out what a worker that is gone was running.
-    pub(crate) fn take_running(&mut self, seat: u16, life: u32) -> Option<Entry> {
-        let key = self.entries.iter().find(|entry| entry.state == State::Running { seat, life })?.key;
-        self.remove(key)
+    /// Takes out all that a worker that is gone had claimed and was not done with.
+    pub(crate) fn take_running(&mut self, seat: u16, life: u32) -> Vec<Entry> {
+        self.entries.extract_if(.., |entry| entry.state == State::Running { seat, life }).collect()
     }
 
-    /// One chunk that a worker that is gone was done with, and that the engine has not noticed yet.
-    pub(crate) fn find_done(&self, seat: u16, life: u32) -> Option<Entry> {
-        self.entries.iter().find(|entry| entry.state == State::Done { seat, life }).copied()
+    /// The chunks that a worker that is gone was done with, and that the engine has not noticed yet.
+    pub(crate) fn find_done(&self, seat: u16, life: u32) -> Vec<u64> {
+        let done = self.entries.iter().filter(|entry| entry.state == State::Done { seat, life });
+        done.map(|entry| entry.key).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Owns the model of a worker process: one seat, and the life that sits in it. Never reports anything itself.
 
-use paceline_core::WorkerExit;
+use paceline_core::{ChunkId, WorkerExit};
 
 /// What a worker is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,37 +9,49 @@ pub(crate) enum Activity {
     Vacant,
     /// The process is being started.
     Starting,
-    /// It waits for something in the table.
-    Idle,
-    /// It runs an item of a chunk.
-    Running {
-        /// Key of the table's entry.
-        entry: u64,
-        job: usize,
-        /// The item that it runs.
-        item: u32,
-        /// The end of the chunk.
-        end: u32,
-    },
+    /// It takes what it finds in the table, as much as it may hold, and runs it.
+    Working,
     /// It is gone, and the engine does not know yet.
     Gone { exit: WorkerExit },
 }
 
-/// A seat and who sits there.
+/// A chunk that a worker has claimed.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimed {
+    /// Key of the table's entry.
+    pub(crate) entry: u64,
+    pub(crate) job: usize,
+    /// The item that it runs (side by side, the first of them), or will begin with.
+    pub(crate) item: u32,
+    /// The end of the chunk.
+    pub(crate) end: u32,
+    /// Whether its items run side by side.
+    pub(crate) is_side_by_side: bool,
+}
+
+/// A seat and who sits there.
+#[derive(Clone, Debug)]
 pub(crate) struct Worker {
     pub(crate) activity: Activity,
     /// Counts the processes that have had this seat, so that what concerns an earlier one is recognised.
     pub(crate) life: u32,
     pub(crate) is_asked_to_stop: bool,
     pub(crate) chunks_run: u32,
-    /// The last chunk this life was running when the table dropped it, to be named once more at its end.
-    pub(crate) last_entry: Option<paceline_core::ChunkId>,
+    pub(crate) claimed: Vec<Claimed>,
+    /// The last chunk that this life claimed, to be named once more at its end.
+    pub(crate) last_entry: Option<ChunkId>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { activity: Activity::Vacant, life: 0, is_asked_to_stop: false, chunks_run: 0, last_entry: None }
+        Self {
+            activity: Activity::Vacant,
+            life: 0,
+            is_asked_to_stop: false,
+            chunks_run: 0,
+            claimed: Vec::new(),
+            last_entry: None,
+        }
     }
 }
 

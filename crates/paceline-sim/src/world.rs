@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::scenario::{STEP_NS, Scenario};
 use crate::table::{State, Table};
-use crate::worker::{Activity, Worker};
+use crate::worker::{Activity, Claimed, Worker};
 
 /// A run that takes more happenings than this goes round in circles; the longest of a million seeds needs a tenth.
 const MOST_HAPPENINGS: u32 = 20_000;
@@ -50,7 +50,7 @@ impl<'a> World<'a> {
             agenda: Agenda::default(),
             table: Table::default(),
             workers: vec![Worker::default(); usize::from(scenario.workers)],
-            ledger: Ledger::new(scenario.workers, scenario.table_slots),
+            ledger: Ledger::new(scenario),
             submitted: vec![None; scenario.jobs.len()],
             free_numbers: Vec::new(),
             queue: VecDeque::new(),
@@ -114,12 +114,12 @@ impl<'a> World<'a> {
                 }
             }
         }
-        let ends =
-            [(self.scenario.close_at_step, Happening::Close), (self.scenario.terminate_at_step, Happening::Terminate)];
-        for (step, end) in ends.into_iter().filter_map(|(step, end)| Some((step?, end))) {
+        let ends = self.scenario.is_closing_with_cancel.map(|cancel_waiting| Happening::Close { cancel_waiting });
+        let ends = [(self.scenario.close_at_step, ends), (self.scenario.terminate_at_step, [Happening::Terminate; 2])];
+        for (step, [end, again]) in ends.into_iter().filter_map(|(step, ends)| Some((step?, ends))) {
             add(step, end);
             if self.scenario.is_ended_twice {
-                add(step + 3, end);
+                add(step + 3, again);
             }
         }
         for answer in 0..self.scenario.old_answers {
@@ -131,13 +131,14 @@ impl<'a> World<'a> {
         match happening {
             Happening::Submit { planned } => self.submit(planned),
             Happening::Cancel { planned } => self.cancel(planned),
-            Happening::Close => self.tell(Event::PoolClosed),
+            Happening::Close { cancel_waiting } => self.tell(Event::PoolClosed { cancel_waiting }),
             Happening::Terminate => self.tell(Event::PoolTerminated),
             Happening::RepeatOldAnswer => self.repeat_old_answer(),
             Happening::WorkerUp { seat, life } => self.bring_up(seat, life),
             Happening::HearReady { seat, life } => self.hear_ready(seat, life),
             Happening::Look { seat, life } => self.look(seat, life),
-            Happening::ItemDone { seat, life } => self.finish_item(seat, life),
+            Happening::Begin { seat, life, entry } => self.begin(seat, life, entry),
+            Happening::ItemDone { seat, life, entry } => self.finish_item(seat, life, entry),
             Happening::Strike { seat, life } => {
                 self.strike(seat, life);
                 Ok(())
@@ -161,7 +162,7 @@ impl<'a> World<'a> {
             self.deaths += 1;
             self.leave(seat, WorkerExit::Died);
         } else {
-            self.workers[usize::from(seat)].activity = Activity::Idle;
+            self.workers[usize::from(seat)].activity = Activity::Working;
             self.notice(Happening::HearReady { seat, life });
             if self.may_die() && self.random.chance(self.scenario.death_percent) {
                 let most_steps = self.scenario.longest_item_steps * 4;
@@ -172,45 +173,72 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// An idle worker takes the oldest ready chunk, or leaves if it has been asked to or has run enough.
+    /// A worker takes the oldest ready chunk if it may hold one more, or leaves if it holds none and has been asked to,
+    /// or has run enough.
     fn look(&mut self, seat: u16, life: u32) -> Result<(), Violation> {
-        let worker = self.workers[usize::from(seat)];
-        if !self.is_this_life(seat, life) || worker.activity != Activity::Idle {
+        let worker = &self.workers[usize::from(seat)];
+        if !self.is_this_life(seat, life) || worker.activity != Activity::Working {
             return Ok(());
         }
-        if worker.is_asked_to_stop {
-            self.leave(seat, WorkerExit::Stopped);
-        } else if self.scenario.retire_after.is_some_and(|most| worker.chunks_run >= most) {
-            self.leave(seat, WorkerExit::Retired);
-        } else if let Some(entry) = self.table.claim(seat, life, self.now_ns) {
+        let holds = worker.claimed.len();
+        let is_tired = self.scenario.retire_after.is_some_and(|most| worker.chunks_run >= most);
+        if worker.is_asked_to_stop || is_tired {
+            let exit = if worker.is_asked_to_stop { WorkerExit::Stopped } else { WorkerExit::Retired };
+            if holds == 0 {
+                self.leave(seat, exit);
+            }
+        } else if holds < usize::from(self.scenario.chunks_per_worker)
+            && let Some(entry) = self.table.claim(seat, life, self.now_ns)
+        {
+            self.see(Fact::Claimed { chunk: entry.chunk })?;
+            let is_side_by_side = self.random.chance(self.scenario.side_by_side_percent);
             let worker = &mut self.workers[usize::from(seat)];
             worker.chunks_run += 1;
             worker.last_entry = Some(entry.chunk);
-            worker.activity = Activity::Running {
-                entry: entry.key,
-                job: entry.job,
-                item: entry.first,
-                end: entry.first + entry.count,
-            };
-            return self.begin_item(seat, life, entry.job, entry.first);
+            let end = entry.first + entry.count;
+            worker.claimed.push(Claimed { entry: entry.key, job: entry.job, item: entry.first, end, is_side_by_side });
+            self.soon(1, Happening::Look { seat, life });
+            if self.scenario.longest_begin_steps == 0 {
+                return self.begin(seat, life, entry.key);
+            }
+            self.soon(self.scenario.longest_begin_steps, Happening::Begin { seat, life, entry: entry.key });
         }
         Ok(())
     }
 
-    fn begin_item(&mut self, seat: u16, life: u32, job: usize, item: u32) -> Result<(), Violation> {
-        self.see(Fact::Begun { job, item })?;
-        self.soon(self.scenario.longest_item_steps, Happening::ItemDone { seat, life });
+    fn find_claimed(&self, seat: u16, life: u32, entry: u64) -> Option<usize> {
+        let claimed = &self.workers[usize::from(seat)].claimed;
+        let index = claimed.iter().position(|claimed| claimed.entry == entry);
+        index.filter(|_| self.is_this_life(seat, life))
+    }
+
+    /// A worker writes down that it begins with a chunk, and does, with its first item or with all of them.
+    fn begin(&mut self, seat: u16, life: u32, key: u64) -> Result<(), Violation> {
+        let Some(index) = self.find_claimed(seat, life, key) else {
+            return Ok(());
+        };
+        let Claimed { job, item, end, is_side_by_side, .. } = self.workers[usize::from(seat)].claimed[index];
+        if let Some(entry) = self.table.entry(key) {
+            entry.most_running = if is_side_by_side { entry.count } else { 1 };
+        }
+        if is_side_by_side {
+            (item + 1..end).try_for_each(|item| self.see(Fact::Begun { job, item }))?;
+        }
+        self.begin_item(seat, life, key, (job, item))
+    }
+
+    fn begin_item(&mut self, seat: u16, life: u32, entry: u64, item: (usize, u32)) -> Result<(), Violation> {
+        self.see(Fact::Begun { job: item.0, item: item.1 })?;
+        self.soon(self.scenario.longest_item_steps, Happening::ItemDone { seat, life, entry });
         Ok(())
     }
 
     /// A worker writes down that an item is finished, and begins the next or says that the chunk is done.
-    fn finish_item(&mut self, seat: u16, life: u32) -> Result<(), Violation> {
-        let Activity::Running { entry: key, job, item, end } = self.workers[usize::from(seat)].activity else {
+    fn finish_item(&mut self, seat: u16, life: u32, key: u64) -> Result<(), Violation> {
+        let Some(index) = self.find_claimed(seat, life, key) else {
             return Ok(());
         };
-        if !self.is_this_life(seat, life) {
-            return Ok(());
-        }
+        let Claimed { job, item, end, is_side_by_side, .. } = self.workers[usize::from(seat)].claimed[index];
         let now_ns = self.now_ns;
         let is_done = item + 1 == end;
         if let Some(entry) = self.table.entry(key) {
@@ -221,17 +249,21 @@ impl<'a> World<'a> {
             }
         }
         if is_done {
-            self.workers[usize::from(seat)].activity = Activity::Idle;
+            self.workers[usize::from(seat)].claimed.remove(index);
             self.notice(Happening::Harvest { entry: key });
             self.soon(1, Happening::Look { seat, life });
             Ok(())
         } else {
-            self.workers[usize::from(seat)].activity = Activity::Running { entry: key, job, item: item + 1, end };
-            self.begin_item(seat, life, job, item + 1)
+            self.workers[usize::from(seat)].claimed[index].item += 1;
+            if is_side_by_side {
+                self.soon(1, Happening::ItemDone { seat, life, entry: key });
+                return Ok(());
+            }
+            self.begin_item(seat, life, key, (job, item + 1))
         }
     }
 
-    /// A worker is killed: starting, idle, or in the middle of an item.
+    /// A worker is killed: starting, idle, with chunks that it has only claimed, or in the middle of items.
     fn strike(&mut self, seat: u16, life: u32) {
         if self.is_this_life(seat, life) && self.may_die() {
             self.deaths += 1;
@@ -248,7 +280,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn is_this_life(&self, seat: u16, life: u32) -> bool {
-        let worker = self.workers[usize::from(seat)];
+        let worker = &self.workers[usize::from(seat)];
         worker.is_alive() && worker.life == life
     }
 

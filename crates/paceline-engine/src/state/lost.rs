@@ -26,7 +26,7 @@ impl State {
         }
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
-        let (mut finished, mut held) = (Vec::new(), None);
+        let (mut finished, mut held) = (Vec::new(), Vec::new());
         let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
         let this = RefCell::new(&mut *self);
         context.table.reclaim(
@@ -35,7 +35,7 @@ impl State {
             // SAFETY: the slot is done, so only the parent may touch its body.
             |place, owner, body| finished.extend(this.borrow_mut().take_answer(place, owner, unsafe { &*body })),
             // SAFETY: the worker that claimed the slot is dead.
-            |place, owner, body| held = held.or(this.borrow_mut().take_held(place, owner, unsafe { &*body })),
+            |place, owner, body| held.extend(this.borrow_mut().take_held(place, owner, unsafe { &*body })),
         );
         self.feeder = feeder;
         self.file(&mut finished, context);
@@ -45,7 +45,11 @@ impl State {
             WorkerExit::Stopped if !self.closing => WorkerExit::Died,
             exit => exit,
         };
-        self.apply(Event::WorkerExited { worker: WorkerId(worker), exit, held }, context);
+        let worker = WorkerId(worker);
+        for held in held {
+            self.apply(Event::ChunkLost { worker, held }, context);
+        }
+        self.apply(Event::WorkerExited { worker, exit }, context);
         self.dying = None;
         // The dead worker may have been about to wake somebody.
         context.table.idle.wake_all_workers();
@@ -63,11 +67,13 @@ impl State {
         let now = now_ns();
         let began = body.began_ns.load(Ordering::Relaxed);
         let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
+        // A worker says that it begins before it looks at what it is to run. One that has not said so has run nothing.
+        let most_running = if began == 0 { 0 } else { body.most_running() };
         let (answer, finished) = salvage(body, span, claimed, &arena);
         if let Some(answer) = answer {
             self.keep(assignment, finished, answer, owner, busy_ns, now);
         }
-        Some(Held { chunk, finished })
+        Some(Held { chunk, finished, running: most_running.min(assignment.count - finished) })
     }
 
     pub(super) fn fail_item(&mut self, job: JobId, item: u32, attempt: u16) {

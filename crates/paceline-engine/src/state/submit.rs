@@ -6,7 +6,7 @@ use super::{Context, State};
 use crate::clock::now_ns;
 use crate::outcome::Breakdown;
 use crate::pending::Pending;
-use paceline_core::{Event, JobId, Sizing};
+use paceline_core::{Event, JobId, Sizing, Terms};
 use paceline_ipc::arena::{AllocateError, Span};
 use paceline_ipc::slabs::Placed;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(crate) struct Submission<'a> {
     pub items: u32,
     /// How they are grouped.
     pub sizing: Sizing,
-    /// How often an item may be run again after its worker died.
-    pub retries: u16,
+    /// How urgent it is, and how often an item may be run again.
+    pub terms: Terms,
     /// Who wants to know.
     pub pending: &'a Arc<Pending>,
 }
@@ -90,8 +90,8 @@ impl State {
         if let Some(stream) = submission.pending.rings() {
             self.bells.expect(stream);
         }
-        let Submission { items, sizing, retries, .. } = submission;
-        self.apply(Event::JobSubmitted { job, items, sizing, retries }, context);
+        let Submission { items, sizing, terms, .. } = submission;
+        self.apply(Event::JobSubmitted { job, items, sizing, terms }, context);
         // Whoever submits more than fits also takes in what has been answered, so that the table never runs dry.
         if self.core.has_backlog() {
             self.drain(context);

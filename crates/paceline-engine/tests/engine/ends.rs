@@ -10,7 +10,7 @@ use std::time::Instant;
 fn closed_pool_finishes_what_it_has_and_takes_no_more() {
     let pool = Pool::open(2);
     let jobs: Vec<_> = (0..300).map(|number| pool.submit(&format!("sleep 1; echo {number}"))).collect();
-    pool.engine.close();
+    pool.engine.close(false);
     assert_eq!(pool.try_submit("echo no").unwrap_err(), SubmitError::Closed);
     assert!(pool.engine.join(DEADLINE));
     for (number, job) in jobs.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! Calls that linger: many at a time in one worker, each answered when it ends.
 
-use crate::pool::{Choice, Pool, eventually, item};
+use crate::pool::{Choice, Pool, eventually, item, kill};
 use crate::worker_program::{LINGERS, MOST_LINGERING};
-use paceline_engine::{Function, Pending};
+use paceline_engine::{Function, Pending, Sizing, Terms};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Drop for Files {
 
 fn linger(pool: &Pool, lingers: &Arc<Function>, path: &str) -> Arc<Pending> {
     let pending = Pending::new(None);
-    pool.engine.submit(lingers, &item(path.as_bytes()), 0, &pending).unwrap();
+    pool.engine.submit(lingers, &item(path.as_bytes()), Terms::default(), &pending).unwrap();
     pending
 }
 
@@ -97,5 +97,37 @@ fn worker_with_room_takes_what_a_busy_one_was_woken_for() {
     for call in &calls {
         pool.wait(call);
     }
+    pool.finish();
+}
+
+#[test]
+fn worker_that_dies_with_many_calls_loses_each_of_them_and_no_other() {
+    let files = Files::new("dying");
+    let pool = Pool::open(1);
+    let pid: i32 = pool.run("pid").parse().unwrap();
+    let lingers = pool.engine.register(LINGERS).unwrap();
+    let (mut input, mut ends) = (Vec::new(), Vec::new());
+    for number in 0..3 {
+        input.extend(item(files.path(number).as_bytes()));
+        ends.push(input.len() as u64);
+    }
+    let submit_map = |retries| {
+        let pending = Pending::new(None);
+        let terms = Terms { retries, ..Terms::default() };
+        pool.engine.submit_many(&lingers, &input, ends.clone(), Sizing::Fixed(3), terms, &pending).unwrap();
+        pending
+    };
+    let maps = [submit_map(0), submit_map(1)];
+    let lost = linger(&pool, &lingers, &files.path(0));
+    assert_eq!(pool.run("echo all have begun"), "all have begun");
+    let waiting: Vec<_> = (0..20).map(|_| pool.submit("sleep 1; echo late")).collect();
+    kill(pid, 9);
+    assert!(pool.answers(&lost)[0].as_ref().is_err_and(|death| death.signal == Some(9)));
+    let answers = pool.answers(&maps[0]);
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_err), "all three ran side by side: {answers:?}");
+    (0..3).for_each(|number| files.make(number));
+    let answers = pool.answers(&maps[1]);
+    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| !answer.starts_with(&pid.to_string()))));
+    assert!(waiting.iter().all(|job| pool.answer(job) == "late"));
     pool.finish();
 }

@@ -7,6 +7,7 @@ mod leftovers;
 mod lingering;
 mod payloads;
 mod pool;
+mod priorities;
 mod results;
 mod servers;
 mod waiting;

@@ -1,7 +1,7 @@
 //! Payloads of every size arrive whole, and their memory is used again.
 
 use crate::pool::{DEADLINE, Pool, is_alone, item};
-use paceline_engine::{Pending, Sizing};
+use paceline_engine::{Pending, Sizing, Terms};
 use std::os::unix::fs::MetadataExt;
 
 #[test]
@@ -10,7 +10,7 @@ fn inputs_and_answers_of_every_size_arrive_whole() {
     for length in [0, 1, 31, 32, 33, 290, 350, 355, 360, 361, 400, 4_096, 65_535, 65_536, 1 << 20, 64 << 20] {
         if length >= 300 {
             let pending = Pending::new(None);
-            pool.engine.submit(&pool.function, &item(&vec![b' '; length]), 0, &pending).unwrap();
+            pool.engine.submit(&pool.function, &item(&vec![b' '; length]), Terms::default(), &pending).unwrap();
             assert_eq!(pool.answer(&pending), length.to_string());
         }
         let answer = pool.run(&format!("big {length}"));
@@ -52,7 +52,7 @@ fn memory_of_payloads_is_used_again() {
             .map(|number| {
                 let pending = Pending::new(None);
                 let length = (1 << 20) + number * 100_000;
-                pool.engine.submit(&pool.function, &item(&vec![b' '; length]), 0, &pending).unwrap();
+                pool.engine.submit(&pool.function, &item(&vec![b' '; length]), Terms::default(), &pending).unwrap();
                 (pending, pool.submit(&format!("big {length}")), pool.submit(&format!("big {}", 300 + number)))
             })
             .collect();
@@ -103,7 +103,7 @@ fn many_thousand_payloads_larger_than_a_slot_may_wait() {
     let jobs: Vec<_> = (0..40_000)
         .map(|_| {
             let pending = Pending::new(None);
-            pool.engine.submit(&pool.function, &input, 0, &pending).unwrap();
+            pool.engine.submit(&pool.function, &input, Terms::default(), &pending).unwrap();
             pending
         })
         .collect();
@@ -123,7 +123,7 @@ fn many_thousand_answers_larger_than_a_slot_may_be_kept() {
     for job in &jobs {
         pool.wait(job);
     }
-    pool.engine.close();
+    pool.engine.close(false);
     assert!(pool.engine.join(DEADLINE));
     for job in &jobs {
         assert_eq!(pool.answer(job).len(), 1_000);

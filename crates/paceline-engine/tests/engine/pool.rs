@@ -4,7 +4,7 @@ use crate::worker_program;
 use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
     Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError,
-    Waited, now_ns,
+    Terms, Waited, now_ns,
 };
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -91,7 +91,7 @@ impl Pool {
 
     pub(crate) fn try_submit(&self, steps: &str) -> Result<Arc<Pending>, SubmitError> {
         let pending = Pending::new(None);
-        self.engine.submit(&self.function, &item(steps.as_bytes()), 0, &pending)?;
+        self.engine.submit(&self.function, &item(steps.as_bytes()), Terms::default(), &pending)?;
         Ok(pending)
     }
 
@@ -102,7 +102,7 @@ impl Pool {
             ends.push(input.len() as u64);
         }
         let pending = Pending::new(None);
-        self.engine.submit_many(&self.function, &input, ends, sizing, 0, &pending).unwrap();
+        self.engine.submit_many(&self.function, &input, ends, sizing, Terms::default(), &pending).unwrap();
         pending
     }
 
@@ -141,7 +141,7 @@ impl Pool {
 
     /// Closes, and waits for the end.
     pub(crate) fn finish(self) {
-        self.engine.close();
+        self.engine.close(false);
         assert!(self.engine.join(DEADLINE), "a closed pool does not end; workers: {:?}", self.engine.pids());
     }
 

@@ -1,7 +1,7 @@
 //! Results are right, complete and in order.
 
 use crate::pool::Pool;
-use paceline_engine::Sizing;
+use paceline_engine::{Sizing, Terms};
 
 #[test]
 fn one_task_is_answered() {
@@ -37,7 +37,7 @@ fn workers_load_each_function_by_its_bytes() {
     let pool = Pool::open(2);
     let pending = paceline_engine::Pending::new(None);
     let function = pool.engine.register(b"function ").unwrap();
-    pool.engine.submit(&function, &crate::pool::item(b"echo called"), 0, &pending).unwrap();
+    pool.engine.submit(&function, &crate::pool::item(b"echo called"), Terms::default(), &pending).unwrap();
     drop(function);
     assert_eq!(pool.answer(&pending), "function called");
     pool.finish();

@@ -1,7 +1,7 @@
 //! However many wait at once, each is woken for what is its own.
 
 use crate::pool::{PANIC, Pool, eventually};
-use paceline_engine::{Pending, Sizing, Stream, Waited, now_ns};
+use paceline_engine::{Pending, Sizing, Stream, Terms, Waited, now_ns};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,7 @@ fn stream_gives_jobs_in_the_order_in_which_they_end() {
     let submit = |number: u64, steps: &str| {
         let pending = Pending::new(Some((Arc::clone(&stream), number)));
         let input = crate::pool::item(steps.as_bytes());
-        pool.engine.submit(&pool.function, &input, 0, &pending).unwrap();
+        pool.engine.submit(&pool.function, &input, Terms::default(), &pending).unwrap();
         pending
     };
     let jobs = [submit(0, "sleep 300"), submit(1, "sleep 100"), submit(2, "sleep 1"), submit(3, "sleep 1")];
@@ -113,7 +113,7 @@ fn several_threads_share_a_stream() {
     let stream = Stream::new();
     for number in 0..2_000 {
         let pending = Pending::new(Some((Arc::clone(&stream), number)));
-        pool.engine.submit(&pool.function, &crate::pool::item(b"echo"), 0, &pending).unwrap();
+        pool.engine.submit(&pool.function, &crate::pool::item(b"echo"), Terms::default(), &pending).unwrap();
     }
     let mut numbers = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `echo TEXT` | answers with the text, behind the function's bytes |
 //! | `sleep MS`, `burn MS` | waits, or computes |
+//! | `await PATH` | waits until there is such a file |
 //! | `big BYTES`, `length` | answers with that many bytes; with the length of the item |
 //! | `say TEXT` | writes a line to standard error |
 //! | `exit CODE`, `signal NUMBER`, `hang` | ends, or does not |
@@ -177,6 +178,11 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
                 let end = Instant::now() + Duration::from_millis(number());
                 while Instant::now() < end {
                     std::hint::black_box(0);
+                }
+            }
+            "await" => {
+                while !std::path::Path::new(rest).exists() {
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
             "big" => answer.resize(usize::try_from(number()).unwrap(), b'x'),

@@ -1,4 +1,5 @@
-//! What is published is always the lowest waiting item of the oldest job with waiting items, and what follows it.
+//! What is published is always the lowest waiting item of the most urgent job with waiting items (of several, the
+//! oldest), and what follows it: nothing goes out while something more urgent waits.
 
 use paceline_core::Command;
 

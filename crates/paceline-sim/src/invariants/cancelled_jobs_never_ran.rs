@@ -14,11 +14,6 @@ pub(super) fn cancelled_jobs_never_ran(ledger: &Ledger, fact: Fact) -> Result<()
             let begun = job.items.iter().position(|item| item.begun > 0);
             require(begun.is_none(), || format!("job {} is cancelled though item {begun:?} began", number.0))
         }
-        Fact::Asked { command: Command::Withdraw { chunk } } => {
-            let out = ledger.find_out(chunk);
-            let is_asked = out.is_some_and(|out| ledger.jobs[out.job].is_cancel_requested && !out.is_asked_back);
-            require(is_asked, || format!("{chunk:?} is asked back without need"))
-        }
         Fact::Settled { .. } => {
             let forgotten = ledger.unfinished().find(|(_, job)| job.must_be_cancelled);
             require(forgotten.is_none(), || format!("a job that only waited was not cancelled: {forgotten:?}"))

@@ -1,4 +1,5 @@
-//! No chunk is empty or bigger than the user fixed, and none of a measured job is bigger than an even share.
+//! No chunk is empty or bigger than the user fixed, and none of a measured job is bigger than an even share for
+//! each that can run at once.
 
 use paceline_core::{Command, Sizing};
 

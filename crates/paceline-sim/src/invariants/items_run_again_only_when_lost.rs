@@ -25,7 +25,7 @@ pub(super) fn items_run_again_only_when_lost(ledger: &Ledger, fact: Fact) -> Res
             let Some(items) = job.items.get(first as usize..(first + count) as usize) else {
                 return Ok(());
             };
-            require(attempt <= job.retries, || format!("item {first} of job {} is tried too often", number.0))?;
+            require(attempt <= job.terms.retries, || format!("item {first} of job {} is tried too often", number.0))?;
             require(items[0].lost == u32::from(attempt), || {
                 format!("item {first} of job {} was lost {} times, not {attempt}", number.0, items[0].lost)
             })?;

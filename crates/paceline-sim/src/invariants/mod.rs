@@ -6,7 +6,9 @@ use crate::ledger::Ledger;
 
 mod backlog_order_is_kept;
 mod cancelled_jobs_never_ran;
+mod chunks_are_asked_back_for_a_cause;
 mod chunks_have_their_size;
+mod closing_can_cancel_what_waits;
 mod complete_jobs_have_every_outcome;
 mod items_run_again_only_when_lost;
 mod jobs_end_once;
@@ -16,11 +18,13 @@ mod nothing_gets_stuck;
 mod nothing_goes_out_while_a_cancel_is_decided;
 mod old_answers_change_nothing;
 mod only_doomed_items_fail;
+mod overtaken_chunks_keep_their_order;
 mod pool_breaks_for_a_cause;
 mod pool_ends_once;
 mod room_is_used;
 mod seats_are_in_order;
 mod table_is_never_overfull;
+mod urgent_items_go_first;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +47,16 @@ const INVARIANTS: &[(&str, Invariant)] = invariants![
     no_item_is_forgotten,
     complete_jobs_have_every_outcome,
     cancelled_jobs_never_ran,
+    closing_can_cancel_what_waits,
+    chunks_are_asked_back_for_a_cause,
     items_run_again_only_when_lost,
     only_doomed_items_fail,
     table_is_never_overfull,
     measured_jobs_keep_few_chunks_out,
     chunks_have_their_size,
     backlog_order_is_kept,
+    overtaken_chunks_keep_their_order,
+    urgent_items_go_first,
     old_answers_change_nothing,
     seats_are_in_order,
     pool_breaks_for_a_cause,
