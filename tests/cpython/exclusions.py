@@ -27,12 +27,12 @@ EXCLUSIONS = [
     Exclusion(
         "WithProcessesTestPool.test_map_unplicklable",
         DIFFERENCE
-        + "what cannot be pickled raises `ArgumentNotPicklable`, with the original as its cause (unpicklable)",
+        + "what cannot be pickled raises `ArgumentNotPicklable`, with the original as its cause (unpicklable-argument)",
     ),
     Exclusion("WithProcessesTestPoolWorkerLifetime.test_pool_worker_lifetime", PRIVATE + "calls `_repopulate_pool`"),
     Exclusion(
         "WithProcessesTestPoolWorkerErrors.test_unpickleable_result",
-        DIFFERENCE + "a lambda can be returned (closures-come-back)",
+        DIFFERENCE + "a lambda can be returned (closures)",
     ),
     Exclusion("ProcessPool*.test_del_shutdown", PRIVATE + "waits for `_executor_manager_thread` and `_call_queue`"),
     Exclusion("ProcessPool*.test_shutdown_no_wait", PRIVATE + "waits for `_executor_manager_thread` and `_call_queue`"),
@@ -48,8 +48,8 @@ EXCLUSIONS = [
         since=(3, 13),
     ),
     Exclusion("ProcessPool*.test_killed_child", DIFFERENCE + "an executor goes on after a death (lost-worker)"),
-    Exclusion("ProcessPool*.test_saturation", DIFFERENCE + "what cannot be pickled raises at the call (unpicklable)"),
-    Exclusion("ProcessPool*.test_processes_terminate", DIFFERENCE + "the same (unpicklable)"),
-    Exclusion("ProcessPool*.test_error_at_task_pickle", DIFFERENCE + "the same (unpicklable)"),
-    Exclusion("ProcessPool*.test_cancel_futures", DIFFERENCE + "all that has not begun is cancelled", True),
+    Exclusion("ProcessPool*.test_saturation", DIFFERENCE + "it is refused by the call (unpicklable-argument)"),
+    Exclusion("ProcessPool*.test_processes_terminate", DIFFERENCE + "the same (unpicklable-argument)"),
+    Exclusion("ProcessPool*.test_error_at_task_pickle", DIFFERENCE + "the same (unpicklable-argument)"),
+    Exclusion("ProcessPool*.test_cancel_futures", DIFFERENCE + "what has not begun is cancelled (cancel)", True),
 ]
