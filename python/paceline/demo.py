@@ -196,7 +196,7 @@ def run_on_pool(cells: Sequence[Cell], workers: int | None, doomed: Cell | None)
     """The outcomes in the order of the cells, the seconds it took with all start-up, and the pool's report."""
     progress = Progress(len(cells), sys.stderr)
     start = time.perf_counter()
-    with paceline.Pool(workers, initializer=limit_threads) as pool:
+    with paceline.Pool(workers, initializer=builders, threads_per_worker=1) as pool:
         futures = [pool.submit(evaluate_but_be_killed if cell == doomed else evaluate, cell) for cell in cells]
         for future in futures:
             future.add_done_callback(progress.on_end)
