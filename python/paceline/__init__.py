@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from paceline.errors import WorkerError as WorkerError
     from paceline.errors import WorkerStartError as WorkerStartError
     from paceline.executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from paceline.executor import ThreadPoolExecutor as ThreadPoolExecutor
     from paceline.future import Future as Future
     from paceline.pool import Pool as Pool
     from paceline.pool import map as map  # noqa: A004 - `paceline.map` is the parallel `map`.
@@ -54,6 +55,7 @@ __all__ = [
     "Report",
     "ResultNotPicklable",
     "ResultNotRebuilt",
+    "ThreadPoolExecutor",
     "WorkerDied",
     "WorkerError",
     "WorkerReport",
@@ -70,6 +72,7 @@ _HOME_OF = {
     "Future": "future",
     "Pool": "pool",
     "ProcessPoolExecutor": "executor",
+    "ThreadPoolExecutor": "executor",
     "Report": "report",
     "WorkerReport": "report",
     "as_completed": "completion",

@@ -1,19 +1,28 @@
-"""`ProcessPoolExecutor`: the class of that name in `concurrent.futures`, on Paceline's engine.
+"""`ProcessPoolExecutor` and `ThreadPoolExecutor`: the classes of those names in `concurrent.futures`, on our engines.
 
-Owns its signatures and its meaning, error types and messages included; everything else is the engine's.
+Owns their signatures and their meaning, error types and messages included; everything else is the engine's.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import os
 from collections import deque
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from signal import SIGKILL, SIGTERM
 from time import monotonic
 from weakref import ref
 
-from paceline.engine import default_workers, open_engine, register, see_off, unregister
+from paceline.engine import (
+    LocalEngine,
+    default_workers,
+    open_engine,
+    open_local_engine,
+    register,
+    see_off,
+    unregister,
+)
 from paceline.errors import PoolClosed
 from paceline.processes import send_signal, worker_processes
 
@@ -21,10 +30,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from signal import Signals
+    from threading import Thread
     from types import TracebackType
     from typing import Any, ParamSpec, Protocol, TypeVar
 
-    from paceline.engine import Engine
+    from paceline.engine import AnyEngine
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
     from paceline.processes import WorkerProcess
@@ -39,7 +49,7 @@ if TYPE_CHECKING:
         def get_start_method(self, allow_none: bool = ...) -> str | None: ...
 
 
-__all__ = ["EngineExecutor", "ProcessPoolExecutor"]
+__all__ = ["EngineExecutor", "ProcessPoolExecutor", "ThreadPoolExecutor"]
 
 
 _AT_EXIT = "cannot schedule new futures after interpreter shutdown"
@@ -48,13 +58,15 @@ _AT_EXIT = "cannot schedule new futures after interpreter shutdown"
 class EngineExecutor(concurrent.futures.Executor):
     """What all executors have in common, whatever their workers are: the calls, and the shutdown."""
 
-    _engine: Engine
+    _engine: AnyEngine
 
-    def _open(self, engine: Engine) -> None:
+    def _open(self, engine: AnyEngine) -> None:
         self._engine = engine
         self._refusal: str | None = None
         self._feeds: Feeds | None = None
-        # For `cancel_futures`. Weak, so that a future nobody holds can go; pruned as it grows.
+        # For `cancel_futures`, where the engine does not do it. Weak, so that a future nobody holds can go; pruned as
+        # it grows.
+        self._tracks = not isinstance(engine, LocalEngine)
         self._submitted: list[ref[Future[Any]]] = []
         self._prune_at = 1000
         register(self)
@@ -68,10 +80,11 @@ class EngineExecutor(concurrent.futures.Executor):
         if self._refusal is not None:
             raise self._refuse()
         future: Future[R] = self._engine.submit(fn, args, kwargs or None)
-        # As `_note` does; written out, because this is the way most calls go.
-        self._submitted.append(ref(future))
-        if len(self._submitted) > self._prune_at:
-            self._prune()
+        if self._tracks:
+            # As `_note` does; written out, because this is the way most calls go.
+            self._submitted.append(ref(future))
+            if len(self._submitted) > self._prune_at:
+                self._prune()
         return future
 
     def map(
@@ -128,6 +141,8 @@ class EngineExecutor(concurrent.futures.Executor):
             starts = (self._submit_item, partial(self._engine.map, star=True))
             items = zip(*iterables)  # noqa: B905 - to the shortest, as `map` does.
         feed = Feed(starts, self._engine.workers, fn, items, chunksize, ordered=False)
+        if isinstance(self._engine, LocalEngine):
+            feed.stay_in_this_process(in_caller=False)
         if buffersize is not None:
             feed.limit = buffersize
         if self._feeds is None:
@@ -147,6 +162,8 @@ class EngineExecutor(concurrent.futures.Executor):
         return future
 
     def _note(self, future: Future[Any]) -> None:
+        if not self._tracks:
+            return
         self._submitted.append(ref(future))
         if len(self._submitted) > self._prune_at:
             self._prune()
@@ -185,7 +202,10 @@ class EngineExecutor(concurrent.futures.Executor):
             self._submitted.clear()
         if self._feeds is not None:
             self._feeds.close()
-        self._engine.close()
+        if isinstance(self._engine, LocalEngine):
+            self._engine.close(cancel_futures)
+        else:
+            self._engine.close()
         if wait:
             self._engine.join()
             unregister(self)
@@ -307,6 +327,52 @@ class ProcessPoolExecutor(EngineExecutor):
 
         spawn: Any = get_context("spawn")
         return self._context or spawn
+
+
+class ThreadPoolExecutor(EngineExecutor):
+    """An executor of threads of this process, with the methods of `concurrent.futures.ThreadPoolExecutor`.
+
+    >>> from paceline import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(2) as executor:
+    ...     future = executor.submit(pow, 2, 10)
+    ...     print(future.result(), list(executor.map(abs, [-1, 2])))
+    1024 [1, 2]
+
+    There are at most `max_workers` threads, by default four more than CPUs, but no more than 32. Each is started when
+    there is work and none is idle, calls `initializer(*initargs)`, and is named after `thread_name_prefix`.
+
+    Raises `ValueError` for a number below one, and `TypeError` for an initializer that cannot be called. One that
+    raises breaks the executor, with `WorkerStartError`, which is a `BrokenThreadPool` here.
+
+    Nothing is pickled: functions, arguments and results are the objects themselves. A context variable has the value
+    in a task that it had at the call, and what a task sets is its own. A task that runs cannot be stopped: leaving a
+    `with` block waits for it, and so does the end of the program, also after Ctrl-C, when what waits is cancelled.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        if max_workers is None:
+            count_cpus: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
+            max_workers = min(32, (count_cpus() or 1) + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(_numbers)}"
+        self._open(open_local_engine(max_workers, initializer, initargs, prefix=prefix))
+
+    # What programs read under the standard executor's private names.
+
+    @property
+    def _threads(self) -> set[Thread]:
+        return set(self._engine.threads()) if isinstance(self._engine, LocalEngine) else set()
+
+
+# Of the executors of threads that have no prefix.
+_numbers = count()
 
 
 def _check(chunksize: int, buffersize: int | None) -> None:
