@@ -10,8 +10,8 @@ from paceline.engine import LocalEngine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-    from typing import Any, ParamSpec, TypeVar
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+    from typing import Any, ParamSpec, TypeVar, overload
 
     from paceline.aio import AsyncResults, Awaited
     from paceline.context import ContextCarrier
@@ -46,7 +46,17 @@ class Calls:
 
     # -- one call ------------------------------------------------------------------------------------------------------
 
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def submit(
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[R]: ...
+
+        @overload
+        def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
         """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
 
         >>> from paceline import Pool
@@ -59,26 +69,63 @@ class Calls:
         """
         if self._state != "RUN":
             raise pool_closed("Pool not running")
-        future: Future[R] = self._submit(fn, args, kwargs or None)
+        future: Future[Any] = self._submit(fn, args, kwargs or None)
         return future
 
-    def apply(self, func: Callable[..., R], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> R:
+    if TYPE_CHECKING:
+
+        @overload
+        def apply(
+            self,
+            func: Callable[..., Coroutine[Any, Any, R]],
+            args: Iterable[Any] = (),
+            kwds: Mapping[str, Any] | None = None,
+        ) -> R: ...
+
+        @overload
+        def apply(
+            self, func: Callable[..., R], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None
+        ) -> R: ...
+
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
         """Calls `func(*args, **kwds)` in a worker and waits for the result; raises what `func` raises."""
         if self._state != "RUN":
             raise pool_closed("Pool not running")
         if type(args) is not tuple:
             args = tuple(args)
-        future: Future[R] = self._submit(func, args, dict(kwds) if kwds else None)
+        future: Future[Any] = self._submit(func, args, dict(kwds) if kwds else None)
         return future.result()
+
+    if TYPE_CHECKING:
+
+        @overload
+        def apply_async(
+            self,
+            func: Callable[..., Coroutine[Any, Any, R]],
+            args: Iterable[Any] = (),
+            kwds: Mapping[str, Any] | None = None,
+            callback: Callable[[R], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+        ) -> Future[R]: ...
+
+        @overload
+        def apply_async(
+            self,
+            func: Callable[..., R],
+            args: Iterable[Any] = (),
+            kwds: Mapping[str, Any] | None = None,
+            callback: Callable[[R], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+        ) -> Future[R]: ...
 
     def apply_async(
         self,
-        func: Callable[..., R],
+        func: Callable[..., Any],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] | None = None,
-        callback: Callable[[R], object] | None = None,
+        callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[R]:
+    ) -> Future[Any]:
         """Calls `func(*args, **kwds)` in a worker, and returns the future of it at once.
 
         When it ends, `callback(result)` or `error_callback(exception)` is called, on one thread for all calls of this
@@ -90,14 +137,24 @@ class Calls:
             raise pool_closed("Pool not running")
         if type(args) is not tuple:
             args = tuple(args)
-        future: Future[R] = self._submit(func, args, dict(kwds) if kwds else None)
+        future: Future[Any] = self._submit(func, args, dict(kwds) if kwds else None)
         if callback is not None or error_callback is not None:
             _deliver(future, callback, error_callback)
         return future
 
     # -- many calls ----------------------------------------------------------------------------------------------------
 
-    def map(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None) -> list[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def map(
+            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int | None = None
+        ) -> list[R]: ...
+
+        @overload
+        def map(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None) -> list[R]: ...
+
+    def map(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int | None = None) -> list[Any]:
         """Calls `func(item)` for every item, in the workers, and returns the list of results in the items' order.
 
         >>> from paceline import Pool
@@ -113,20 +170,57 @@ class Calls:
         """
         return self.map_async(func, iterable, chunksize).result()
 
+    if TYPE_CHECKING:
+
+        @overload
+        def map_async(
+            self,
+            func: Callable[[T], Coroutine[Any, Any, R]],
+            iterable: Iterable[T],
+            chunksize: int | None = None,
+            callback: Callable[[list[R]], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+        ) -> Future[list[R]]: ...
+
+        @overload
+        def map_async(
+            self,
+            func: Callable[[T], R],
+            iterable: Iterable[T],
+            chunksize: int | None = None,
+            callback: Callable[[list[R]], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+        ) -> Future[list[R]]: ...
+
     def map_async(
         self,
-        func: Callable[[T], R],
+        func: Callable[[T], Any],
         iterable: Iterable[T],
         chunksize: int | None = None,
-        callback: Callable[[list[R]], object] | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[list[R]]:
+    ) -> Future[list[Any]]:
         """Like `map`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
         return self._map(func, iterable, chunksize, callback, error_callback, star=False)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def starmap(
+            self,
+            func: Callable[..., Coroutine[Any, Any, R]],
+            iterable: Iterable[Iterable[Any]],
+            chunksize: int | None = None,
+        ) -> list[R]: ...
+
+        @overload
+        def starmap(
+            self, func: Callable[..., R], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+        ) -> list[R]: ...
+
     def starmap(
-        self, func: Callable[..., R], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
-    ) -> list[R]:
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[Any]:
         """Like `map`, but calls `func(*item)`: each item is an iterable of the arguments.
 
         >>> from paceline import Pool
@@ -136,14 +230,36 @@ class Calls:
         """
         return self.starmap_async(func, iterable, chunksize).result()
 
+    if TYPE_CHECKING:
+
+        @overload
+        def starmap_async(
+            self,
+            func: Callable[..., Coroutine[Any, Any, R]],
+            iterable: Iterable[Iterable[Any]],
+            chunksize: int | None = None,
+            callback: Callable[[list[R]], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+        ) -> Future[list[R]]: ...
+
+        @overload
+        def starmap_async(
+            self,
+            func: Callable[..., R],
+            iterable: Iterable[Iterable[Any]],
+            chunksize: int | None = None,
+            callback: Callable[[list[R]], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+        ) -> Future[list[R]]: ...
+
     def starmap_async(
         self,
-        func: Callable[..., R],
+        func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
-        callback: Callable[[list[R]], object] | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[list[R]]:
+    ) -> Future[list[Any]]:
         """Like `starmap`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
         return self._map(func, iterable, chunksize, callback, error_callback, star=True)
 
@@ -161,12 +277,22 @@ class Calls:
             raise pool_closed("Pool not running")
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
-        future: Future[list[R]] = self._start_map(func, iterable, star=star, chunksize=chunksize)
+        future: Future[list[Any]] = self._start_map(func, iterable, star=star, chunksize=chunksize)
         if callback is not None or error_callback is not None:
             _deliver(future, callback, error_callback)
         return future
 
-    def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def imap(
+            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int = 1
+        ) -> ImapIterator[R]: ...
+
+        @overload
+        def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]: ...
+
+    def imap(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[Any]:
         """Calls `func(item)` for every item, and returns an iterator over the results in the items' order.
 
         >>> from itertools import count
@@ -187,7 +313,19 @@ class Calls:
         """
         return self._imap(func, iterable, chunksize, ordered=True)
 
-    def imap_unordered(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def imap_unordered(
+            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int = 1
+        ) -> ImapIterator[R]: ...
+
+        @overload
+        def imap_unordered(
+            self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1
+        ) -> ImapIterator[R]: ...
+
+    def imap_unordered(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[Any]:
         """Like `imap`, but gives the results in the order in which the calls end."""
         return self._imap(func, iterable, chunksize, ordered=False)
 
@@ -256,7 +394,15 @@ class Calls:
 
     # -- awaited -------------------------------------------------------------------------------------------------------
 
-    def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaited[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def run(self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> Awaited[R]: ...
+
+        @overload
+        def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Awaited[R]: ...
+
+    def run(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Awaited[Any]:
         """Calls `fn(*args, **kwargs)` in a worker, and returns at once what can be awaited for the result.
 
         >>> import asyncio
@@ -281,15 +427,39 @@ class Calls:
         waiter.call = self._submit(fn, args, kwargs or None, stream=stream, waiter=waiter)
         return waiter
 
+    if TYPE_CHECKING:
+
+        @overload
+        def amap(
+            self,
+            fn: Callable[[T], Coroutine[Any, Any, R]],
+            items: Iterable[T] | AsyncIterable[T],
+            *,
+            chunksize: int = 1,
+            ordered: bool = True,
+            buffersize: int | None = None,
+        ) -> AsyncResults[R]: ...
+
+        @overload
+        def amap(
+            self,
+            fn: Callable[[T], R],
+            items: Iterable[T] | AsyncIterable[T],
+            *,
+            chunksize: int = 1,
+            ordered: bool = True,
+            buffersize: int | None = None,
+        ) -> AsyncResults[R]: ...
+
     def amap(
         self,
-        fn: Callable[[T], R],
+        fn: Callable[[T], Any],
         items: Iterable[T] | AsyncIterable[T],
         *,
         chunksize: int = 1,
         ordered: bool = True,
         buffersize: int | None = None,
-    ) -> AsyncResults[R]:
+    ) -> AsyncResults[Any]:
         """Calls `fn(item)` for every item, and returns an asynchronous iterator over the results.
 
         >>> import asyncio

@@ -28,11 +28,11 @@ from paceline.processes import send_signal, worker_processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from signal import Signals
     from threading import Thread
     from types import TracebackType
-    from typing import Any, ParamSpec, Protocol, TypeVar
+    from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
     from paceline.engine import AnyEngine
     from paceline.future import Future
@@ -71,7 +71,17 @@ class EngineExecutor(concurrent.futures.Executor):
         self._prune_at = 1000
         register(self)
 
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def submit(
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[R]: ...
+
+        @overload
+        def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
         """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
 
         Raises `ArgumentNotPicklable`, and `PoolClosed` (a `RuntimeError`) after `shutdown`. The future can be cancelled
@@ -79,7 +89,7 @@ class EngineExecutor(concurrent.futures.Executor):
         """
         if self._refusal is not None:
             raise self._refuse()
-        future: Future[R] = self._engine.submit(fn, args, kwargs or None)
+        future: Future[Any] = self._engine.submit(fn, args, kwargs or None)
         if self._tracks:
             # As `_note` does; written out, because this is the way most calls go.
             self._submitted.append(ref(future))
@@ -87,14 +97,36 @@ class EngineExecutor(concurrent.futures.Executor):
                 self._prune()
         return future
 
+    if TYPE_CHECKING:
+
+        @overload
+        def map(
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            *iterables: Iterable[Any],
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+
+        @overload
+        def map(
+            self,
+            fn: Callable[..., R],
+            *iterables: Iterable[Any],
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+
     def map(
         self,
-        fn: Callable[..., R],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
-    ) -> Iterator[R]:
+    ) -> Iterator[Any]:
         """Calls `fn` with one item of each iterable, until the shortest ends; an iterator over the results, in order.
 
         All items are read and submitted at once, unless `buffersize` says how many calls (chunks, if `chunksize` is
@@ -111,9 +143,25 @@ class EngineExecutor(concurrent.futures.Executor):
             futures = (self._submit_chunk(fn, chunk) for chunk in iter(lambda: list(islice(items, chunksize)), []))
         return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=chunksize > 1)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def map_unordered(
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            *iterables: Iterable[Any],
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> ImapIterator[R]: ...
+
+        @overload
+        def map_unordered(
+            self, fn: Callable[..., R], *iterables: Iterable[Any], chunksize: int = 1, buffersize: int | None = None
+        ) -> ImapIterator[R]: ...
+
     def map_unordered(
-        self, fn: Callable[..., R], *iterables: Iterable[Any], chunksize: int = 1, buffersize: int | None = None
-    ) -> ImapIterator[R]:
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], chunksize: int = 1, buffersize: int | None = None
+    ) -> ImapIterator[Any]:
         """Like `map`, but gives the results in the order in which the calls end, and reads the input as they are taken.
 
         >>> from itertools import count

@@ -21,10 +21,10 @@ from paceline.engine import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from contextvars import ContextVar
     from types import TracebackType
-    from typing import Any, Literal, Self, TypeVar
+    from typing import Any, Literal, Self, TypeVar, overload
 
     from paceline.context import ContextCarrier
     from paceline.engine import AnyEngine
@@ -296,9 +296,26 @@ class PoolView(Calls):
         return f"<{self._options!r} of {self._pool!r}>"
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def map(  # noqa: A001 - the same.
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        iterable: Iterable[T],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+    ) -> list[R]: ...
+
+    @overload
+    def map(  # noqa: A001 - the same.
+        fn: Callable[[T], R], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
+    ) -> list[R]: ...
+
+
 def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
-    fn: Callable[[T], R], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
-) -> list[R]:
+    fn: Callable[[T], Any], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
+) -> list[Any]:
     """Calls `fn(item)` for every item on all cores, and returns the list of results in the items' order.
 
     >>> import paceline
@@ -316,13 +333,34 @@ def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
         return pool.map(fn, items, chunksize)
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def starmap(
+        fn: Callable[..., Coroutine[Any, Any, R]],
+        iterable: Iterable[Iterable[Any]],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+    ) -> list[R]: ...
+
+    @overload
+    def starmap(
+        fn: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+    ) -> list[R]: ...
+
+
 def starmap(
-    fn: Callable[..., R],
+    fn: Callable[..., Any],
     iterable: Iterable[Iterable[Any]],
     workers: int | None = None,
     *,
     chunksize: int | None = None,
-) -> list[R]:
+) -> list[Any]:
     """Like `map`, but calls `fn(*item)`.
 
     >>> import paceline
