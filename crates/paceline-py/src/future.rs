@@ -254,6 +254,7 @@ impl TaskFuture {
         Ok(job.cancel(slf.py()) || job.is_cancelled())
     }
 
+    /// Whether the call was cancelled before a worker began with it.
     fn cancelled(&self) -> PyResult<bool> {
         self.is_cancelled()
     }
