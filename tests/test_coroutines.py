@@ -270,6 +270,21 @@ async def die_later():
     tasks.die()
 
 
+def test_killed_worker_fails_what_it_had_under_way_and_nothing_else(gate):
+    with Pool(2, concurrency_per_worker=5) as pool:
+        futures = [pool.submit(tasks.pid_through_later, gate.path) for _ in range(10)]
+        arrived = Counter(gate.wait_for_arrival() for _ in futures)
+        assert sorted(arrived.values()) == [5, 5]
+        waiting = pool.submit(tasks.square_later, 3)
+        victim = next(iter(arrived))
+        os.kill(victim, 9)
+        assert waiting.result() == 9
+        gate.let_through(5)
+        errors = [future.exception() for future in futures]
+        assert Counter(type(error) for error in errors) == {WorkerDied: 5, type(None): 5}
+        assert victim not in [future.result() for future in futures if future.exception() is None]
+
+
 def test_coroutine_that_kills_its_worker_is_tried_again_where_asked(tmp_path):
     async def once(path, value):
         await asyncio.sleep(0)

@@ -131,3 +131,25 @@ fn worker_that_dies_with_many_calls_loses_each_of_them_and_no_other() {
     assert!(waiting.iter().all(|job| pool.answer(job) == "late"));
     pool.finish();
 }
+
+#[test]
+fn worker_that_is_killed_loses_the_calls_it_had_under_way_and_no_other() {
+    let files = Files::new("killed");
+    let pool = Pool::open(1);
+    let lingers = pool.engine.register(LINGERS).unwrap();
+    let pid = pool.run("pid").parse().unwrap();
+    let calls: Vec<_> = (0..=MOST_LINGERING).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
+    // When this one has ended, the others are under way, and perhaps the last.
+    files.make(0);
+    pool.wait(&calls[0]);
+    kill(pid, libc::SIGKILL);
+    let others = pool.submit("echo others");
+    for number in 1..MOST_LINGERING {
+        let death = pool.answers(&calls[number]).pop().unwrap().unwrap_err();
+        assert_eq!(death.pid, pid);
+    }
+    files.make(MOST_LINGERING);
+    pool.wait(&calls[MOST_LINGERING]);
+    assert_eq!(pool.answer(&others), "others");
+    pool.finish();
+}
