@@ -8,6 +8,8 @@ This file is a map: each name is loaded from its module when it is first used, s
 next to nothing.
 """
 
+from paceline import adapters  # noqa: F401 - loaded for its effect: what is, or will be, imported learns of us.
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from paceline.completion import as_completed as as_completed

@@ -61,6 +61,7 @@ __all__ = [
     "open_local_engine",
     "register",
     "see_off",
+    "sharers",
     "unregister",
 ]
 
