@@ -96,6 +96,28 @@ def test_awaited_calls_carry_the_values_of_their_task(pool):
     assert asyncio.run(main()) == [((name, 10), [(name, 10)] * 2) for name in "ab"]
 
 
+async def look_and_set(value):
+    before = request.get("unset")
+    await asyncio.sleep(0)
+    request.set(value)
+    await asyncio.sleep(0)
+    return before, request.get()
+
+
+def test_coroutine_functions_have_them_each_for_itself(pool):
+    def body():
+        futures = []
+        for value in range(4):
+            request.set(f"r{value}")
+            futures.append(pool.submit(look_and_set, value))
+        assert [future.result() for future in futures] == [(f"r{value}", value) for value in range(4)]
+        assert pool.map(look_and_set, range(3)) == [("r3", value) for value in range(3)]
+        # Not a coroutine function, but it gives a coroutine.
+        assert pool.apply(lambda value: look_and_set(value + 1), (6,)) == ("r3", 7)
+
+    in_new_context(body)
+
+
 def test_variable_that_is_not_declared_stays_at_home(pool):
     def body():
         undeclared.set("changed")

@@ -19,7 +19,7 @@ from paceline.functions import MAIN, MISSING, StandIn, gives_coroutine, importab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from typing import Any
 
     Settings = tuple[tuple[ContextVar[Any], Any], ...]
@@ -185,17 +185,23 @@ def in_context(function_bytes: bytes, settings_bytes: bytes) -> Any:
 
 def _coroutine_function(function: Any, settings: Settings) -> Any:
     async def with_context(*args: Any, **kwargs: Any) -> Any:
-        # It runs as a task of its own, which has a context of its own.
-        for variable, value in settings:
-            variable.set(value)
-        return await function(*args, **kwargs)
+        return await _awaited(settings, function(*args, **kwargs))
 
     return with_context
 
 
+async def _awaited(settings: Settings, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    # It runs as a task of its own, which has a context of its own.
+    for variable, value in settings:
+        variable.set(value)
+    return await coroutine
+
+
 def _plain_function(function: Any, settings: Settings) -> Any:
     def with_context(*args: Any, **kwargs: Any) -> Any:
-        return copy_context().run(_set_and_call, settings, function, args, kwargs)
+        result = copy_context().run(_set_and_call, settings, function, args, kwargs)
+        # A function that is not a coroutine function may still give a coroutine, such as a lambda.
+        return _awaited(settings, result) if hasattr(type(result), "cr_code") else result
 
     return with_context
 

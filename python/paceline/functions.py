@@ -317,8 +317,8 @@ def _stamped(
                 stamps[name] = None
                 sent[name] = FromModule(module_name, name)
             else:
-                stamps[name] = "renewed"
-                sent[name] = Renewed(value, pickler)
+                renewed = sent[name] = Renewed(value, pickler)
+                stamps[name] = id(value), hash(renewed.data)
     return sent, stamps
 
 

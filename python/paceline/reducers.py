@@ -39,8 +39,18 @@ def reduce_other(obj: Any, kind: Any, pickler: AskingPickler) -> Any:
         return rebuild_lru_cache, (obj.__wrapped__, obj.cache_parameters())
     if pickler.renewing and kind in _LOCKS:
         return new_lock, (kind.__name__,)
+    if kind.__module__ == MAIN and kind.__reduce__ is not object.__reduce__:
+        return _reduce_named(obj, kind)
     reduce = _BY_HOME.get(kind.__module__)
     return NotImplemented if reduce is None else reduce(obj, kind)
+
+
+def _reduce_named(obj: Any, kind: Any) -> Any:
+    """Objects that there is only one of, and that say so: their `__reduce__` gives a name."""
+    name = obj.__reduce__()
+    if type(name) is not str:
+        return NotImplemented
+    return named, (name, kind, getattr(obj, "__dict__", None))
 
 
 def _reduce_of_functools(obj: Any, kind: Any) -> Any:
@@ -113,6 +123,21 @@ def rebuild_cached_property(function: Any, name: str | None) -> Any:
     if name is not None:
         rebuilt.__set_name__(object, name)
     return rebuilt
+
+
+_named: dict[str, Any] = {}
+
+
+def named(name: str, kind: Any, state: dict[str, Any] | None) -> Any:
+    """The one object of the script's that has this name; in a worker one is made that stands for it."""
+    found = _named.get(name)
+    if found is None:
+        found = getattr(sys.modules[MAIN], name, None)
+    if found is None:
+        found = _named[name] = object.__new__(kind)
+        if state:
+            found.__dict__.update(state)
+    return found
 
 
 def new_lock(kind: str) -> Any:
