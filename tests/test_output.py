@@ -184,6 +184,15 @@ def test_text_of_an_earlier_task_is_written_before_a_later_one_dies(capsys):
     assert capsys.readouterr().out == "no line end\n"
 
 
+def test_text_of_an_initializer_is_written_before_the_first_task_dies(capsys):
+    def begin():
+        print("no line end", end="")
+
+    with Pool(1, initializer=begin) as pool, pytest.raises(WorkerDied):
+        pool.apply(os._exit, (1,))
+    assert capsys.readouterr().out.startswith("no line end\n")
+
+
 def test_a_worker_killed_while_it_prints_loses_no_whole_line(capsys, gate):
     def chatter():
         for number in range(LINES):

@@ -113,7 +113,7 @@ def builders() -> dict[str, Callable[[int], Any]]:
 
 
 def limit_threads() -> Any:
-    """One thread for native code: the workers are what shares the cores. Used as a context, it ends with it."""
+    """One thread for native code in this process, as each worker has. Used as a context, it ends with it."""
     builders()  # Only libraries that are loaded can be limited.
     from threadpoolctl import threadpool_limits
 

@@ -83,7 +83,10 @@ def send_records(
         if _has_handler(logger):
             handled_here(logger, record)
         else:
-            send(packed(record))
+            try:
+                send(packed(record))
+            except OSError:  # The parent is gone; this process will not outlive it by much.
+                pass
 
     configure = logging.basicConfig
 

@@ -25,6 +25,12 @@ seat = 0
 _leaving: list[Callable[[], object]] = []
 
 
+def prepare(native: Any) -> None:
+    """In the fork server: what no worker has to do anew, and what it costs no memory to share."""
+    Lines.owe_flush = staticmethod(native.owe_flush)
+    _replace_streams(Lines)
+
+
 def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     """Takes over search path, folder and arguments, and runs the initializer; raises what the initializer raises.
 
@@ -34,7 +40,10 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     from marshal import loads as load_plain
 
     path, folder, arguments, main, authkey, function, positional, seed, concurrency, looks = load_plain(setup)
-    _speak_in_lines(native, prefixed=looks.get("prefix", False))
+    if looks.get("prefix"):
+        native.prefix_lines()
+        PrefixedLines.line_prefix = staticmethod(native.line_prefix)
+        _replace_streams(PrefixedLines)
     _share_the_machine(native, looks)
     sys.path[:] = path
     sys.argv[:] = arguments
@@ -124,13 +133,8 @@ class PrefixedLines(Lines):
     line_prefix: Any
 
 
-def _speak_in_lines(native: Any, *, prefixed: bool) -> None:
+def _replace_streams(kind: type[Lines]) -> None:
     """Whatever the locale, the parent is sent UTF-8; and a worker that dies has said what it had written."""
-    Lines.owe_flush = staticmethod(native.owe_flush)
-    if prefixed:
-        native.prefix_lines()
-        PrefixedLines.line_prefix = staticmethod(native.line_prefix)
-    kind = PrefixedLines if prefixed else Lines
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         # Absent if the parent had none when the fork server was started.

@@ -35,6 +35,7 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     // What every worker needs is imported once, here, and shared with all of them.
     let names = names(py)?;
     let side = PyModule::import(py, "paceline.worker")?;
+    side.call_method1("prepare", (PyModule::import(py, "paceline._paceline")?,))?;
     let os = PyModule::import(py, "os")?;
     let mut fork = || match os.call_method0(intern!(py, "fork")).and_then(|pid| pid.extract::<i32>()) {
         Ok(0) => Ok(Side::Child),
@@ -178,6 +179,7 @@ impl Run for PythonRun<'_> {
         let set_up = native.and_then(|native| {
             self.side.call_method1(intern!(self.py, "set_up"), (PyBytes::new(self.py, setup), native))
         });
+        flush_if_owed(self.py);
         let told = set_up.and_then(|told| told.extract()).map_err(|error| self.describe(error).into_bytes());
         let (seed, most_coroutines) = told?;
         current::set_seed(seed);
