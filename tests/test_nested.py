@@ -160,7 +160,7 @@ def test_a_daemon_thread_with_a_pool_does_not_hold_up_the_end(tmp_path):
         "    pool.apply(print, ('ready',))\n"
         "    futures = [pool.submit(time.sleep, 60) for _ in range(4)]\n"
         "    ready.set()\n"
-        "    futures[0].result()\n"
+        "    threading.Event().wait()\n"
         "threading.Thread(target=work, daemon=True).start()\n"
         "ready.wait()\n"
     )
