@@ -8,6 +8,7 @@
 //! Nearly every pool knows one priority only. Its jobs stand in one queue, to which a new one is added at the end;
 //! the queues of less urgent jobs are a map beside it that is empty then, and costs one look at its length.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::JobId;
@@ -39,26 +40,42 @@ impl Backlog {
         self.first.front().copied()
     }
 
+    #[inline]
     pub(crate) fn drop_front(&mut self) {
         self.first.pop_front();
-        if self.first.is_empty()
-            && !self.later.is_empty()
-            && let Some((_, next)) = self.later.pop_last()
-        {
+        if self.first.is_empty() && !self.later.is_empty() {
+            self.advance_later();
+        }
+    }
+
+    /// Gives a job its place. A new one nearly always goes to the end.
+    #[inline]
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        let is_last = |last: &Entry| last.priority == entry.priority && last.place < entry.place;
+        if self.first.back().is_none_or(is_last) {
+            self.first.push_back(entry);
+        } else {
+            self.enter_before_others(entry);
+        }
+    }
+
+    #[cold]
+    fn advance_later(&mut self) {
+        if let Some((_, next)) = self.later.pop_last() {
             self.first = next;
         }
     }
 
-    /// Gives a job its place.
-    pub(crate) fn enter(&mut self, entry: Entry) {
-        match self.front().map(|front| front.priority) {
-            None => self.first.push_back(entry),
-            Some(highest) if highest == entry.priority => enter_by_age(&mut self.first, entry),
-            Some(highest) if highest < entry.priority => {
+    #[cold]
+    fn enter_before_others(&mut self, entry: Entry) {
+        let highest = self.front().map_or(entry.priority, |front| front.priority);
+        match entry.priority.cmp(&highest) {
+            Ordering::Equal => enter_by_age(&mut self.first, entry),
+            Ordering::Less => enter_by_age(self.later.entry(entry.priority).or_default(), entry),
+            Ordering::Greater => {
                 let less_urgent = std::mem::replace(&mut self.first, VecDeque::from([entry]));
                 self.later.insert(highest, less_urgent);
             }
-            Some(_) => enter_by_age(self.later.entry(entry.priority).or_default(), entry),
         }
     }
 
@@ -77,7 +94,7 @@ impl Backlog {
     }
 }
 
-/// A new job goes to the end; one that comes back is nearly always the oldest, and is found at the front at once.
+/// A job that comes back is nearly always the oldest, and is found at the front at once.
 fn enter_by_age(queue: &mut VecDeque<Entry>, entry: Entry) {
     if queue.back().is_none_or(|last| last.place < entry.place) {
         queue.push_back(entry);
