@@ -7,12 +7,14 @@ import json
 import sys
 
 from benches.compare.peers import PEERS
+from benches.compare.question import Contest
 from benches.compare.rows import QUESTIONS
 
 
 def main() -> None:
     question, peer, *speed = sys.argv[1:]
-    figures = QUESTIONS[question].ask(PEERS[peer], speed == ["quick"])
+    asked, quick = QUESTIONS[question], speed == ["quick"]
+    figures = asked.sides[peer].ask(quick) if isinstance(asked, Contest) else asked.ask(PEERS[peer], quick)
     print(json.dumps(dict(figures)))
 
 

@@ -1,4 +1,7 @@
-"""The shape of a question: its figures, and what answers it for one peer in one fresh process."""
+"""The shapes of a question: its figures, and what answers it for one peer in one fresh process.
+
+A `Question` is asked of every peer, a `Contest` of sides of its own, where few peers have what it asks for.
+"""
 
 from __future__ import annotations
 
@@ -31,4 +34,21 @@ class Question:
     ask: Callable[[type[Peer], bool], Mapping[str, float]]
     remarks: Mapping[str, str] = field(default_factory=dict)
     """Peers about whose value the reader must know something, by name."""
+    deadline_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """A contestant: `ask(quick)` gives a value for each figure."""
+
+    title: str
+    ask: Callable[[bool], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """`sides` by name, Paceline's first."""
+
+    figures: Mapping[str, Figure]
+    sides: Mapping[str, Side]
     deadline_s: float = 120.0

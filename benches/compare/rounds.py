@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benches.compare import processes
+from benches.compare.question import Contest
 from benches.compare.rows import QUESTIONS
 
 if TYPE_CHECKING:
@@ -72,14 +73,24 @@ def end(process: subprocess.Popen[str], mark: str) -> None:
     process.wait()
 
 
+def contestants(question: str, peers: Sequence[str]) -> Sequence[str]:
+    """Who is asked: `peers`, or the sides of a contest, of which only ours if `peers` are only ours."""
+    asked = QUESTIONS[question]
+    if not isinstance(asked, Contest):
+        return peers
+    sides = list(asked.sides)
+    return sides if any(not peer.startswith("paceline") for peer in peers) else sides[:1]
+
+
 def run(
     questions: Sequence[str], peers: Sequence[str], rounds: int, quick: bool, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Answer]]:
-    answers = {question: {peer: Answer() for peer in peers} for question in questions}
+    answers = {question: {peer: Answer() for peer in contestants(question, peers)} for question in questions}
     for number in range(rounds):
         for question in questions:
             # Each round begins with another peer, so that none always has the machine as another one left it.
-            for peer in [*peers[number % len(peers) :], *peers[: number % len(peers)]]:
+            asked = contestants(question, peers)
+            for peer in [*asked[number % len(asked) :], *asked[: number % len(asked)]]:
                 answer = answers[question][peer]
                 if answer.failure is not None:
                     continue

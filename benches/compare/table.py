@@ -7,6 +7,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from benches.compare.peers import PEERS
+from benches.compare.question import Contest, Question
 from benches.compare.rows import QUESTIONS
 
 if TYPE_CHECKING:
@@ -38,25 +39,38 @@ def ratio(ours: float, theirs: float, figure: Figure) -> str:
     return f" ({times:,.2f} ×)" if times < 10 else f" ({times:,.0f} ×)"
 
 
-def cell(peer: str, key: str, figure: Figure, answers: Mapping[str, Answer], remark: str) -> str:
+def cell(peer: str, key: str, figure: Figure, answers: Mapping[str, Answer], remark: str, best: str = OURS) -> str:
     answer = answers[peer]
     if answer.failure is not None:
         return f"{answer.failure}{remark}"
     value = statistics.median(answer.values[key])
-    ours = answers.get(OURS)
-    if peer == OURS or ours is None or ours.failure is not None:
+    ours = answers.get(best)
+    if peer == best or ours is None or ours.failure is not None:
         return f"{spell(value, figure)}{remark}"
     return f"{spell(value, figure)}{ratio(statistics.median(ours.values[key]), value, figure)}{remark}"
 
 
 def markdown(answers: Mapping[str, Mapping[str, Answer]], facts: Mapping[str, str], rounds: int) -> str:
-    peers = list(next(iter(answers.values())))
     lines = [HEAD.format(rounds=rounds)]
-    lines.append("| | unit | " + " | ".join(PEERS[peer].title for peer in peers) + " |")
+    wide = {name: by_peer for name, by_peer in answers.items() if not isinstance(QUESTIONS[name], Contest)}
+    if wide:
+        lines += _wide(wide)
+    if len(wide) < len(answers):
+        lines += _contests({name: by_side for name, by_side in answers.items() if name not in wide})
+    lines += ["", "## Where", ""]
+    lines.extend(f"- {name}: {value}" for name, value in facts.items())
+    return "\n".join(lines) + "\n"
+
+
+def _wide(answers: Mapping[str, Mapping[str, Answer]]) -> list[str]:
+    """The questions that were asked of every peer: a column each."""
+    peers = list(next(iter(answers.values())))
+    lines = ["| | unit | " + " | ".join(PEERS[peer].title for peer in peers) + " |"]
     lines.append("| --- | --- |" + " ---: |" * len(peers))
     notes: list[str] = []
     for name, by_peer in answers.items():
         question = QUESTIONS[name]
+        assert isinstance(question, Question)
         marks: dict[str, str] = {}
         for peer, remark in question.remarks.items():
             if peer in by_peer:
@@ -69,9 +83,22 @@ def markdown(answers: Mapping[str, Mapping[str, Answer]], facts: Mapping[str, st
     if notes:
         lines.append("")
         lines.extend(f"[{number}] {note}  " for number, note in enumerate(notes, 1))
-    lines += ["", "## Where", ""]
-    lines.extend(f"- {name}: {value}" for name, value in facts.items())
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _contests(answers: Mapping[str, Mapping[str, Answer]]) -> list[str]:
+    """The questions with sides of their own: a line each."""
+    lines = ["", "Where only some have what is asked for:", "", "| | unit | | |", "| --- | --- | --- | ---: |"]
+    for name, by_side in answers.items():
+        contest = QUESTIONS[name]
+        assert isinstance(contest, Contest)
+        ours = next(iter(by_side))
+        for key, figure in contest.figures.items():
+            for side in by_side:
+                told = cell(side, key, figure, by_side, "", ours)
+                head = f"| {figure.title} | {figure.unit} |" if side == ours else "| | |"
+                lines.append(f"{head} {contest.sides[side].title} | {told} |")
+    return lines
 
 
 def failures(answers: Mapping[str, Mapping[str, Answer]]) -> list[str]:

@@ -1,9 +1,9 @@
 """The questions, in the order of the table."""
 
-from benches.compare.question import Question
-from benches.compare.rows import idle, mapping, payload, round_trip, start, submit, tail
+from benches.compare.question import Contest, Question
+from benches.compare.rows import awaiting, idle, mapping, payload, round_trip, start, submit, tail
 
-QUESTIONS: dict[str, Question] = {
+QUESTIONS: dict[str, Question | Contest] = {
     "submit": submit.QUESTION,
     "round-trip": round_trip.QUESTION,
     "map": mapping.DEFAULT_CHUNKS,
@@ -16,4 +16,5 @@ QUESTIONS: dict[str, Question] = {
     "big-result": payload.BIG_RESULT,
     "memory": idle.MEMORY,
     "idle": idle.CPU,
+    "awaited": awaiting.CONTEST,
 }

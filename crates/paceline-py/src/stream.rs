@@ -7,9 +7,8 @@ use paceline_engine::Engine;
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Hands out futures in the order in which they end.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
@@ -20,9 +19,9 @@ pub(crate) struct Stream {
 
 #[derive(Default)]
 struct Held {
-    next: u64,
-    /// By number, the futures, and what is to be settled in their stead.
-    futures: HashMap<u64, Shown>,
+    /// By number, what has not been handed out; the numbers of what has are used again.
+    shown: Vec<Option<Shown>>,
+    free: Vec<usize>,
     /// Where the jobs are that have entered, the latest last.
     rooms: Vec<WeakRoom>,
 }
@@ -36,28 +35,40 @@ struct Shown {
 impl Stream {
     /// Under what number a job will show here when it ends in that room.
     fn enter(&self, room: &AnyRoom) -> u64 {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         if held.rooms.last().is_none_or(|last| !last.is(room)) {
             held.rooms.retain(|known| known.is_there() && !known.is(room));
             held.rooms.push(room.downgrade());
         }
-        let number = held.next;
-        held.next += 1;
-        number
+        let index = held.free.pop().unwrap_or_else(|| {
+            held.shown.push(None);
+            held.shown.len() - 1
+        });
+        index as u64
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds the future of a job that has entered.
     fn hold(&self, number: u64, shown: Shown) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.insert(number, shown);
+        let Ok(index) = usize::try_from(number) else { return };
+        if let Some(slot) = self.held().shown.get_mut(index) {
+            *slot = Some(shown);
+        }
     }
 
     fn rooms(&self) -> Vec<AnyRoom> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held();
         held.rooms.iter().filter_map(WeakRoom::upgrade).collect()
     }
 
     fn take(&self, number: u64) -> Option<Shown> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).futures.remove(&number)
+        let index = usize::try_from(number).ok()?;
+        let mut held = self.held();
+        held.free.push(index);
+        held.shown.get_mut(index)?.take()
     }
 
     /// Takes back an entry whose job was refused.
@@ -137,7 +148,7 @@ impl Stream {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         if let Ok(held) = self.held.try_lock() {
-            for shown in held.futures.values() {
+            for shown in held.shown.iter().flatten() {
                 visit.call(&shown.future)?;
                 visit.call(&shown.waiter)?;
             }
@@ -146,8 +157,8 @@ impl Stream {
     }
 
     fn __clear__(&self) {
-        let futures = std::mem::take(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner).futures);
-        drop(futures);
+        let shown = std::mem::take(&mut self.held().shown);
+        drop(shown);
     }
 }
 
