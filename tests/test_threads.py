@@ -163,6 +163,17 @@ def test_future_in_a_circle_with_its_result_is_collected(pool):
     assert watched() is None
 
 
+def test_coroutine_functions_are_run_to_their_end(pool):
+    async def square(number):
+        await asyncio.sleep(0)
+        return number**2, paceline.task_random().random()
+
+    assert pool.submit(square, 3).result()[0] == 9
+    results = pool.map(square, range(5))
+    assert [number for number, _ in results] == [0, 1, 4, 9, 16]
+    assert len({drawn for _, drawn in results}) == 5
+
+
 # -- threads -----------------------------------------------------------------------------------------------------------
 
 

@@ -209,6 +209,9 @@ class LocalEngine:
     @property
     def runs_in_caller(self) -> bool:
         """Whether calls are made in the caller's own thread, before `submit` returns."""
+    @property
+    def broken(self) -> bool:
+        """Whether an initializer has raised."""
     def threads(self) -> list[Any]:
         """The threads that have been started and not been joined."""
     def idle_threads(self) -> int:

@@ -410,13 +410,18 @@ class ThreadPoolExecutor(EngineExecutor):
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(_numbers)}"
-        self._open(open_local_engine(max_workers, initializer, initargs, prefix=prefix))
+        self._local = open_local_engine(max_workers, initializer, initargs, prefix=prefix)
+        self._open(self._local)
 
     # What programs read under the standard executor's private names.
 
     @property
     def _threads(self) -> set[Thread]:
-        return set(self._engine.threads()) if isinstance(self._engine, LocalEngine) else set()
+        return set(self._local.threads())
+
+    @property
+    def _broken(self) -> bool:
+        return self._local.broken
 
 
 # Of the executors of threads that have no prefix.

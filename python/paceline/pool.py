@@ -10,6 +10,7 @@ from itertools import count
 
 from paceline.calls import Calls, pool_closed
 from paceline.engine import (
+    LocalEngine,
     choose_seed,
     default_workers,
     open_engine,
@@ -23,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from contextvars import ContextVar
+    from threading import Thread
     from types import TracebackType
     from typing import Any, Literal, Self, TypeVar, overload
 
@@ -53,7 +55,8 @@ class Pool(Calls):
     is given. `context` is taken for compatibility, and changes nothing. `name` appears in the pool's `repr`; `retries`
     and `priority` are those of every call, as `options` has them. The numbers that `paceline.task_rng` gives to a task
     follow from `seed` and the task's place alone; without one, a fresh seed is drawn, which the attribute `seed` tells.
-    Of coroutine functions, up to `concurrency_per_worker` calls are under way at a time in each worker.
+    Of coroutine functions, up to `concurrency_per_worker` calls are under way at a time in each worker
+    process; a thread runs each to its end.
     Each call finds the variables of `context_vars` (`ContextVar`s) as they are where it was made.
 
     What workers print appears in this process's `sys.stdout` and `sys.stderr`, a whole line at a time, and what they
@@ -242,8 +245,14 @@ class Pool(Calls):
             self._end_at_exit(False)
 
     @property
-    def _pool(self) -> list[WorkerProcess]:
+    def _pool(self) -> list[WorkerProcess] | list[Thread]:
         """What programs read under this name of `multiprocessing.Pool`."""
+        if isinstance(self._engine, LocalEngine):
+            from threading import Thread
+
+            threads = self._engine.threads()
+            # Programs count the workers by it; those that there has been no work for are threads that have not begun.
+            return [*threads, *(Thread() for _ in range(self._engine.workers - len(threads)))]
         from paceline.processes import worker_processes
 
         return worker_processes(self._engine)

@@ -88,7 +88,7 @@ impl Bed {
 pub enum Next<T> {
     /// Run these items.
     Run(Chunk<T>),
-    /// Rest, and ask again.
+    /// Rest, and ask again: there is nothing now, and the thread is among the idle ones already.
     Rest,
     /// Leave: there is nothing, and there will be nothing.
     Leave,
@@ -209,27 +209,24 @@ impl<T> Local<T> {
 
     /// What the thread that asks is to do; never waits.
     #[must_use]
-    pub fn next(&self) -> Next<T> {
+    pub fn next(&self, bed: &Arc<Bed>) -> Next<T> {
         if self.is_foreign() {
             return Next::Leave;
         }
         let mut state = self.lock();
         match state.queue.take(self.workers) {
             Some(chunk) => Next::Run(chunk),
-            None if state.phase == Phase::Open => Next::Rest,
+            None if state.phase == Phase::Open => {
+                bed.called.store(false, Ordering::Relaxed);
+                state.idle.push(Arc::clone(bed));
+                Next::Rest
+            }
             None => Next::Leave,
         }
     }
 
     /// Waits until there may be something to do.
-    pub fn rest(&self, bed: &Arc<Bed>) {
-        let mut state = self.lock();
-        if !state.queue.is_empty() || state.phase != Phase::Open {
-            return;
-        }
-        bed.called.store(false, Ordering::Relaxed);
-        state.idle.push(Arc::clone(bed));
-        drop(state);
+    pub fn rest(&self, bed: &Bed) {
         while !bed.called.load(Ordering::Acquire) {
             std::thread::park();
         }
@@ -364,6 +361,12 @@ impl<T> Local<T> {
     #[must_use]
     pub fn thread_ids(&self) -> Vec<i32> {
         if self.is_foreign() { Vec::new() } else { self.lock().present.clone() }
+    }
+
+    /// Whether the threads cannot be set up.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        !self.is_foreign() && self.lock().phase == Phase::Broken
     }
 
     /// How many threads have nothing to do.

@@ -358,6 +358,12 @@ impl LocalEngine {
         self.start_thread.is_none()
     }
 
+    /// Whether an initializer has raised.
+    #[getter]
+    fn broken(&self) -> bool {
+        self.threads.pool.is_broken()
+    }
+
     /// The threads that have been started and not been joined.
     fn threads(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.started().iter().map(|thread| thread.clone_ref(py)).collect()

@@ -42,10 +42,6 @@ impl<T> Queue<T> {
         lane.push_back(Entry { job, next: 0 });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.others.is_empty()
-    }
-
     /// The next items for one of so many threads. What was cancelled is passed over.
     pub(super) fn take(&mut self, workers: u16) -> Option<Chunk<T>> {
         loop {

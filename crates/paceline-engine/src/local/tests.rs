@@ -22,7 +22,8 @@ fn pool_with(jobs: &[(&TestJob, i16)]) -> Local<&'static str> {
 }
 
 fn take(pool: &Local<&'static str>) -> Option<(&'static str, Range<u32>)> {
-    match pool.next() {
+    let bed = Bed::of_this_thread();
+    match pool.next(&bed) {
         Next::Run(chunk) => Some((chunk.job.payload(), chunk.items)),
         _ => None,
     }
@@ -36,7 +37,7 @@ fn names(pool: &Local<&'static str>) -> Vec<&'static str> {
 fn serve(pool: &Local<&'static str>) {
     let bed = Bed::of_this_thread();
     loop {
-        match pool.next() {
+        match pool.next(&bed) {
             Next::Run(chunk) => {
                 if chunk.job.note_outcomes(chunk.items.end - chunk.items.start, 1_000) {
                     pool.complete(&chunk.job);
@@ -125,7 +126,7 @@ fn idle_threads_are_called_before_more_are_wanted() {
         move || serve(&pool)
     });
     assert_eq!(pool.wait(&first, None, u64::MAX), Waited::Done);
-    while pool.lock().idle.is_empty() {
+    while pool.idle_threads() == 0 {
         std::thread::yield_now();
     }
     let second = job("second");

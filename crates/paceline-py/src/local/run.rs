@@ -206,7 +206,7 @@ impl PoolThread {
         let turn = Turn { began_ns: now };
         let mut runner = Runner { py, threads: &self.threads, account, turn, is_caller: false };
         loop {
-            match pool.next() {
+            match pool.next(&bed) {
                 Next::Run(chunk) => {
                     now = runner.run(&chunk, now).unwrap_or_else(|_| now_ns());
                     drop(chunk);
