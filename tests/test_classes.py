@@ -347,6 +347,40 @@ with StandInWorker() as worker:
     assert run_script(tmp_path, CHANGES + source) == "[21, 1020, 21, 1020, 1020]\n"
 
 
+def test_coroutine_functions_take_instances_of_classes_of_the_script(tmp_path):
+    source = """
+import asyncio
+
+async def scaled_later(scale):
+    await asyncio.sleep(0)
+    return scaled(scale)
+
+with paceline.Pool(1) as pool:
+    print(pool.submit(scaled_later, Scale(1)).result(), pool.map(scaled_later, [Scale(2), Scale(3)]))
+"""
+    assert run_script(tmp_path, CHANGES + source) == "3 [5, 7]\n"
+
+
+def test_function_that_took_an_instance_of_a_class_is_let_go_with_its_pool(tmp_path):
+    source = """
+import gc, weakref
+
+def make():
+    def work(scale):
+        return scale.offset
+    return work
+
+with paceline.Pool(1) as pool:
+    work = make()
+    print(pool.apply(work, (Scale(1),)))
+    gone = weakref.ref(work)
+del work, pool
+gc.collect()
+print(gone())
+"""
+    assert run_script(tmp_path, CHANGES + source) == "1\nNone\n"
+
+
 @pytest.mark.parametrize("flags", [("-X", "dev"), ("-W", "error"), ("-O",)], ids="".join)
 def test_classes_of_a_script_under_interpreter_flags(tmp_path, flags):
     from program import Program

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import sys
 from itertools import count
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle  # type: ignore[import-untyped]
 
-from paceline.functions import Renewed, by_reference
+from paceline.functions import Renewed, StandIn, by_reference
 from paceline.guard import guard_holds, guard_of
 
 TYPE_CHECKING = False
@@ -192,19 +192,16 @@ def _registered(cls: type) -> tuple[Any, ...]:
     return tuple((base, frozenset(abc._get_dump(base)[0])) for base in abstract)  # noqa: SLF001 - as cloudpickle does.
 
 
-class Bringing:
+class Bringing(StandIn):
     """Stands for a function whose arguments refer to these definitions."""
-
-    __slots__ = ("function", "numbers")
 
     def __init__(self, function: Any, numbers: tuple[int, ...]) -> None:
         self.function = function
         self.numbers = numbers
 
 
-# The engine knows functions by identity, so the same stand-in is used as long as possible.
-_stand_ins: dict[tuple[int, tuple[int, ...]], Bringing] = {}
-_MOST_STAND_INS = 256
+# An engine knows functions by identity, so the same stand-in is used for as long as an engine keeps it.
+_stand_ins: WeakValueDictionary[tuple[int, tuple[int, ...]], Bringing] = WeakValueDictionary()
 
 
 def bringing(function: Any, numbers: tuple[int, ...]) -> Bringing:
@@ -212,8 +209,6 @@ def bringing(function: Any, numbers: tuple[int, ...]) -> Bringing:
     key = (id(function), numbers)
     known = _stand_ins.get(key)
     if known is None:
-        if len(_stand_ins) >= _MOST_STAND_INS:
-            _stand_ins.clear()
         known = _stand_ins[key] = Bringing(function, numbers)
     return known
 
