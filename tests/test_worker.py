@@ -11,6 +11,7 @@ import pytest
 
 from paceline import worker as worker_module
 from paceline.pickling import dump_function
+from program import run_script
 from stand_in_worker import StandInWorker
 
 
@@ -55,3 +56,24 @@ def test_remote_traceback_begins_with_the_users_frame():
     text = answer.stdout.decode()
     assert "paceline/worker.py" not in text
     assert "in initializer" in text
+
+
+LOCKING_PROGRAM = """
+import fcntl
+import os
+from paceline import Pool
+
+# As C libraries open theirs: every new program gets a copy, and with it a share in the lock.
+file = os.open("locked", os.O_RDWR | os.O_CREAT)
+os.set_inheritable(file, True)
+fcntl.flock(file, fcntl.LOCK_EX)
+with Pool(2) as pool:
+    pool.map(abs, range(2))
+    os.close(file)
+    fcntl.flock(os.open("locked", os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("the lock is ours")
+"""
+
+
+def test_workers_hold_no_lock_on_files_that_the_caller_has_closed(tmp_path):
+    assert run_script(tmp_path, f"import os\nos.chdir({str(tmp_path)!r})\n{LOCKING_PROGRAM}") == "the lock is ours\n"

@@ -27,6 +27,11 @@ pub(crate) const KIND_RAISED: u8 = 1;
 #[pyfunction]
 pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     let system = |errno: rustix::io::Errno| PyErr::from(std::io::Error::from(errno));
+    let os = PyModule::import(py, "os")?;
+    // Files that the parent's libraries have open and that came along: locks on them would be held for as long as there
+    // are workers.
+    let most = os.call_method1(intern!(py, "sysconf"), ("SC_OPEN_MAX",))?;
+    os.call_method1(intern!(py, "closerange"), (3, most))?;
     // The parent's socket came as standard input; the workers' is empty.
     let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(system)?;
     let nothing = std::fs::File::open("/dev/null")?;
@@ -36,7 +41,6 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     let names = names(py)?;
     let side = PyModule::import(py, "paceline.worker")?;
     side.call_method1("prepare", (PyModule::import(py, "paceline._paceline")?,))?;
-    let os = PyModule::import(py, "os")?;
     let mut fork = || match os.call_method0(intern!(py, "fork")).and_then(|pid| pid.extract::<i32>()) {
         Ok(0) => Ok(Side::Child),
         Ok(pid) => Ok(Side::Parent(pid)),
