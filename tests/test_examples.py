@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 from sklearn.datasets import load_breast_cancer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -88,6 +89,23 @@ def test_load_table_has_a_table_for_each_way(tmp_path):
         total, wall = (float(re.search(rf"{name} \(s\) +([\d.]+)", table)[1]) for name in ("done", "time"))
         assert total >= 12 * 0.005
         assert wall > 0
+
+
+def test_thread_map_changes_an_object_of_the_program(tmp_path):
+    lines = run_quiet_example("thread_map.py", 10, folder=tmp_path)
+    digests = [sha256(bytes([number]) * 100_000).hexdigest()[:16] for number in range(3)]
+    assert lines == [*(f"{text} {n}.bin" for n, text in enumerate(digests)), "10 files of 1000000 bytes"]
+
+
+def test_pairwise_correlation_is_identical_on_every_backend(tmp_path):
+    lines = run_quiet_example("pairwise_correlation.py", 5, folder=tmp_path)
+    assert lines[0] == "10 pairs of 5 series"
+    assert re.fullmatch(r"serial    \d+\.\d{3} s", lines[1])
+    for line, backend in zip(lines[2:4], ("threads", "processes"), strict=True):
+        assert re.fullmatch(rf"{backend} +\d+\.\d{{3}} s, \d+\.\d\d times as fast, results identical", line)
+    # Area and radius, as anyone would expect.
+    data = load_breast_cancer().data
+    assert lines[4] == f"the strongest: mean area and mean radius, {kendalltau(data[:, 0], data[:, 3])[0]:.4f}"
 
 
 def derived_keys(rounds):

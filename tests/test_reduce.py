@@ -118,6 +118,17 @@ def test_map_reduce_of_module_opens_its_own_pool():
         paceline.map_reduce(str, operator.add, ())
 
 
+@pytest.mark.parametrize("backend", ["threads", "serial"])
+def test_map_reduce_is_the_same_on_every_backend(pool, backend):
+    with Pool(2, backend=backend) as other:
+        for size in SIZES:
+            expected = pool.map_reduce(str, note_pair, range(size))
+            assert other.map_reduce(str, note_pair, range(size)) == expected
+        with pytest.raises(ValueError, match="bad 70") as caught:
+            other.map_reduce(functools.partial(tasks.fail_on, 70), operator.add, range(100))
+        assert caught.value.__notes__ == ["raised by the mapper for item 70: 70"]
+
+
 # -- the grouping ------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +310,8 @@ def test_map_reduce_with_a_killed_worker_raises_worker_died_and_names_the_items(
     with pytest.raises(WorkerDied) as caught:
         pool.map_reduce(functools.partial(tasks.die_on, 20), operator.add, range(100), commutative=commutative)
     assert "lost while mapping item 20" in caught.value.__notes__
+    assert "die_on" in caught.value.function
+    assert "map_block" not in str(caught.value)
     assert pool.map_reduce(tasks.identity, operator.add, range(100)) == 4950
 
 
