@@ -12,7 +12,6 @@ from functools import partial
 from itertools import count, islice
 from signal import SIGKILL, SIGTERM
 from time import monotonic
-from weakref import ref
 
 from paceline.engine import (
     LocalEngine,
@@ -64,11 +63,6 @@ class EngineExecutor(concurrent.futures.Executor):
         self._engine = engine
         self._refusal: str | None = None
         self._feeds: Feeds | None = None
-        # For `cancel_futures`, where the engine does not do it. Weak, so that a future nobody holds can go; pruned as
-        # it grows.
-        self._tracks = not isinstance(engine, LocalEngine)
-        self._submitted: list[ref[Future[Any]]] = []
-        self._prune_at = 1000
         register(self)
 
     if TYPE_CHECKING:
@@ -90,11 +84,6 @@ class EngineExecutor(concurrent.futures.Executor):
         if self._refusal is not None:
             raise self._refuse()
         future: Future[Any] = self._engine.submit(fn, args, kwargs or None)
-        if self._tracks:
-            # As `_note` does; written out, because this is the way most calls go.
-            self._submitted.append(ref(future))
-            if len(self._submitted) > self._prune_at:
-                self._prune()
         return future
 
     if TYPE_CHECKING:
@@ -206,20 +195,7 @@ class EngineExecutor(concurrent.futures.Executor):
         if self._refusal is not None:
             raise self._refuse()
         future: Future[Any] = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
-        self._note(future)
         return future
-
-    def _note(self, future: Future[Any]) -> None:
-        if not self._tracks:
-            return
-        self._submitted.append(ref(future))
-        if len(self._submitted) > self._prune_at:
-            self._prune()
-
-    def _prune(self) -> None:
-        alive = [(weak, strong) for weak in self._submitted if (strong := weak()) is not None]
-        self._submitted = [weak for weak, strong in alive if not strong.done()]
-        self._prune_at = max(1000, 2 * len(self._submitted))
 
     def _refuse(self) -> Exception:
         # The exit of the interpreter is nobody's doing, and no time for a hint.
@@ -242,18 +218,8 @@ class EngineExecutor(concurrent.futures.Executor):
         if self._feeds is not None:
             # Inputs without a length may be endless.
             self._feeds.stop(PoolClosed("the executor was shut down before this was read"), also_sized=cancel_futures)
-        if cancel_futures:
-            for weak in self._submitted:
-                future = weak()
-                if future is not None:
-                    future.cancel()
-            self._submitted.clear()
-        if self._feeds is not None:
             self._feeds.close()
-        if isinstance(self._engine, LocalEngine):
-            self._engine.close(cancel_futures)
-        else:
-            self._engine.close()
+        self._engine.close(cancel_pending=cancel_futures)
         if wait:
             self._engine.join()
             unregister(self)

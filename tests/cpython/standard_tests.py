@@ -20,7 +20,7 @@ import paceline
 HERE = Path(__file__).parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-BACKENDS = {"processes": True, "manager": True, "threads": hasattr(paceline, "ThreadPoolExecutor")}
+HAS_THREADS = hasattr(paceline, "ThreadPoolExecutor")
 
 
 def find_tests():
@@ -92,17 +92,15 @@ def pool_tests():
     helper = tests.test.support.script_helper
     helper.assert_python_ok = with_our_imports(helper.assert_python_ok)
     tests.ProcessesMixin.Pool = staticmethod(paceline.Pool)
-    if BACKENDS["threads"]:
-        tests.ThreadsMixin.Pool = staticmethod(functools.partial(paceline.Pool, backend="threads"))
+    tests.ThreadsMixin.Pool = staticmethod(functools.partial(paceline.Pool, backend="threads"))
     cases = {}
     for name in ("_TestPool", "_TestPoolWorkerErrors", "_TestPoolWorkerLifetime"):
         base = getattr(tests, name)
         for kind in base.ALLOWED_TYPES:
-            if BACKENDS[kind]:
-                mixin = getattr(tests, f"{kind.capitalize()}Mixin")
-                full = f"With{kind.capitalize()}{name[1:]}"
-                # In our module, where workers find the methods of the tests.
-                cases[full] = type(full, (base, mixin, unittest.TestCase), {"__module__": "test_cpython_pool"})
+            mixin = getattr(tests, f"{kind.capitalize()}Mixin")
+            full = f"With{kind.capitalize()}{name[1:]}"
+            # In our module, where workers find the methods of the tests.
+            cases[full] = type(full, (base, mixin, unittest.TestCase), {"__module__": "test_cpython_pool"})
     # Of these, one test each is about pools.
     others = {"TestInitializers": "test_pool_initializer", "TestStdinBadfiledescriptor": "test_pool_in_process"}
     for case, test in others.items():
@@ -136,7 +134,7 @@ def executor_tests():
     futures = Replaced(concurrent.futures, process=process, **ours)
     for kind in ("Fork", "Forkserver", "Spawn"):
         getattr(mixins, f"ProcessPool{kind}Mixin").executor_type = paceline.ProcessPoolExecutor
-    if BACKENDS["threads"]:
+    if HAS_THREADS:
         mixins.ThreadPoolMixin.executor_type = paceline.ThreadPoolExecutor
     cases = {}
     for module in modules:
@@ -144,7 +142,7 @@ def executor_tests():
         if hasattr(module, "assert_python_ok"):
             module.assert_python_ok = with_our_imports(module.assert_python_ok)
         cases |= {name: value for name, value in vars(module).items() if is_case(value)}
-    if not BACKENDS["threads"]:
+    if not HAS_THREADS:
         cases = {name: case for name, case in cases.items() if not name.startswith("ThreadPool")}
     return cases
 

@@ -24,7 +24,7 @@ def names_of_all_tests():
 
 
 def test_exclusions_are_at_most_a_tenth_of_the_tests():
-    if not standard_tests.BACKENDS["threads"]:
+    if not standard_tests.HAS_THREADS:
         pytest.skip("a tenth is meant of all tests, and those of threads are not among them yet")
     names = names_of_all_tests()
     excluded = [name for name in names if exclusion_of(name) is not None]
@@ -40,7 +40,7 @@ def test_exclusions_all_mean_some_test():
         for entry in exclusions.EXCLUSIONS
         if entry not in used
         and entry.since <= sys.version_info
-        and (standard_tests.BACKENDS["threads"] or "Threads" not in entry.tests)
+        and (standard_tests.HAS_THREADS or "Threads" not in entry.tests)
     ]
     assert unused == []
 
