@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 from collections import deque
-from functools import partial
+from functools import cache, partial
 from itertools import count, islice
 from signal import SIGKILL, SIGTERM
 from time import monotonic
@@ -22,7 +22,7 @@ from paceline.engine import (
     see_off,
     unregister,
 )
-from paceline.errors import PoolClosed
+from paceline.errors import ArgumentNotPicklable, PoolClosed, WorkerError
 from paceline.processes import send_signal, worker_processes
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from signal import Signals
     from threading import Thread
     from types import TracebackType
-    from typing import Any, ParamSpec, Protocol, TypeVar, overload
+    from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
     from paceline.engine import AnyEngine
     from paceline.future import Future
@@ -78,12 +78,17 @@ class EngineExecutor(concurrent.futures.Executor):
     def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
         """Calls `fn(*args, **kwargs)` in a worker, and returns the future of it at once.
 
-        Raises `ArgumentNotPicklable`, and `PoolClosed` (a `RuntimeError`) after `shutdown`. The future can be cancelled
-        as long as no worker has begun with the call.
+        Raises `PoolClosed` (a `RuntimeError`) after `shutdown`. As in the standard library, what cannot be pickled is
+        told by the future, with `ArgumentNotPicklable`. The future can be cancelled as long as no worker has begun with
+        the call.
         """
         if self._refusal is not None:
             raise self._refuse()
-        future: Future[Any] = self._engine.submit(fn, args, kwargs or None)
+        future: Future[Any]
+        try:
+            future = self._engine.submit(fn, args, kwargs or None)
+        except ArgumentNotPicklable as error:
+            future = _here().submit(_raise, (error,), None)
         return future
 
     if TYPE_CHECKING:
@@ -194,7 +199,11 @@ class EngineExecutor(concurrent.futures.Executor):
     def _submit_chunk(self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> Future[Any]:
         if self._refusal is not None:
             raise self._refuse()
-        future: Future[Any] = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
+        future: Future[Any]
+        try:
+            future = self._engine.map(fn, chunk, star=True, chunksize=len(chunk))
+        except ArgumentNotPicklable as error:
+            future = _here().map(_raise, [error])
         return future
 
     def _refuse(self) -> Exception:
@@ -284,7 +293,7 @@ class ProcessPoolExecutor(EngineExecutor):
     A worker that dies fails the one call that it was running, with `WorkerDied`, and is replaced: the executor goes on.
     Only an initializer that raises breaks it, with `WorkerStartError`. Both are a `BrokenProcessPool`. Leaving a `with`
     block waits for everything submitted, except for Ctrl-C, which ends everything at once. Functions and arguments are
-    pickled by `submit`, as `Pool` does it; what cannot be pickled raises there.
+    pickled by `submit`.
     """
 
     def __init__(
@@ -336,11 +345,36 @@ class ProcessPoolExecutor(EngineExecutor):
         return {process.pid: process for process in worker_processes(self._engine)}
 
     @property
+    def _broken(self) -> bool:
+        try:
+            # Only the engine knows, and it tells those who want something done.
+            self._engine.submit(bool, (), None).cancel()
+        except WorkerError:
+            return True
+        except PoolClosed:
+            pass
+        return False
+
+    @property
+    def _executor_manager_thread(self) -> _Manager:
+        return _Manager(self._engine)
+
+    @property
     def _mp_context(self) -> Context:
         from multiprocessing import get_context
 
         spawn: Any = get_context("spawn")
         return self._context or spawn
+
+
+class _Manager:
+    """Ends when the executor has: what can be joined where the standard executor has a thread."""
+
+    def __init__(self, engine: AnyEngine) -> None:
+        self._engine = engine
+
+    def join(self, timeout: float | None = None) -> None:
+        self._engine.join(timeout)
 
 
 class ThreadPoolExecutor(EngineExecutor):
@@ -376,6 +410,8 @@ class ThreadPoolExecutor(EngineExecutor):
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(_numbers)}"
+        if callable(initializer):
+            initializer = partial(_initialize, initializer)
         self._local = open_local_engine(max_workers, initializer, initargs, prefix=prefix)
         self._open(self._local)
 
@@ -392,6 +428,27 @@ class ThreadPoolExecutor(EngineExecutor):
 
 # Of the executors of threads that have no prefix.
 _numbers = count()
+
+
+def _initialize(initializer: Callable[..., object], *arguments: Any) -> None:
+    try:
+        initializer(*arguments)
+    except BaseException:
+        from logging import getLogger
+
+        # As the standard executor has it: the error of the calls says only that a thread could not start.
+        getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+        raise
+
+
+@cache
+def _here() -> LocalEngine:
+    """Makes futures of calls that fail before they begin: it runs them where it stands."""
+    return open_local_engine(1, None, (), prefix=None)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _check(chunksize: int, buffersize: int | None) -> None:

@@ -62,6 +62,19 @@ def test_submit(executor):
     assert future.exception() is None
 
 
+def test_what_cannot_be_pickled_is_told_by_the_future(executor):
+    future = executor.submit(tasks.identity, tasks.Unpicklable())
+    with pytest.raises(TypeError, match="stays at home"):
+        future.result(WAIT_S)
+    assert isinstance(future.exception(), TypeError)
+    assert future.done()
+    for chunksize in (1, 2):
+        results = executor.map(tasks.identity, [1, 2, tasks.Unpicklable(), 4], chunksize=chunksize)
+        assert [next(results), next(results)] == [1, 2]
+        with pytest.raises(TypeError, match="stays at home"):
+            next(results)
+
+
 def test_submit_needs_a_function(executor):
     with pytest.raises(TypeError):
         executor.submit()

@@ -23,6 +23,7 @@ DIFFERENCE = "a difference in docs/differences.md: "
 
 EXCLUSIONS = [
     Exclusion("WithProcessesTestPool.test_resource_warning", PRIVATE + "sets `_state` of a pool that has ended"),
+    Exclusion("WithThreadsTestPool.test_make_pool", PRIVATE + "counts what is in `_pool` before there is work"),
     Exclusion("WithThreadsTestPool.test_resource_warning", PRIVATE + "sets `_state` of a pool that has ended"),
     Exclusion(
         "WithProcessesTestPool.test_map_unplicklable",
@@ -41,15 +42,15 @@ EXCLUSIONS = [
     Exclusion("ProcessPoolSpawn*.test_idle_process_reuse_*", PRIVATE + "counts what is in `_processes` so far"),
     Exclusion("ProcessPool*FailingInitializerTest.test_initializer", PRIVATE + "reads `_broken`, and sends a queue"),
     Exclusion("FailingInitializerResourcesTest.*", PRIVATE + "the same, in the test that it runs", since=(3, 12)),
-    Exclusion("ProcessPool*.test_shutdown_deadlock_pickle", PRIVATE + "takes `_executor_manager_thread`"),
     Exclusion(
         "ProcessPool*.test_python_finalization_error",
         PRIVATE + "breaks the second thread that is started",
         since=(3, 13),
     ),
     Exclusion("ProcessPool*.test_killed_child", DIFFERENCE + "an executor goes on after a death (lost-worker)"),
-    Exclusion("ProcessPool*.test_saturation", DIFFERENCE + "it is refused by the call (unpicklable-argument)"),
-    Exclusion("ProcessPool*.test_processes_terminate", DIFFERENCE + "the same (unpicklable-argument)"),
-    Exclusion("ProcessPool*.test_error_at_task_pickle", DIFFERENCE + "the same (unpicklable-argument)"),
+    # With `fork`, the standard executor starts all of its processes at once, too.
+    Exclusion("ProcessPoolForkserver*.test_processes_terminate", PRIVATE + "counts what is in `_processes` so far"),
+    Exclusion("ProcessPoolSpawn*.test_processes_terminate", PRIVATE + "counts what is in `_processes` so far"),
+    Exclusion("ThreadPoolExecutorTest.test_idle_thread_reuse", PRIVATE + "counts what is in `_threads`", True),
     Exclusion("ProcessPool*.test_cancel_futures", DIFFERENCE + "what has not begun is cancelled (cancel)", True),
 ]

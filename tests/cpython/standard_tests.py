@@ -20,8 +20,6 @@ import paceline
 HERE = Path(__file__).parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-HAS_THREADS = hasattr(paceline, "ThreadPoolExecutor")
-
 
 def find_tests():
     """Chooses the `test` package to use, and says why it lacks something; to be called before anything imports it."""
@@ -134,16 +132,13 @@ def executor_tests():
     futures = Replaced(concurrent.futures, process=process, **ours)
     for kind in ("Fork", "Forkserver", "Spawn"):
         getattr(mixins, f"ProcessPool{kind}Mixin").executor_type = paceline.ProcessPoolExecutor
-    if HAS_THREADS:
-        mixins.ThreadPoolMixin.executor_type = paceline.ThreadPoolExecutor
+    mixins.ThreadPoolMixin.executor_type = paceline.ThreadPoolExecutor
     cases = {}
     for module in modules:
         module.futures = futures
         if hasattr(module, "assert_python_ok"):
             module.assert_python_ok = with_our_imports(module.assert_python_ok)
         cases |= {name: value for name, value in vars(module).items() if is_case(value)}
-    if not HAS_THREADS:
-        cases = {name: case for name, case in cases.items() if not name.startswith("ThreadPool")}
     return cases
 
 

@@ -24,8 +24,6 @@ def names_of_all_tests():
 
 
 def test_exclusions_are_at_most_a_tenth_of_the_tests():
-    if not standard_tests.HAS_THREADS:
-        pytest.skip("a tenth is meant of all tests, and those of threads are not among them yet")
     names = names_of_all_tests()
     excluded = [name for name in names if exclusion_of(name) is not None]
     assert len(names) > 200
@@ -35,13 +33,7 @@ def test_exclusions_are_at_most_a_tenth_of_the_tests():
 def test_exclusions_all_mean_some_test():
     names = names_of_all_tests()
     used = {exclusion_of(name) for name in names}
-    unused = [
-        entry.tests
-        for entry in exclusions.EXCLUSIONS
-        if entry not in used
-        and entry.since <= sys.version_info
-        and (standard_tests.HAS_THREADS or "Threads" not in entry.tests)
-    ]
+    unused = [entry.tests for entry in exclusions.EXCLUSIONS if entry not in used and entry.since <= sys.version_info]
     assert unused == []
 
 
