@@ -88,6 +88,11 @@ WAITS = {
     "map": "pool.map(time.sleep, [60] * 10)",
     "imap": "next(pool.imap(time.sleep, [60] * 10))",
     "unordered": "next(pool.imap_unordered(time.sleep, [60] * 10))",
+    "map_reduce": "pool.map_reduce(time.sleep, max, [60] * 10)",
+    "reduction": "from paceline.compat.pyrallel import MapReduce as M; m = M(2, time.sleep, max); "
+    "m.start(); m.add_task(60); m.task_done(); m.join()",
+    "processor": "from paceline.compat.pyrallel import ParallelProcessor as P; p = P(2, time.sleep); "
+    "p.start(); p.add_task(60); p.task_done(); p.join()",
     "wait": "concurrent.futures.wait([pool.submit(time.sleep, 60)])",
     "join": "pool.submit(time.sleep, 60); pool.close(); pool.join()",
 }
