@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     R = TypeVar("R")
     T = TypeVar("T")
 
-__all__ = ["Calls", "pool_closed"]
+__all__ = ["MISSING", "Calls", "pool_closed"]
 
 # Stands for an argument that was not given, where None is a value like any other.
-_MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "MISSING"})()
+MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "MISSING"})()
 
 
 class Calls:
@@ -353,7 +353,7 @@ class Calls:
         reducer: Callable[[R, R], R],
         iterable: Iterable[T],
         *,
-        initial: R = _MISSING,
+        initial: R = MISSING,
         chunksize: int | None = None,
         commutative: bool = False,
     ) -> R:
@@ -386,7 +386,7 @@ class Calls:
 
         if self._state != "RUN":
             raise pool_closed("Pool not running")
-        given = {} if initial is _MISSING else {"initial": initial}
+        given = {} if initial is MISSING else {"initial": initial}
         limit = max(4 * self._engine.workers, 16)
         reduction = Reduction(self._submit, mapper, reducer, limit=limit, commutative=commutative, **given)
         result: R = map_reduce(reduction, iterable, chunksize, self._inputs().add)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from paceline.calls import Calls, pool_closed
+from paceline.calls import MISSING, Calls, pool_closed
 from paceline.engine import (
     LocalEngine,
     choose_seed,
@@ -388,7 +388,10 @@ def map_reduce(
     reducer: Callable[[R, R], R],
     iterable: Iterable[T],
     workers: int | None = None,
-    **options: Any,
+    *,
+    initial: R = MISSING,
+    chunksize: int | None = None,
+    commutative: bool = False,
 ) -> R:
     """Calls `mapper(item)` for every item on all cores, and combines all results into one by `reducer(left, right)`.
 
@@ -400,8 +403,7 @@ def map_reduce(
     What `initial`, `chunksize` and `commutative` mean, and what is raised, is told by `Pool.map_reduce`.
     """
     with Pool(workers) as pool:
-        result: R = pool.map_reduce(mapper, reducer, iterable, **options)
-        return result
+        return pool.map_reduce(mapper, reducer, iterable, initial=initial, chunksize=chunksize, commutative=commutative)
 
 
 def _enough(workers: int | None, items: int) -> int:
