@@ -1,7 +1,7 @@
 """The questions, in the order of the table."""
 
 from benches.compare.question import Contest, Question
-from benches.compare.rows import awaiting, idle, mapping, payload, round_trip, start, submit, tail
+from benches.compare.rows import awaiting, idle, mapping, payload, round_trip, start, submit, tail, threads
 
 QUESTIONS: dict[str, Question | Contest] = {
     "submit": submit.QUESTION,
@@ -17,4 +17,5 @@ QUESTIONS: dict[str, Question | Contest] = {
     "memory": idle.MEMORY,
     "idle": idle.CPU,
     "awaited": awaiting.CONTEST,
+    "threads": threads.CONTEST,
 }
