@@ -1,9 +1,11 @@
 """What `multiprocessing.Pool` does and ours must do as well: every test runs on both, the standard library as oracle.
 
+It runs on our pools of every backend, and on both of the standard library's, of processes and of threads.
 Where the two differ on purpose (the table stands in the documentation) nothing is asked here.
 """
 
 import multiprocessing
+import multiprocessing.pool
 import pickle
 import queue
 import threading
@@ -22,7 +24,24 @@ def make_standard(*args, **kwargs):
     return multiprocessing.get_context("spawn").Pool(*args, **kwargs)
 
 
-@pytest.fixture(scope="module", params=[paceline.Pool, make_standard], ids=["paceline", "multiprocessing"])
+def make_threads(*args, **kwargs):
+    return paceline.Pool(*args, **kwargs, backend="threads")
+
+
+def make_serial(*args, **kwargs):
+    return paceline.Pool(*args, **kwargs, backend="serial")
+
+
+MAKERS = {
+    "paceline": paceline.Pool,
+    "threads": make_threads,
+    "serial": make_serial,
+    "multiprocessing": make_standard,
+    "multiprocessing-threads": multiprocessing.pool.ThreadPool,
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS.keys())
 def make(request):
     return request.param
 
@@ -30,7 +49,7 @@ def make(request):
 @pytest.fixture(scope="module")
 def slow_pool(make):
     """One for all tests, since the standard one takes long to start."""
-    if make is paceline.Pool:
+    if make is not make_standard:
         yield None
         return
     pool = make(2)
@@ -41,12 +60,21 @@ def slow_pool(make):
 
 
 @pytest.fixture
-def pool(slow_pool):
+def pool(slow_pool, make, request):
+    if make is make_serial and "gate" in request.fixturenames:
+        pytest.skip("a call that waits for the caller would wait for itself")
     if slow_pool is not None:
         yield slow_pool
         return
-    with paceline.Pool(2) as pool:
+    with make(2) as pool:
         yield pool
+
+
+@pytest.fixture
+def of_processes(make):
+    """For what only processes do, or have a name for."""
+    if make not in {paceline.Pool, make_standard}:
+        pytest.skip("asks for worker processes")
 
 
 # -- apply -------------------------------------------------------------------------------------------------------------
@@ -60,6 +88,7 @@ def test_apply(pool):
     assert pool.apply(func=tasks.collect, args=(1,)) == ((1,), {})
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_apply_raises_what_the_function_raises_with_the_remote_traceback_as_cause(pool):
     with pytest.raises(ValueError, match=r"^no$") as caught:
         pool.apply(tasks.fail)
@@ -152,6 +181,7 @@ def test_callbacks_are_called_before_get_returns(pool):
     assert called[3] == [3]
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_callbacks_run_in_one_thread_beside_the_caller(pool):
     seen = queue.SimpleQueue()
     for number in range(20):
@@ -285,6 +315,7 @@ def test_imap_waits_for_an_input_that_blocks(pool):
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_wrong_options_are_refused(make):
     with pytest.raises(ValueError, match="Number of processes must be at least 1"):
         make(0)
@@ -320,6 +351,7 @@ def test_initializer_and_end_of_a_pool(make):
     assert list(unread) == [number * number for number in range(100)]
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_with_block_gives_the_pool_and_terminate_ends_it(make, gate):
     with make(1, maxtasksperchild=1) as pool:
         pids = [pool.apply(tasks.pid) for _ in range(3)]
@@ -336,6 +368,7 @@ def test_pool_cannot_be_pickled(pool):
         pickle.dumps(pool)
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_unpicklable_result_raises_and_the_pool_goes_on(pool):
     with pytest.raises(Exception, match="stays at home"):
         pool.apply(tasks.unpicklable_result)
