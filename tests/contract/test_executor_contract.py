@@ -1,4 +1,4 @@
-"""What `concurrent.futures.ProcessPoolExecutor` does and ours must do as well: every test runs on both.
+"""What the executors of `concurrent.futures` do and ours must do as well: every test runs on both, and on threads.
 
 Where the two differ on purpose (the table stands in the documentation) nothing is asked here.
 """
@@ -22,7 +22,15 @@ def make_standard(max_workers=None, **kwargs):
     return concurrent.futures.ProcessPoolExecutor(max_workers, context, **kwargs)
 
 
-@pytest.fixture(scope="module", params=[paceline.ProcessPoolExecutor, make_standard], ids=["paceline", "standard"])
+MAKERS = {
+    "paceline": paceline.ProcessPoolExecutor,
+    "threads": paceline.ThreadPoolExecutor,
+    "standard": make_standard,
+    "standard-threads": concurrent.futures.ThreadPoolExecutor,
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS.keys())
 def make(request):
     return request.param
 
@@ -30,7 +38,7 @@ def make(request):
 @pytest.fixture(scope="module")
 def slow_executor(make):
     """One for all tests, since the standard one takes long to start."""
-    if make is paceline.ProcessPoolExecutor:
+    if make is not make_standard:
         yield None
         return
     with make(2) as executor:
@@ -40,12 +48,19 @@ def slow_executor(make):
 
 
 @pytest.fixture
-def executor(slow_executor):
+def executor(slow_executor, make):
     if slow_executor is not None:
         yield slow_executor
         return
-    with paceline.ProcessPoolExecutor(2) as executor:
+    with make(2) as executor:
         yield executor
+
+
+@pytest.fixture
+def of_processes(make):
+    """For what only processes do, or have a name for."""
+    if make not in {paceline.ProcessPoolExecutor, make_standard}:
+        pytest.skip("asks for worker processes")
 
 
 # -- submit ------------------------------------------------------------------------------------------------------------
@@ -80,6 +95,7 @@ def test_submit_needs_a_function(executor):
         executor.submit()
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_exception_is_the_functions_with_the_remote_traceback_as_cause(executor):
     future = executor.submit(tasks.fail, "no")
     error = future.exception(WAIT_S)
@@ -217,6 +233,7 @@ def test_map_times_out(executor, gate):
     gate.let_through()
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_map_refuses_a_chunksize_below_one(executor):
     for chunksize in (0, -1):
         with pytest.raises(ValueError, match=r"chunksize must be >= 1\."):
@@ -235,6 +252,7 @@ def test_map_raises_what_its_input_raises(executor):
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_wrong_options_are_refused(make):
     for number in (0, -1):
         with pytest.raises(ValueError, match="max_workers must be greater than 0"):
@@ -280,6 +298,7 @@ def test_broken_initializer_is_a_broken_executor(make, caplog):
             executor.submit(tasks.square, 1)
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_max_tasks_per_child(make):
     with make(1, max_tasks_per_child=2) as executor:
         pids = [executor.submit(tasks.pid).result(WAIT_S) for _ in range(6)]
