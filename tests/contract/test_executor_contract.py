@@ -77,6 +77,7 @@ def test_submit(executor):
     assert future.exception() is None
 
 
+@pytest.mark.usefixtures("of_processes")
 def test_what_cannot_be_pickled_is_told_by_the_future(executor):
     future = executor.submit(tasks.identity, tasks.Unpicklable())
     with pytest.raises(TypeError, match="stays at home"):
