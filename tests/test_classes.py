@@ -87,7 +87,48 @@ class Named(str):
         made.extra = extra
         return made
 
+class Plain:
+    __slots__ = ("__hidden", "shown", "__weakref__")
+    def __init__(self, hidden, shown):
+        self.__hidden = hidden
+        self.shown = shown
+    def __eq__(self, other):
+        return (self.__hidden, self.shown) == (other.__hidden, other.shown)
+
+class Narrow(Plain):
+    __slots__ = ["more"]
+
+@dataclasses.dataclass(slots=True)
+class Slim:
+    x: int
+
+class Planet(enum.Enum):
+    EARTH = (1.0, 6.4)
+    TERRA = (1.0, 6.4)
+    def __init__(self, mass, radius):
+        self.mass = mass
+        self.radius = radius
+
+class Code(enum.Enum):
+    FIRST = (1, "one")
+    def __new__(cls, value, label):
+        made = object.__new__(cls)
+        made._value_ = value
+        made.label = label
+        return made
+
+class Operation(enum.Enum):
+    DOUBLE = functools.partial(lambda x: 2 * x)
+
+class Tagged:
+    def __init_subclass__(cls, *, tag):
+        cls.tag = tag
+
+class Tag(Tagged, tag="t"):
+    pass
+
 OBJECTS = [
+    Plain(1, 2), Narrow(3, 4), Slim(5), Planet.EARTH, Planet.TERRA, Code.FIRST, Operation.DOUBLE, Tag(),
     Point(1, ["a"]), Slotted(2), Point3(3), Color.RED, Color.GREEN, Access.READ | Access.WRITE, Pair(1, 2), Old(1, 2),
     Box("b"), IntBox(1), Square(), Sheet(), Outer(), Outer.Inner(), Outer.Inner.Innermost("deep"), WithMeta(),
     Failure(3), Named("name", 7), Point, Color, Outer.Inner, Box[int],
@@ -100,6 +141,8 @@ def check(sent, received):
     assert type(received) is type(sent), (sent, received)
     if isinstance(sent, (type, enum.Enum)):
         assert received is sent, (sent, received)
+    if hasattr(type(sent), "__eq__") and type(sent).__eq__ is not object.__eq__ and not isinstance(sent, Exception):
+        assert received == sent, (sent, received)
     for name, value in getattr(sent, "__dict__", {}).items() if not isinstance(sent, type) else ():
         assert getattr(received, name) == value, name
 """
@@ -154,6 +197,25 @@ with paceline.Pool(1) as pool:
     check(Point(1), made[0]), check(Pair(1, 2), made[1]), check(Color.GREEN, made[2]), check(Point3, made[3])
 """
     assert run_script(tmp_path, KINDS + source) == "5 5\n6 True\nx\n"
+
+
+def test_slots_and_members_are_in_the_worker_what_they_are_at_home(tmp_path):
+    source = """
+def look(narrow, planet, code, operation, tag):
+    return (
+        hasattr(narrow, "__dict__"),
+        planet.mass, planet is Planet.TERRA, Planet["TERRA"] is planet, Planet((1.0, 6.4)) is planet,
+        code.label, code.value, Code(1) is code,
+        operation.value(4), operation is Operation.DOUBLE, tag.tag, type(tag).tag,
+    )
+
+arguments = Narrow(1, 2), Planet.EARTH, Code.FIRST, Operation.DOUBLE, Tag()
+with paceline.Pool(1) as pool:
+    for _ in range(2):
+        assert pool.apply(look, arguments) == look(*arguments), (pool.apply(look, arguments), look(*arguments))
+print("as at home")
+"""
+    assert run_script(tmp_path, KINDS + source) == "as at home\n"
 
 
 def test_classes_go_through_pools_inside_pools(tmp_path):

@@ -48,14 +48,41 @@ def reduce_class(cls: type, reduced: Any, pickler: FunctionPickler) -> Any:
     if not isinstance(reduced, tuple) or len(reduced) != 6:
         return reduced
     make, arguments, state, _, _, finish = reduced
+    if "__slots__" in cls.__dict__ and type(arguments[3]) is dict and not hasattr(cls, "_fields"):
+        # Cloudpickle would give them to a class that has been made without, where they do nothing. Named tuples have
+        # none to give.
+        arguments = (*arguments[:3], {**arguments[3], "__slots__": cls.__dict__["__slots__"]}, *arguments[4:])
+    attributes = {name: value for name, value in state[0].items() if type(value) is not _SLOT}
+    members = _members(cls)
+    body = attributes, *state[1:]
     tracker: str = cloudpickle._get_or_create_tracker_id(cls)  # noqa: SLF001 - there is no public way to ask.
     if not pickler.downwards:
-        return make_returned_class, (tracker, make, arguments), (finish, tracker, state), None, None, _finish_returned
+        state = finish, tracker, body, members
+        return make_returned_class, (tracker, make, arguments), state, None, None, _finish_returned
     named = _is_named(cls)
     if named:
         _sent[tracker] = cls
-    attributes = {name: _with_new_locks(value, pickler) for name, value in state[0].items()}
-    return make_class, (tracker, named, make, arguments), (finish, (attributes, *state[1:])), None, None, _finish
+    for name, value in attributes.items():
+        attributes[name] = _with_new_locks(value, pickler)
+    return make_class, (tracker, named, make, arguments), (finish, body, members), None, None, _finish
+
+
+# What a class has for each of its `__slots__`; made anew with the class.
+_SLOT: Any = type(type("", (), {"__slots__": ("slot",)}).__dict__["slot"])
+
+
+def _members(cls: Any) -> dict[str, Any]:
+    """Of an enumeration: what its `__new__` and `__init__` gave each member, and for each alias whose it is."""
+    if type(cls).__module__ != "enum":
+        return {}
+    members: dict[str, Any] = {}
+    for name, member in cls.__members__.items():
+        own = {key: value for key, value in member.__dict__.items() if key not in _OF_EVERY_MEMBER}
+        members[name] = own if name == member._name_ else member._name_
+    return members
+
+
+_OF_EVERY_MEMBER = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
 
 
 def _with_new_locks(value: Any, pickler: FunctionPickler) -> Any:
@@ -90,15 +117,41 @@ _unfinished: set[str] = set()
 
 def make_class(tracker: str, named: bool, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
     """In a worker: the class that came down, the same one each time; its body follows."""
-    cls = make(*arguments)
+    cls = _made(make, arguments)
     _in_force.pop(cls, None)
     if named:
         _received[cls] = tracker
     return cls
 
 
-def _finish(cls: type, state: tuple[Callable[..., Any], Any]) -> None:
-    finish, body = state
+def _made(make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+    try:
+        return make(*arguments)
+    except TypeError:
+        # A base may want keywords in the line that begins the class, and nobody knows them any more. What it made of
+        # them at home is in the body.
+        bases = [base for base in arguments[2] if isinstance(base, type)] if len(arguments) == 6 else []
+        owner = next((cls for base in bases for cls in base.__mro__[:-1] if "__init_subclass__" in cls.__dict__), None)
+        if owner is None:
+            raise
+        hook = owner.__dict__["__init_subclass__"]
+        type.__setattr__(owner, "__init_subclass__", classmethod(lambda cls: None))
+        try:
+            return make(*arguments)
+        finally:
+            type.__setattr__(owner, "__init_subclass__", hook)
+
+
+def _fill_members(cls: Any, members: dict[str, Any]) -> None:
+    for name, what in members.items():
+        if type(what) is str:
+            cls._member_map_.setdefault(name, cls._member_map_[what])
+        else:
+            cls._member_map_[name].__dict__.update(what)
+
+
+def _finish(cls: type, state: tuple[Callable[..., Any], Any, dict[str, Any]]) -> None:
+    finish, body, members = state
     names = frozenset(body[0])
     for name in _names.get(cls, names) - names:
         try:
@@ -106,6 +159,7 @@ def _finish(cls: type, state: tuple[Callable[..., Any], Any]) -> None:
         except AttributeError:
             pass
     finish(cls, body)
+    _fill_members(cls, members)
     _names[cls] = names
 
 
@@ -120,14 +174,15 @@ def make_returned_class(tracker: str, make: Callable[..., type], arguments: tupl
     """At home: the class that came up; its body follows, and counts only if the class is new here."""
     if tracker not in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID:  # noqa: SLF001 - there is no public way to ask.
         _unfinished.add(tracker)
-    return make(*arguments)
+    return _made(make, arguments)
 
 
-def _finish_returned(cls: type, state: tuple[Callable[..., Any], str, Any]) -> None:
-    finish, tracker, body = state
+def _finish_returned(cls: type, state: tuple[Callable[..., Any], str, Any, dict[str, Any]]) -> None:
+    finish, tracker, body, members = state
     if tracker in _unfinished:
         _unfinished.discard(tracker)
         finish(cls, body)
+        _fill_members(cls, members)
 
 
 # -- definitions, at home ----------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ def reduce_other(obj: Any, kind: Any, pickler: AskingPickler) -> Any:
         return new_lock, (kind.__name__,)
     if kind.__module__ == MAIN and kind.__reduce__ is not object.__reduce__:
         return _reduce_named(obj, kind)
+    if type(kind).__module__ == "enum" and not by_reference(kind) and obj._name_ in kind.__members__:
+        return getattr, (kind, obj._name_)
     reduce = _BY_HOME.get(kind.__module__)
     return NotImplemented if reduce is None else reduce(obj, kind)
 
