@@ -72,6 +72,23 @@ def test_join_and_shutdown_wait_until_all_is_printed(capsys):
     assert capsys.readouterr().out == "from an executor\n"
 
 
+def test_what_a_task_printed_is_there_before_its_result(pool, capsys):
+    for number in range(50):
+        pool.apply(print, (number,))
+        assert capsys.readouterr().out == f"{number}\n"
+        pool.submit(print, number, file=None).result()
+        assert capsys.readouterr().out == f"{number}\n"
+    pool.map(say, range(10))
+    assert sorted(numbers_said(capsys.readouterr().out, "line")) == list(range(10))
+    seen = ""
+    for number, _ in enumerate(pool.imap(say, range(10))):
+        seen += capsys.readouterr().out
+        assert number in numbers_said(seen, "line")
+    with pytest.raises(WorkerDied):
+        pool.apply(tasks.say_and_die, ("last words\n",))
+    assert "last words" in capsys.readouterr().err
+
+
 def test_redirect_stdout_gets_the_lines():
     target = io.StringIO()
     with contextlib.redirect_stdout(target), Pool(1) as pool:

@@ -252,8 +252,11 @@ def flush_worker_output(*, ends_lines: bool = False) -> None:
     With `ends_lines`, what is no whole line yet is passed on as one.
     """
 
-def owe_flush() -> None:
-    """Has this worker flush `sys.stdout` and `sys.stderr` when the task ends."""
+def note_speech(unfinished: bool) -> None:
+    """Has the parent hear this worker before it takes the task's result.
+
+    If a line is `unfinished`, `sys.stdout` and `sys.stderr` are flushed when the task ends.
+    """
 
 def prefix_lines() -> None:
     """Has this worker remember what `line_prefix` needs."""

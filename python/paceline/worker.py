@@ -27,7 +27,7 @@ _leaving: list[Callable[[], object]] = []
 
 def prepare(native: Any) -> None:
     """In the fork server: what no worker has to do anew, and what it costs no memory to share."""
-    Lines.owe_flush = staticmethod(native.owe_flush)
+    Lines.note_speech = staticmethod(native.note_speech)
     _replace_streams(Lines)
 
 
@@ -110,11 +110,10 @@ class Lines(TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         count = super().write(text)
-        if text[-1:] != "\n":
-            self.owe_flush()
+        self.note_speech(text[-1:] != "\n")
         return count
 
-    owe_flush: Any
+    note_speech: Any
 
 
 class PrefixedLines(Lines):

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use std::any::Any;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     /// Something is to be announced, or the pool has ended: the driver's private reasons to wake.
     pub(crate) attention: AtomicBool,
     pub(crate) ended: AtomicBool,
+    /// How much workers had said when they were last heard for a result.
+    heard: AtomicU64,
     left: Mutex<bool>,
     leaving: Condvar,
     me: Weak<Self>,
@@ -215,6 +217,7 @@ impl Engine {
             generation,
             attention: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
             left: Mutex::new(false),
             leaving: Condvar::new(),
             me: Weak::new(),
@@ -318,6 +321,19 @@ impl Engine {
             return Err(attachment);
         }
         self.shared.with(|state, _| state.want_attention(pending, attachment)).unwrap_or(Ok(()))
+    }
+
+    /// A sign that workers have said something before they gave the answers that were taken in, and that
+    /// [`Engine::note_heard`] does not know of.
+    #[must_use]
+    pub fn unheard(&self) -> Option<u64> {
+        let spoken = self.shared.table.spoken();
+        (spoken != self.shared.heard.load(Ordering::Relaxed)).then_some(spoken)
+    }
+
+    /// What that sign stood for has been heard.
+    pub fn note_heard(&self, spoken: u64) {
+        self.shared.heard.store(spoken, Ordering::Relaxed);
     }
 
     /// Takes in what has been answered, without waiting.

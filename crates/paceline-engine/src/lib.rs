@@ -38,7 +38,7 @@ pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, R
 pub use paceline_core::{Sizing, Terms};
 pub use paceline_ipc::arena::AllocateError;
 pub use pending::{Attachment, Pending, Stage, Stream};
-pub use records::send_record;
+pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};
 pub use state::{Function, SubmitError};
 pub use supervisor::{ForkServerCommand, end_processes, hear_workers};

@@ -1,5 +1,7 @@
-//! Owns the worker's end of the line on which its log records reach the parent. Never knows what a record holds.
+//! Owns what a worker does in order to be heard beside writing: it sends its log records to the parent, and leaves a sign
+//! in the table when it has printed or logged something. Never knows what a record holds.
 
+use crate::worker::MappedTable;
 use paceline_ipc::message::LONGEST;
 use paceline_ipc::socket;
 use rustix::io::Errno;
@@ -7,10 +9,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
 static LINE: OnceLock<OwnedFd> = OnceLock::new();
+static TABLE: OnceLock<&'static MappedTable> = OnceLock::new();
 
 /// This process is a worker, and this is its line.
 pub(crate) fn adopt(line: OwnedFd) {
     let _ = LINE.set(line);
+}
+
+/// This process is a worker, and this is its table.
+pub(crate) fn adopt_table(table: &'static MappedTable) {
+    let _ = TABLE.set(table);
+}
+
+/// Tells the parent that there is something to be heard, before it takes the result of the task.
+pub fn note_speech() {
+    if let Some(table) = TABLE.get() {
+        table.note_speech();
+    }
 }
 
 /// Sends a record to the parent; waits while many that were sent before have not been read.
@@ -26,5 +41,6 @@ pub fn send_record(record: &[u8]) -> Result<(), Errno> {
         datagram.extend_from_slice(part);
         socket::send(line.as_fd(), &datagram, &[])?;
     }
+    note_speech();
     Ok(())
 }

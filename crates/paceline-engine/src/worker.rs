@@ -111,12 +111,14 @@ impl Worker {
         watch_forks();
         let life_line = Arc::new(birth.life_line);
         watch_parent(Arc::clone(&life_line), birth.parent)?;
-        let table = MappedTable::map(&MemoryFile::from_descriptor(birth.table)?)?;
+        let table: &'static MappedTable =
+            Box::leak(Box::new(MappedTable::map(&MemoryFile::from_descriptor(birth.table)?)?));
+        crate::records::adopt_table(table);
         Ok(Self {
             seat: birth.seat,
             chunks: birth.chunks,
             life_line,
-            table: Box::leak(Box::new(table)),
+            table,
             inputs: ArenaReader::new(MemoryFile::from_descriptor(birth.parent_arena)?)?,
             outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?,
             setup: MemoryFile::from_descriptor(birth.setup)?,

@@ -53,6 +53,7 @@ pub struct Table<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, 
     finished: Line<[AtomicU64; WORDS]>,
     /// How workers and parent sleep and are woken.
     pub idle: Idle<SEATS, GROUPS>,
+    spoken: Line<AtomicU64>,
     slots: [Slot<B>; SLOTS],
 }
 
@@ -125,6 +126,18 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
 
     fn exchange(&self, slot: usize, from: Word, to: Word) -> bool {
         self.slots[slot].state.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// A worker has printed or logged something; to be called before it answers the task that did.
+    pub fn note_speech(&self) {
+        // The answer's `Release`, and the parent's `Acquire` of it, carry this along.
+        self.spoken.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a worker has, as far as answers that were taken in tell.
+    #[must_use]
+    pub fn spoken(&self) -> u64 {
+        self.spoken.0.load(Ordering::Relaxed)
     }
 
     /// Puts one more task into the table; `fill` writes its body. `None` if every slot is in use. Parent only.
@@ -370,6 +383,7 @@ impl<B: Default, const SLOTS: usize, const WORDS: usize, const SEATS: usize, con
             summary: Line(AtomicU64::new(0)),
             finished: Line(std::array::from_fn(|_| AtomicU64::new(0))),
             idle: Idle::default(),
+            spoken: Line(AtomicU64::new(0)),
             slots: std::array::from_fn(|_| Slot { state: AtomicU64::new(0), body: UnsafeCell::new(B::default()) }),
         }
     }

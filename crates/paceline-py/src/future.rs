@@ -132,6 +132,7 @@ impl TaskFuture {
         if self.watched().decoded.is_some() {
             return Ok(());
         }
+        job.hear(py)?;
         // Another thread may have taken the outcome, and be decoding it.
         let Some(decoded) = job.take_outcome(py) else { return self.settle_elsewhere(py) };
         let mut watched = self.watched();

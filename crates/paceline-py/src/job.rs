@@ -4,6 +4,7 @@
 use crate::future::{TaskFuture, Wait, wait};
 use crate::local::Threads;
 use crate::outcome::{Decoded, Label, cancelled, decode};
+use crate::output::hear;
 use paceline_engine::{Attachment, Engine, Pending, Stage, Target, Waited};
 use pyo3::prelude::*;
 use std::sync::{Arc, Weak};
@@ -181,6 +182,14 @@ impl Job {
         match self {
             Self::Sent(sent) => wait(py, &*sent.engine, &sent.pending, patience),
             Self::Local(threads, job) => wait(py, &**threads, job, patience),
+        }
+    }
+
+    /// Has what its workers have said appear, once it has ended.
+    pub(crate) fn hear(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Sent(sent) => sent.engine.unheard().map_or(Ok(()), |spoken| hear(py, &sent.engine, spoken)),
+            Self::Local(..) => Ok(()),
         }
     }
 

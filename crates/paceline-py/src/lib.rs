@@ -47,7 +47,7 @@ mod _paceline {
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]
-    use super::voice::{line_prefix, owe_flush, prefix_lines, send_record};
+    use super::voice::{line_prefix, note_speech, prefix_lines, send_record};
     #[pymodule_export]
     use super::worker::serve_forks;
 }

@@ -1,11 +1,13 @@
 //! Owns the way of what workers say from the engine to Python: one thread of Python's asks for it, and whoever closes a
 //! pool waits until it has been passed on. Never waits while it holds the interpreter, and never calls a stream.
 
+use paceline_engine::Engine;
 use paceline_engine::output::{
     Saying, Voice, listen, promise_to_listen as promise, renounce, take_unlistened, untold, wait_until_told,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a wait goes without a look for signals.
@@ -14,6 +16,11 @@ const SLICE: Duration = Duration::from_millis(50);
 const HEARING: Duration = Duration::from_secs(1);
 /// Output that nobody has taken for so long is blocked, and is not waited for where a pool ends.
 pub(crate) const STALLED: Duration = Duration::from_secs(1);
+
+/// The same where a result is asked for.
+const BRIEFLY: Duration = Duration::from_millis(250);
+/// How much had been passed on when somebody last gave up waiting: if it is no more, nobody else begins to wait.
+static BLOCKED_AT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 fn number_of(voice: Voice) -> u8 {
     match voice {
@@ -72,6 +79,17 @@ pub(crate) fn flush_worker_output(py: Python<'_>, ends_lines: bool) -> PyResult<
     wait_until_passed_on(py, Some(STALLED))
 }
 
+/// Has what workers said before they gave a result appear before that result is seen; not for long, should somebody
+/// block the output.
+pub(crate) fn hear(py: Python<'_>, engine: &Engine, spoken: u64) -> PyResult<()> {
+    py.detach(|| paceline_engine::hear_workers(false, HEARING));
+    engine.note_heard(spoken);
+    if wait_until_told(0, Duration::ZERO) == BLOCKED_AT.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    wait_until_passed_on(py, Some(BRIEFLY))
+}
+
 /// Waits until what has been heard has been passed on, or until nothing of it has been for `stalled`.
 pub(crate) fn wait_until_passed_on(py: Python<'_>, stalled: Option<Duration>) -> PyResult<()> {
     let Some(target) = untold() else { return Ok(()) };
@@ -91,6 +109,7 @@ pub(crate) fn wait_until_passed_on(py: Python<'_>, stalled: Option<Duration>) ->
         if told != progress.0 {
             progress = (told, Instant::now());
         } else if stalled.is_some_and(|limit| progress.1.elapsed() > limit) {
+            BLOCKED_AT.store(told, Ordering::Relaxed);
             return Ok(());
         }
     }

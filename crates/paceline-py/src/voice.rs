@@ -13,10 +13,13 @@ use std::sync::{Mutex, PoisonError};
 /// Text has been written that has not reached its pipe, because its line is unfinished.
 static OWES_FLUSH: AtomicBool = AtomicBool::new(false);
 
-/// This worker has written text that is to be flushed when the task ends.
+/// This worker has written text; what has an `unfinished` line is to be flushed when the task ends.
 #[pyfunction]
-pub(crate) fn owe_flush() {
-    OWES_FLUSH.store(true, Ordering::Relaxed);
+pub(crate) fn note_speech(unfinished: bool) {
+    paceline_engine::note_speech();
+    if unfinished {
+        OWES_FLUSH.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Sends a log record to the parent.
