@@ -217,7 +217,7 @@ def test_an_executor_at_exit_waits_for_what_was_submitted(tmp_path):
     ran = run(
         "import paceline\n"
         "def note(number):\n"
-        f"    open({str(path)!r}, 'a').write(f'{{number}}\\n')\n"
+        f"    with open({str(path)!r}, 'a') as notes: notes.write(f'{{number}}\\n')\n"
         "executor = paceline.ProcessPoolExecutor(2)\n"
         "for number in range(20): executor.submit(note, number)\n"
     )
