@@ -118,7 +118,7 @@ class Code(enum.Enum):
         return made
 
 class Operation(enum.Enum):
-    DOUBLE = functools.partial(lambda x: 2 * x)
+    DOUBLE = [2]
 
 class Tagged:
     def __init_subclass__(cls, *, tag):
@@ -206,7 +206,7 @@ def look(narrow, planet, code, operation, tag):
         hasattr(narrow, "__dict__"),
         planet.mass, planet is Planet.TERRA, Planet["TERRA"] is planet, Planet((1.0, 6.4)) is planet,
         code.label, code.value, Code(1) is code,
-        operation.value(4), operation is Operation.DOUBLE, tag.tag, type(tag).tag,
+        operation.value, operation is Operation.DOUBLE, tag.tag, type(tag).tag,
     )
 
 arguments = Narrow(1, 2), Planet.EARTH, Code.FIRST, Operation.DOUBLE, Tag()

@@ -2,6 +2,7 @@
 
 import linecache
 import re
+import sys
 import traceback
 
 import pytest
@@ -288,6 +289,10 @@ The above exception was the direct cause of the following exception:
 
 Traceback (most recent call last):
 '''  # noqa: W291 - the blank is Python's.
+
+
+if sys.version_info >= (3, 13):  # It underlines the arguments of a call in another way.
+    REMOTE = REMOTE.replace("^^^^^^^^\n", "~~~~~^^^\n")
 
 
 def test_uncaught_remote_exception_prints_both_tracebacks(tmp_path):
