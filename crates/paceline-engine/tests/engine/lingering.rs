@@ -144,8 +144,8 @@ fn worker_that_is_killed_loses_the_calls_it_had_under_way_and_no_other() {
     pool.wait(&calls[0]);
     kill(pid, libc::SIGKILL);
     let others = pool.submit("echo others");
-    for number in 1..MOST_LINGERING {
-        let death = pool.answers(&calls[number]).pop().unwrap().unwrap_err();
+    for call in &calls[1..MOST_LINGERING] {
+        let death = pool.answers(call).pop().unwrap().unwrap_err();
         assert_eq!(death.pid, pid);
     }
     files.make(MOST_LINGERING);
