@@ -231,6 +231,7 @@ fn manner(body: &Body, inputs: &ArenaReader, run: &mut impl Run) -> Manner {
 fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
     // Should this worker die from here on, none of the items may be taken for one that was not begun.
     body.begin_side_by_side();
+    body.begin_side_by_side();
     let Body { function, item, first, count, .. } = *body;
     if body.input.segment == INLINE_SEGMENT {
         run.begin(number, &Call { function, input: body.inline_bytes(body.input), item, first, count });

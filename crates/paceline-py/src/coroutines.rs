@@ -9,14 +9,21 @@ use pyo3::types::{PyModule, PyTuple};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Runs what a plain function has returned to its end, here and now, if it is a coroutine.
-pub(crate) fn run_to_end(returned: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: it only compares the object's type.
-    if unsafe { ffi::PyCoro_CheckExact(returned.as_ptr()) } == 0 {
-        return Ok(returned);
+#[inline]
+pub(crate) fn run_to_end(result: &mut PyResult<Bound<'_, PyAny>>) {
+    if let Ok(returned) = result
+        // `PyCoro_CheckExact` would look for subclasses, and there are none.
+        && returned.get_type_ptr() == &raw mut ffi::PyCoro_Type
+    {
+        *result = run_coroutine(returned);
     }
-    let py = returned.py();
+}
+
+#[cold]
+fn run_coroutine<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = coroutine.py();
     let module = PyModule::import(py, "paceline.loop")?;
-    module.call_method1(intern!(py, "run_to_end"), (returned, current::variable(py)?, current::current_task(py)?))
+    module.call_method1(intern!(py, "run_to_end"), (coroutine, current::variable(py)?, current::current_task(py)?))
 }
 
 /// The coroutines that are under way.

@@ -12,16 +12,17 @@ use std::cell::{Cell, RefCell};
 /// Stands for "no task".
 const NONE: u64 = u64::MAX;
 
-#[derive(Clone, Copy)]
-struct Current {
-    item: u64,
+/// What a thread knows of the task it runs.
+pub(crate) struct Current {
+    item: Cell<u64>,
     /// Tells one run from the next, should the same task be run twice by one thread.
-    run: u64,
-    seed: u128,
+    run: Cell<u64>,
+    seed: Cell<u128>,
 }
 
 thread_local! {
-    static CURRENT: Cell<Current> = const { Cell::new(Current { item: NONE, run: 0, seed: 0 }) };
+    static CURRENT: Current =
+        const { Current { item: Cell::new(NONE), run: Cell::new(0), seed: Cell::new(0) } };
     /// The task that was made for a run, if anybody asked.
     static MADE: RefCell<Option<(u64, Py<Task>)>> = const { RefCell::new(None) };
 }
@@ -46,43 +47,76 @@ impl Task {
     }
 }
 
+/// The item, the run and the seed.
+fn read() -> (u64, u64, u128) {
+    CURRENT.with(|current| (current.item.get(), current.run.get(), current.seed.get()))
+}
+
 /// Tells this thread whose tasks it runs from now on.
 pub(crate) fn set_seed(seed: u128) {
-    CURRENT.set(Current { seed, ..CURRENT.get() });
+    CURRENT.with(|current| current.seed.set(seed));
 }
 
 /// The seed of the pool whose tasks this thread runs.
 pub(crate) fn seed() -> u128 {
-    CURRENT.get().seed
+    CURRENT.with(|current| current.seed.get())
+}
+
+impl Current {
+    /// The thread begins this item.
+    #[inline]
+    pub(crate) fn begin(&self, item: u64) {
+        self.item.set(item);
+        self.run.set(self.run.get().wrapping_add(1));
+    }
+
+    /// The thread runs no item any more.
+    pub(crate) fn end(&self) {
+        self.item.set(NONE);
+    }
+}
+
+/// For telling this thread what it begins, again and again; finding it takes longer than the telling.
+#[inline]
+pub(crate) fn here<R>(tell: impl FnOnce(&Current) -> R) -> R {
+    CURRENT.with(tell)
 }
 
 /// Tells this thread that it begins this item.
-#[inline]
 pub(crate) fn begin_item(item: u64) {
-    let current = CURRENT.get();
-    CURRENT.set(Current { item, run: current.run.wrapping_add(1), ..current });
+    here(|current| current.begin(item));
 }
 
 /// Tells this thread that it runs no item any more.
-#[inline]
 pub(crate) fn end_item() {
-    CURRENT.set(Current { item: NONE, ..CURRENT.get() });
+    here(Current::end);
 }
 
 /// Runs one item on a thread that may be in the middle of another, or of nothing.
-pub(crate) fn within<R>(seed: u128, item: u64, run: impl FnOnce() -> R) -> R {
-    struct Restore(Current, Option<(u64, Py<Task>)>);
+pub(crate) fn within<R>(seed: u128, item: u64, call: impl FnOnce() -> R) -> R {
+    struct Restore {
+        item: u64,
+        run: u64,
+        seed: u128,
+        made: Option<(u64, Py<Task>)>,
+    }
     impl Drop for Restore {
         fn drop(&mut self) {
-            CURRENT.set(self.0);
+            let Self { item, run, seed, ref mut made } = *self;
+            CURRENT.with(|current| {
+                current.item.set(item);
+                current.run.set(run);
+                current.seed.set(seed);
+            });
             // What the inner task kept is let go of outside of the borrow, since that may run code of Python's.
-            drop(MADE.replace(self.1.take()));
+            drop(MADE.replace(made.take()));
         }
     }
-    let _restore = Restore(CURRENT.get(), MADE.take());
+    let (outer, run, outer_seed) = read();
+    let _restore = Restore { item: outer, run, seed: outer_seed, made: MADE.take() };
     set_seed(seed);
     begin_item(item);
-    run()
+    call()
 }
 
 /// The variable by which a coroutine knows its task.
@@ -98,7 +132,7 @@ pub(crate) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// The task whose code is running, if any.
 #[pyfunction]
 pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let Current { item, run, seed } = CURRENT.get();
+    let (item, run, seed) = read();
     if item == NONE {
         let task = variable(py)?.call_method1(pyo3::intern!(py, "get"), (py.None(),))?;
         return Ok((!task.is_none()).then_some(task));
@@ -117,7 +151,7 @@ pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
 /// The number, in the pool's order of submission, of the task whose code is running; none outside of a task.
 #[pyfunction]
 pub(crate) fn current_item(py: Python<'_>) -> PyResult<Option<u64>> {
-    let item = CURRENT.get().item;
+    let (item, _, _) = read();
     if item != NONE {
         return Ok(Some(item));
     }

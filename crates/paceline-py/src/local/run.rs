@@ -84,7 +84,9 @@ impl Runner<'_, '_> {
         current::begin_item(number);
         let result = in_context(call.context.bind(py), || {
             let kwargs = call.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
-            call.function.bind(py).call(call.args.bind(py), kwargs).and_then(run_to_end)
+            let mut returned = call.function.bind(py).call(call.args.bind(py), kwargs);
+            run_to_end(&mut returned);
+            returned
         });
         // The arguments go before anybody can know that the call has ended.
         drop(call);
@@ -126,7 +128,7 @@ impl Runner<'_, '_> {
         let item = items.get_item(place)?;
         let context = copy_of(map.context.bind(py))?;
         let result = in_context(&context, || {
-            let returned = if map.star {
+            let mut returned = if map.star {
                 match item.cast_into::<PyTuple>() {
                     Ok(args) => function.call1(args),
                     Err(error) => {
@@ -136,7 +138,8 @@ impl Runner<'_, '_> {
             } else {
                 function.call1((item,))
             };
-            returned.and_then(run_to_end)
+            run_to_end(&mut returned);
+            returned
         });
         match result {
             Ok(value) => items.set_item(place, value),
