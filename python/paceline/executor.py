@@ -58,6 +58,8 @@ class EngineExecutor(concurrent.futures.Executor):
     """What all executors have in common, whatever their workers are: the calls, and the shutdown."""
 
     _engine: AnyEngine
+    # Whether `map` sends its items in chunks.
+    _takes_chunks = True
 
     def _open(self, engine: AnyEngine) -> None:
         self._engine = engine
@@ -128,6 +130,8 @@ class EngineExecutor(concurrent.futures.Executor):
         place, and ends there, cancelling what has not begun; it raises `TimeoutError` when a result is not there
         `timeout` seconds after this call.
         """
+        if not self._takes_chunks:
+            chunksize = 1
         _check(chunksize, buffersize)
         deadline = None if timeout is None else monotonic() + timeout
         items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
@@ -396,6 +400,9 @@ class ThreadPoolExecutor(EngineExecutor):
     in a task that it had at the call, and what a task sets is its own. A task that runs cannot be stopped: leaving a
     `with` block waits for it, and so does the end of the program, also after Ctrl-C, when what waits is cancelled.
     """
+
+    # Nothing travels, so chunks would only keep threads idle; the standard executor ignores it, too.
+    _takes_chunks = False
 
     def __init__(
         self,

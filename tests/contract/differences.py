@@ -16,7 +16,7 @@ def names():
     for row in rows:
         assert len(row) == len(head), row
         assert all(row), row
-        assert row[1] in {"Pool", "executor", "both"}, row
+        assert row[1] in {"Pool", "executor", "both", "threads"}, row
     return [row[0] for row in rows]
 
 

@@ -6,6 +6,7 @@ What would break a pool of the standard library, or hang it, is shown in a progr
 import concurrent.futures
 import itertools
 import multiprocessing
+import multiprocessing.pool
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -13,6 +14,7 @@ from multiprocessing.pool import MaybeEncodingError
 
 import differences
 import pytest
+from backends import make_standard_executor, spawn
 from differences import shows
 
 import paceline
@@ -20,13 +22,6 @@ import tasks
 from program import Program
 
 WAIT_S = 30
-
-# The standard pools start their workers as new interpreters, because the test run has threads.
-spawn = multiprocessing.get_context("spawn")
-
-
-def make_standard_executor(max_workers, **kwargs):
-    return concurrent.futures.ProcessPoolExecutor(max_workers, spawn, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -382,3 +377,20 @@ def test_workers_before_there_is_much_to_do():
         for each, started in ((standard, 1), (executor, 3)):
             each.submit(tasks.square, 2).result(WAIT_S)
             assert len(each._processes) == started
+
+
+@shows("callback-thread")
+def test_thread_that_calls_a_callback():
+    for make, same in ((multiprocessing.pool.ThreadPool, False), (partial(paceline.Pool, backend="threads"), True)):
+        go, seen = threading.Event(), []
+
+        def work(go=go):
+            assert go.wait(WAIT_S)
+            return threading.get_ident()
+
+        with make(1) as pool:
+            call = pool.apply_async(work, callback=lambda _, seen=seen: seen.append(threading.get_ident()))
+            go.set()
+            assert (call.get(WAIT_S) == seen[0]) is same
+            pool.close()
+            pool.join()

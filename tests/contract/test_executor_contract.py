@@ -1,47 +1,37 @@
-"""What the executors of `concurrent.futures` do and ours must do as well: every test runs on both, and on threads.
+"""What the executors of `concurrent.futures` do and ours must do as well: every test runs on theirs and on ours.
 
-Where the two differ on purpose (the table stands in the documentation) nothing is asked here.
+Where they differ on purpose nothing is asked here, but in `test_differences.py`.
 """
 
 import concurrent.futures
 import itertools
-import multiprocessing
 import threading
 
 import pytest
+from backends import EXECUTORS
 
-import paceline
 import tasks
 
 WAIT_S = 30
 
 
-def make_standard(max_workers=None, **kwargs):
-    # Processes of the test run are not forked: it has threads.
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(max_workers, context, **kwargs)
-
-
-MAKERS = {
-    "paceline": paceline.ProcessPoolExecutor,
-    "threads": paceline.ThreadPoolExecutor,
-    "standard": make_standard,
-    "standard-threads": concurrent.futures.ThreadPoolExecutor,
-}
-
-
-@pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS.keys())
-def make(request):
+@pytest.fixture(scope="module", params=EXECUTORS, ids=lambda backend: backend.name)
+def backend(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def slow_executor(make):
+def make(backend):
+    return backend.make
+
+
+@pytest.fixture(scope="module")
+def slow_executor(backend):
     """One for all tests, since the standard one takes long to start."""
-    if make is not make_standard:
+    if backend.ours:
         yield None
         return
-    with make(2) as executor:
+    with backend.make(2) as executor:
         # Both workers, and every thread and file that come with them.
         list(executor.map(tasks.pid, range(4)))
         yield executor
@@ -54,13 +44,6 @@ def executor(slow_executor, make):
         return
     with make(2) as executor:
         yield executor
-
-
-@pytest.fixture
-def of_processes(make):
-    """For what only processes do, or have a name for."""
-    if make not in {paceline.ProcessPoolExecutor, make_standard}:
-        pytest.skip("asks for worker processes")
 
 
 # -- submit ------------------------------------------------------------------------------------------------------------
@@ -77,7 +60,7 @@ def test_submit(executor):
     assert future.exception() is None
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_what_cannot_be_pickled_is_told_by_the_future(executor):
     future = executor.submit(tasks.identity, tasks.Unpicklable())
     with pytest.raises(TypeError, match="stays at home"):
@@ -96,7 +79,7 @@ def test_submit_needs_a_function(executor):
         executor.submit()
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_exception_is_the_functions_with_the_remote_traceback_as_cause(executor):
     future = executor.submit(tasks.fail, "no")
     error = future.exception(WAIT_S)
@@ -234,7 +217,7 @@ def test_map_times_out(executor, gate):
     gate.let_through()
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_map_refuses_a_chunksize_below_one(executor):
     for chunksize in (0, -1):
         with pytest.raises(ValueError, match=r"chunksize must be >= 1\."):
@@ -253,13 +236,16 @@ def test_map_raises_what_its_input_raises(executor):
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("of_processes")
 def test_wrong_options_are_refused(make):
     for number in (0, -1):
         with pytest.raises(ValueError, match="max_workers must be greater than 0"):
             make(number)
     with pytest.raises(TypeError, match="initializer must be a callable"):
         make(1, initializer=3)
+
+
+@pytest.mark.apart
+def test_wrong_numbers_of_tasks_are_refused(make):
     with pytest.raises(TypeError, match="max_tasks_per_child must be an integer"):
         make(1, max_tasks_per_child=1.5)
     with pytest.raises(ValueError, match="max_tasks_per_child must be >= 1"):
@@ -299,7 +285,7 @@ def test_broken_initializer_is_a_broken_executor(make, caplog):
             executor.submit(tasks.square, 1)
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_max_tasks_per_child(make):
     with make(1, max_tasks_per_child=2) as executor:
         pids = [executor.submit(tasks.pid).result(WAIT_S) for _ in range(6)]

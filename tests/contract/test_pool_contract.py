@@ -1,58 +1,39 @@
-"""What `multiprocessing.Pool` does and ours must do as well: every test runs on both, the standard library as oracle.
+"""What the pools of `multiprocessing` do and ours must do as well: every test runs on theirs, as oracles, and on ours.
 
-It runs on our pools of every backend, and on both of the standard library's, of processes and of threads.
-Where the two differ on purpose (the table stands in the documentation) nothing is asked here.
+Where they differ on purpose nothing is asked here, but in `test_differences.py`.
 """
 
 import multiprocessing
-import multiprocessing.pool
 import pickle
 import queue
 import threading
 from functools import partial
 
 import pytest
+from backends import POOLS
 
-import paceline
 import tasks
 
 WAIT_S = 30
 
 
-def make_standard(*args, **kwargs):
-    # Processes of the test run are not forked: it has threads.
-    return multiprocessing.get_context("spawn").Pool(*args, **kwargs)
-
-
-def make_threads(*args, **kwargs):
-    return paceline.Pool(*args, **kwargs, backend="threads")
-
-
-def make_serial(*args, **kwargs):
-    return paceline.Pool(*args, **kwargs, backend="serial")
-
-
-MAKERS = {
-    "paceline": paceline.Pool,
-    "threads": make_threads,
-    "serial": make_serial,
-    "multiprocessing": make_standard,
-    "multiprocessing-threads": multiprocessing.pool.ThreadPool,
-}
-
-
-@pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS.keys())
-def make(request):
+@pytest.fixture(scope="module", params=POOLS, ids=lambda backend: backend.name)
+def backend(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def slow_pool(make):
+def make(backend):
+    return backend.make
+
+
+@pytest.fixture(scope="module")
+def slow_pool(backend):
     """One for all tests, since the standard one takes long to start."""
-    if make is not make_standard:
+    if backend.ours:
         yield None
         return
-    pool = make(2)
+    pool = backend.make(2)
     pool.map(tasks.identity, range(2))
     yield pool
     pool.close()
@@ -60,21 +41,12 @@ def slow_pool(make):
 
 
 @pytest.fixture
-def pool(slow_pool, make, request):
-    if make is make_serial and "gate" in request.fixturenames:
-        pytest.skip("a call that waits for the caller would wait for itself")
+def pool(slow_pool, make):
     if slow_pool is not None:
         yield slow_pool
         return
     with make(2) as pool:
         yield pool
-
-
-@pytest.fixture
-def of_processes(make):
-    """For what only processes do, or have a name for."""
-    if make not in {paceline.Pool, make_standard}:
-        pytest.skip("asks for worker processes")
 
 
 # -- apply -------------------------------------------------------------------------------------------------------------
@@ -88,7 +60,7 @@ def test_apply(pool):
     assert pool.apply(func=tasks.collect, args=(1,)) == ((1,), {})
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_apply_raises_what_the_function_raises_with_the_remote_traceback_as_cause(pool):
     with pytest.raises(ValueError, match=r"^no$") as caught:
         pool.apply(tasks.fail)
@@ -138,6 +110,7 @@ def test_two_places_that_share_an_object_still_do(pool):
 # -- results -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.beside
 def test_result_is_polled_waited_for_and_asked(pool, gate):
     result = pool.apply_async(tasks.through, (gate.path, "value"))
     assert result.ready() is False
@@ -181,7 +154,7 @@ def test_callbacks_are_called_before_get_returns(pool):
     assert called[3] == [3]
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_callbacks_run_in_one_thread_beside_the_caller(pool):
     seen = queue.SimpleQueue()
     for number in range(20):
@@ -260,6 +233,7 @@ def test_imap_is_an_iterator_that_ends(pool):
             next(results)
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("method", ["imap", "imap_unordered"])
 def test_imap_next_times_out_and_loses_nothing(pool, gate, method):
     results = getattr(pool, method)(partial(tasks.through, gate.path), [7])
@@ -302,6 +276,7 @@ def test_imap_refuses_a_chunksize_below_one(pool, method, chunksize):
         getattr(pool, method)(tasks.square, [1], chunksize)
 
 
+@pytest.mark.beside
 def test_imap_waits_for_an_input_that_blocks(pool):
     items = queue.SimpleQueue()
     results = pool.imap(tasks.square, iter(items.get, None))
@@ -315,7 +290,6 @@ def test_imap_waits_for_an_input_that_blocks(pool):
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("of_processes")
 def test_wrong_options_are_refused(make):
     with pytest.raises(ValueError, match="Number of processes must be at least 1"):
         make(0)
@@ -323,6 +297,10 @@ def test_wrong_options_are_refused(make):
         make(processes=-1)
     with pytest.raises(TypeError, match="initializer must be a callable"):
         make(1, initializer="x")
+
+
+@pytest.mark.apart
+def test_wrong_numbers_of_tasks_are_refused(make):
     with pytest.raises(ValueError, match="maxtasksperchild must be a positive int or None"):
         make(1, maxtasksperchild=0)
     with pytest.raises(ValueError, match="maxtasksperchild must be a positive int or None"):
@@ -351,7 +329,7 @@ def test_initializer_and_end_of_a_pool(make):
     assert list(unread) == [number * number for number in range(100)]
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_with_block_gives_the_pool_and_terminate_ends_it(make, gate):
     with make(1, maxtasksperchild=1) as pool:
         pids = [pool.apply(tasks.pid) for _ in range(3)]
@@ -368,7 +346,7 @@ def test_pool_cannot_be_pickled(pool):
         pickle.dumps(pool)
 
 
-@pytest.mark.usefixtures("of_processes")
+@pytest.mark.apart
 def test_unpicklable_result_raises_and_the_pool_goes_on(pool):
     with pytest.raises(Exception, match="stays at home"):
         pool.apply(tasks.unpicklable_result)
