@@ -148,6 +148,11 @@ mod chosen {
             self.0.swap(value, order)
         }
 
+        pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_add(value, order)
+        }
+
         pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
             step();
             self.0.fetch_or(value, order)
