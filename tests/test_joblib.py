@@ -1,6 +1,7 @@
 """joblib on Paceline: what comes back, what is raised, what is left; and scikit-learn on top of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +60,16 @@ def test_import_of_paceline_imports_no_joblib():
     environment = {**os.environ, "PYTHONPATH": str(Path(adapter.__file__).parent.parent.parent)}
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)
     assert answer.stdout == b"[]\n"
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "joblib.md"
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL), ids=len
+)
+def test_block_of_the_page_prints_what_it_says(tmp_path, block):
+    assert run_script(tmp_path, block) == "".join(f"{line}\n" for line in re.findall("#> (.*)", block))
 
 
 # -- how many ----------------------------------------------------------------------------------------------------------

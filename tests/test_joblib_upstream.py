@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from belongings import nothing_may_remain
 from paceline.adapters.joblib import PacelineBackend, shut_down
 
 upstream = pytest.importorskip("joblib.test.test_parallel")
@@ -68,9 +69,22 @@ for name, function in vars(upstream).items():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def threads_of_linear_algebra():
-    """They start with the first product, and stay."""
-    upstream.np.dot(upstream.np.ones((500, 500)), upstream.np.ones((500, 500)))
+def what_a_process_has_once():
+    """Processes that `multiprocessing` and joblib's `loky` start when they are first needed, and keep."""
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as resource_tracker_of_loky
+
+    resource_tracker.ensure_running()
+    resource_tracker_of_loky.ensure_running()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request):
+    # The threads of linear algebra end when this process is forked, and come back with the next product.
+    upstream.np.dot(upstream.np.ones((1000, 1000)), upstream.np.ones((1000, 1000)))
+    with nothing_may_remain(request.node.funcargs.clear):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from paceline.pool import map as map  # noqa: A004 - `paceline.map` is the parallel `map`.
     from paceline.pool import map_reduce as map_reduce
     from paceline.pool import starmap as starmap
+    from paceline.preloading import preload as preload
     from paceline.report import Report as Report
     from paceline.report import WorkerReport as WorkerReport
     from paceline.seeds import task_random as task_random
@@ -65,6 +66,7 @@ __all__ = [
     "as_completed",
     "map",
     "map_reduce",
+    "preload",
     "starmap",
     "task_random",
     "task_rng",
@@ -80,6 +82,7 @@ _HOME_OF = {
     "as_completed": "completion",
     "map": "pool",
     "map_reduce": "pool",
+    "preload": "preloading",
     "starmap": "pool",
     "task_random": "seeds",
     "task_rng": "seeds",

@@ -270,6 +270,9 @@ def send_record(record: bytes) -> None:
 def serve_forks(parent_pid: int) -> None:
     """The main function of the fork server, and of each worker that it forks; never called by users."""
 
+def preload(what: bytes) -> None:
+    """Has the fork server load modules; what the bytes mean is known to `paceline.preloading`."""
+
 def end_processes(timeout: float) -> None:
     """Ends the fork server, and whatever workers are left, and waits until what they said has been passed on; before the
     interpreter exits.

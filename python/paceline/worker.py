@@ -80,12 +80,14 @@ def _share_the_machine(native: Any, looks: dict[str, Any]) -> None:
         if looks["threads_asked_for"] or name not in os.environ:
             os.environ[name] = str(threads)
             threads_chosen[name] = str(threads)
-    if "numpy" in sys.modules:
+    if "numpy" in sys.modules and threads != threads_preloaded:
         _limit_loaded_libraries(threads)
 
 
 # What was set here, and not by the user: pools within this worker choose anew.
 threads_chosen: dict[str, str] = {}
+# How many threads libraries have that the fork server has loaded; none if it has loaded none.
+threads_preloaded: int | None = None
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

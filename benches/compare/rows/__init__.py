@@ -1,7 +1,7 @@
 """The questions, in the order of the table."""
 
 from benches.compare.question import Contest, Question
-from benches.compare.rows import awaiting, idle, mapping, payload, round_trip, start, submit, tail, threads
+from benches.compare.rows import awaiting, grid_search, idle, mapping, payload, round_trip, start, submit, tail, threads
 
 QUESTIONS: dict[str, Question | Contest] = {
     "submit": submit.QUESTION,
@@ -18,4 +18,5 @@ QUESTIONS: dict[str, Question | Contest] = {
     "idle": idle.CPU,
     "awaited": awaiting.CONTEST,
     "threads": threads.CONTEST,
+    "grid-search": grid_search.CONTEST,
 }

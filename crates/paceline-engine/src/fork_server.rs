@@ -1,5 +1,5 @@
 //! Owns the fork server: one clean, single-threaded process that forks workers on request, tells how they end, and
-//! leaves with its parent. Never decides when to fork, and never talks to a worker.
+//! leaves with its parent. Never decides when to fork or what to load, and never talks to a worker.
 
 use crate::worker::{Birth, exit_now, raw_pid};
 use paceline_ipc::message::{FromForkServer, LONGEST, ToForkServer};
@@ -40,9 +40,14 @@ struct Child {
     watch: OwnedFd,
 }
 
-/// Serves the parent with this process id at the other end of `socket`, forking with `fork`, until it is gone.
-/// Returns in each worker as well.
-pub fn serve(socket: OwnedFd, parent_pid: i32, fork: &mut dyn FnMut() -> Result<Side, Errno>) -> Served {
+/// Serves the parent with this process id at the other end of `socket`, loading with `preload` and forking with `fork`,
+/// until it is gone. Returns in each worker as well.
+pub fn serve(
+    socket: OwnedFd,
+    parent_pid: i32,
+    preload: &mut dyn FnMut(&[u8]),
+    fork: &mut dyn FnMut() -> Result<Side, Errno>,
+) -> Served {
     let parent = Pid::from_raw(parent_pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     // The parent may have died, and its number been given away, before it could be watched.
     if getppid().map(raw_pid) != Some(parent_pid) {
@@ -58,18 +63,31 @@ pub fn serve(socket: OwnedFd, parent_pid: i32, fork: &mut dyn FnMut() -> Result<
             continue;
         }
         match socket::receive(server.socket.as_fd(), &mut buffer, false) {
-            Ok(Received::Datagram(length, descriptors)) => {
-                let Ok(ToForkServer::Fork { birth, seat, chunks }) = ToForkServer::decode(&buffer[..length]) else {
-                    return Served::Ended;
-                };
-                if let Some(birth) = server.fork(birth, seat, chunks, descriptors, fork) {
-                    return Served::Worker(birth);
+            Ok(Received::Datagram(length, descriptors)) => match ToForkServer::decode(&buffer[..length]) {
+                Ok(ToForkServer::Fork { birth, seat, chunks }) => {
+                    if let Some(birth) = server.fork(birth, seat, chunks, descriptors, fork) {
+                        return Served::Worker(birth);
+                    }
                 }
-            }
+                Ok(ToForkServer::Preload(what)) => {
+                    preload(&what);
+                    if has_threads() {
+                        // A fork would take none of them along, but the locks that they may hold. The parent starts
+                        // another server when it needs one, and does not ask that one to load the same again.
+                        return Served::Ended;
+                    }
+                }
+                Err(_) => return Served::Ended,
+            },
             Err(Errno::AGAIN) => {}
             Ok(Received::End) | Err(_) => return Served::Ended,
         }
     }
+}
+
+/// Whether this process has a thread beside the main one.
+fn has_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1)
 }
 
 impl Server {

@@ -41,5 +41,5 @@ pub use pending::{Attachment, Pending, Stage, Stream};
 pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};
 pub use state::{Function, SubmitError};
-pub use supervisor::{ForkServerCommand, end_processes, hear_workers};
+pub use supervisor::{ForkServerCommand, end_processes, hear_workers, preload};
 pub use wait::{Target, Waited};

@@ -64,6 +64,7 @@ impl Ending {
 enum Request {
     Start(u64, Box<Start>),
     Kill(u64),
+    Preload(Box<ForkServerCommand>, Vec<u8>),
     Hear(bool, Sender<()>),
     Quit(Sender<()>),
 }
@@ -153,6 +154,17 @@ fn current() -> Option<&'static Arc<Supervisor>> {
     // SAFETY: what was once stored is never freed.
     let supervisor = unsafe { CURRENT.load(Ordering::Acquire).as_ref() };
     supervisor.filter(|supervisor| supervisor.generation == fork_guard::generation())
+}
+
+/// Has the fork server, which is started if there is none, load what these bytes name, while this process goes on.
+/// Workers that are asked for later wait until it is done, and have it.
+///
+/// # Errors
+/// The system refused a thread.
+pub fn preload(command: ForkServerCommand, what: Vec<u8>) -> Result<(), Errno> {
+    let supervisor = Supervisor::of_this_process(fork_guard::generation())?;
+    supervisor.request(Request::Preload(Box::new(command), what));
+    Ok(())
 }
 
 /// Ends all processes that belong to this one's engines, before it exits itself; waits for at most `patience`.
@@ -282,6 +294,7 @@ impl House {
             match request {
                 Request::Start(birth, start) => self.queue.push_back((birth, start)),
                 Request::Kill(birth) => self.kill(birth),
+                Request::Preload(command, what) => self.preload(&command, what),
                 Request::Hear(ends_lines, done) => {
                     self.hear_all(ends_lines);
                     let _ = done.send(());

@@ -5,7 +5,7 @@
 pub const LONGEST: usize = 64 << 10;
 
 /// From a parent to its fork server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToForkServer {
     /// Fork a worker; its descriptors ride along.
     Fork {
@@ -16,6 +16,8 @@ pub enum ToForkServer {
         /// How many chunks it may run before it retires; zero for any number.
         chunks: u64,
     },
+    /// Load what these bytes name, in the words of whoever runs the workers; those forked later have it.
+    Preload(Vec<u8>),
 }
 
 /// From the fork server to its parent.
@@ -68,13 +70,17 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Malformed>
 impl ToForkServer {
     /// As a datagram.
     #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        let Self::Fork { birth, seat, chunks } = self;
-        let mut bytes = vec![1];
-        bytes.extend(birth.to_le_bytes());
-        bytes.extend(seat.to_le_bytes());
-        bytes.extend(chunks.to_le_bytes());
-        bytes
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Fork { birth, seat, chunks } => {
+                let mut bytes = vec![1];
+                bytes.extend(birth.to_le_bytes());
+                bytes.extend(seat.to_le_bytes());
+                bytes.extend(chunks.to_le_bytes());
+                bytes
+            }
+            Self::Preload(what) => [&[2], what.as_slice()].concat(),
+        }
     }
 
     /// Of a datagram.
@@ -88,6 +94,7 @@ impl ToForkServer {
                 seat: u16::from_le_bytes(number(bytes, 9)?),
                 chunks: u64::from_le_bytes(number(bytes, 11)?),
             }),
+            Some(2) => Ok(Self::Preload(bytes[1..].to_vec())),
             _ => Err(Malformed),
         }
     }
@@ -167,6 +174,8 @@ mod tests {
     fn messages_come_back_as_sent() {
         let fork = ToForkServer::Fork { birth: 1 << 40, seat: 511, chunks: 3 };
         assert_eq!(ToForkServer::decode(&fork.encode()), Ok(fork));
+        let preload = ToForkServer::Preload(b"json".to_vec());
+        assert_eq!(ToForkServer::decode(&preload.encode()), Ok(preload));
         for answer in [
             FromForkServer::Forked { birth: 7, pid: 4_194_304 },
             FromForkServer::Refused { birth: 7, errno: 11 },

@@ -287,6 +287,14 @@ impl Drop for Engine {
     }
 }
 
+/// Has the fork server load modules; what the bytes mean is known to `paceline.preloading`.
+#[pyfunction]
+pub(crate) fn preload(py: Python<'_>, what: Vec<u8>) -> PyResult<()> {
+    let command = fork_server_command(py)?;
+    let asked = py.detach(|| paceline_engine::preload(command, what));
+    asked.map_err(|errno| PyErr::from(std::io::Error::from(errno)))
+}
+
 /// Ends the fork server, and whatever workers are left, and prints what they wrote; before the interpreter exits.
 #[pyfunction]
 pub(crate) fn end_processes(py: Python<'_>, timeout: f64) {

@@ -35,7 +35,7 @@ mod _paceline {
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
-    use super::engine::end_processes;
+    use super::engine::{end_processes, preload};
     #[pymodule_export]
     use super::future::TaskFuture;
     #[pymodule_export]

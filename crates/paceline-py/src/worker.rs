@@ -46,7 +46,12 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
         Ok(pid) => Ok(Side::Parent(pid)),
         Err(error) => Err(errno_of(py, &error)),
     };
-    match serve(socket, parent_pid, &mut fork) {
+    let mut preload = |what: &[u8]| {
+        // Whoever needs what cannot be loaded is told when it is tried in a worker.
+        let _ = PyModule::import(py, "paceline.preloading")
+            .and_then(|preloading| preloading.call_method1(intern!(py, "load"), (PyBytes::new(py, what),)));
+    };
+    match serve(socket, parent_pid, &mut preload, &mut fork) {
         Served::Ended => Ok(()),
         Served::Worker(birth) => {
             side.setattr(intern!(py, "seat"), birth.seat)?;

@@ -16,4 +16,12 @@ def _attach_joblib(_: ModuleType) -> None:
     import paceline.adapters.joblib  # noqa: F401 - it registers itself.
 
 
+def _attach_sklearn(_: ModuleType) -> None:
+    from paceline.adapters.sklearn import follow
+
+    follow()
+
+
 when_imported("joblib.parallel", _attach_joblib)
+# The first of its own modules that scikit-learn imports; if that changes, only time is lost.
+when_imported("sklearn._config", _attach_sklearn)

@@ -96,6 +96,13 @@ impl House {
         }
     }
 
+    /// Those who need it find out themselves if this fails: a worker can load everything on its own.
+    pub(super) fn preload(&mut self, command: &ForkServerCommand, what: Vec<u8>) {
+        if self.quitting.is_none() {
+            let _ = self.ask(command, &ToForkServer::Preload(what).encode(), &[]);
+        }
+    }
+
     pub(super) fn server(&mut self, command: &ForkServerCommand) -> Result<&ForkServer, Errno> {
         if self.server.is_none() {
             let (ours, theirs) = socket::pair()?;

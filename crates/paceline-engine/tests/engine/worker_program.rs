@@ -63,7 +63,7 @@ fn be_fork_server(parent: i32) -> i32 {
             pid => Ok(Side::Parent(pid)),
         }
     };
-    match serve(socket, parent, &mut fork) {
+    match serve(socket, parent, &mut |_| {}, &mut fork) {
         Served::Worker(birth) => worker::work(*birth, &mut TestRun::default()),
         Served::Ended => 0,
     }
