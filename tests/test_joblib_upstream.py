@@ -69,7 +69,7 @@ for name, function in vars(upstream).items():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def what_a_process_has_once():
+def trackers_are_running():
     """Processes that `multiprocessing` and joblib's `loky` start when they are first needed, and keep."""
     from multiprocessing import resource_tracker
 
