@@ -23,7 +23,6 @@ DIFFERENCE = "a difference in docs/differences.md: "
 
 EXCLUSIONS = [
     Exclusion("WithProcessesTestPool.test_resource_warning", PRIVATE + "sets `_state` of a pool that has ended"),
-    Exclusion("WithThreadsTestPool.test_make_pool", PRIVATE + "counts what is in `_pool` before there is work"),
     Exclusion("WithThreadsTestPool.test_resource_warning", PRIVATE + "sets `_state` of a pool that has ended"),
     Exclusion(
         "WithProcessesTestPool.test_map_unplicklable",
@@ -51,6 +50,5 @@ EXCLUSIONS = [
     # With `fork`, the standard executor starts all of its processes at once, too.
     Exclusion("ProcessPoolForkserver*.test_processes_terminate", PRIVATE + "counts what is in `_processes` so far"),
     Exclusion("ProcessPoolSpawn*.test_processes_terminate", PRIVATE + "counts what is in `_processes` so far"),
-    Exclusion("ThreadPoolExecutorTest.test_idle_thread_reuse", PRIVATE + "counts what is in `_threads`", True),
     Exclusion("ProcessPool*.test_cancel_futures", DIFFERENCE + "what has not begun is cancelled (cancel)", True),
 ]

@@ -26,13 +26,15 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Gives the interpreter away for a moment if this thread has had it for long.
-    fn pass_on(&mut self, py: Python<'_>, now: u64) {
-        if now - self.began_ns > TURN_NS {
-            // Whoever asked for it has it before this thread has it again.
-            py.detach(|| ());
-            self.began_ns = now_ns();
+    /// Gives the interpreter away for a moment if this thread has had it for long; the moment after.
+    fn pass_on(&mut self, py: Python<'_>, now: u64) -> u64 {
+        if now - self.began_ns <= TURN_NS {
+            return now;
         }
+        // Whoever asked for it has it before this thread has it again.
+        py.detach(|| ());
+        self.began_ns = now_ns();
+        self.began_ns
     }
 }
 
@@ -211,9 +213,9 @@ impl PoolThread {
         loop {
             match pool.next(&bed) {
                 Next::Run(chunk) => {
+                    // Not after the last one: this thread is to be known as idle before anybody can see the result.
+                    now = runner.turn.pass_on(py, now);
                     now = runner.run(&chunk, now).unwrap_or_else(|_| now_ns());
-                    drop(chunk);
-                    runner.turn.pass_on(py, now);
                 }
                 Next::Rest => {
                     py.detach(|| pool.rest(&bed));
