@@ -96,6 +96,8 @@ def main():
         except Exception as error:
             answer = b"E" + pickling.pack_exception(error)
         write_block(target, answer)
+    source.close()
+    target.close()
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ def test_tasks_run_in_the_folder_where_the_pool_was_opened(tmp_path):
 import os
 import paceline
 os.chdir({str(tmp_path / "data")!r})
-print(paceline.map(lambda name: open(name).read(), ["numbers.txt"], 1))
+from pathlib import Path
+print(paceline.map(lambda name: Path(name).read_text(), ["numbers.txt"], 1))
 """
     assert run_script(tmp_path, source) == "['1 2 3']\n"
 

@@ -361,6 +361,12 @@ with paceline.Pool(1) as pool:
     assert run_script(tmp_path, source) == "True False True True False\n"
 
 
+def test_lock_of_a_namespace_without_a_module_becomes_a_new_one(pool):
+    namespace = {"lock": threading.Lock()}
+    exec("def work(x):\n    with lock:\n        return x", namespace)
+    assert pool.map(namespace["work"], range(3)) == [0, 1, 2]
+
+
 def test_object_with_a_lock_reaches_the_worker_as_it_is_at_each_call(tmp_path):
     source = """
 import threading, paceline

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle  # type: ignore[import-untyped]
 
-from paceline.functions import Renewed, StandIn, by_reference
+from paceline.functions import StandIn, by_reference, with_new_locks
 from paceline.guard import guard_holds, guard_of
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def reduce_class(cls: type, reduced: Any, pickler: FunctionPickler) -> Any:
         arguments = (*arguments[:3], {**arguments[3], "__slots__": cls.__dict__["__slots__"]}, *arguments[4:])
     attributes = {name: value for name, value in state[0].items() if type(value) is not _SLOT}
     members = _members(cls)
-    body = attributes, *state[1:]
+    body = with_new_locks(attributes, pickler), *state[1:]
     tracker: str = cloudpickle._get_or_create_tracker_id(cls)  # noqa: SLF001 - there is no public way to ask.
     if not pickler.downwards:
         state = finish, tracker, body, members
@@ -62,8 +62,6 @@ def reduce_class(cls: type, reduced: Any, pickler: FunctionPickler) -> Any:
     named = _is_named(cls)
     if named:
         _sent[tracker] = cls
-    for name, value in attributes.items():
-        attributes[name] = _with_new_locks(value, pickler)
     return make_class, (tracker, named, make, arguments), (finish, body, members), None, None, _finish
 
 
@@ -83,13 +81,6 @@ def _members(cls: Any) -> dict[str, Any]:
 
 
 _OF_EVERY_MEMBER = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
-
-
-def _with_new_locks(value: Any, pickler: FunctionPickler) -> Any:
-    return Renewed(value, pickler) if type(value).__module__ in _MODULES_OF_LOCKS else value
-
-
-_MODULES_OF_LOCKS = frozenset({"_thread", "threading", "queue"})
 
 
 def reduce_received_class(cls: type) -> Any:

@@ -281,6 +281,7 @@ def reduce_function(function: Any, pickler: FunctionPickler) -> tuple[Any, ...]:
         home = None
         # Functions that share such globals still share them after one journey together.
         surroundings = pickler.bases.setdefault(id(namespace), surroundings)
+        captured = with_new_locks(captured, pickler)
     elif pickler.downwards:
         captured, stamps = _stamped(captured, module_name, home, pickler)
     attributes = {
@@ -345,6 +346,19 @@ class Renewed:
     def __reduce__(self) -> tuple[Any, ...]:
         # If there is no way, the pickler is to raise what is wrong with the value itself.
         return (_loads, (self.data,)) if self.data else (_itself, (self.value,))
+
+
+_MODULES_OF_LOCKS = frozenset({"_thread", "threading", "queue"})
+
+
+def with_new_locks(values: dict[str, Any], pickler: FunctionPickler) -> dict[str, Any]:
+    """The same with a stand-in for each lock, or anything made of locks, if the values go down."""
+    if not pickler.downwards:
+        return values
+    return {
+        name: Renewed(value, pickler) if type(value).__module__ in _MODULES_OF_LOCKS else value
+        for name, value in values.items()
+    }
 
 
 def _loads(data: bytes) -> Any:
