@@ -109,6 +109,10 @@ class Planet(enum.Enum):
         self.mass = mass
         self.radius = radius
 
+class Bare(enum.Enum):
+    __slots__ = ()
+    ONE = 1
+
 class Code(enum.Enum):
     FIRST = (1, "one")
     def __new__(cls, value, label):
@@ -128,7 +132,7 @@ class Tag(Tagged, tag="t"):
     pass
 
 OBJECTS = [
-    Plain(1, 2), Narrow(3, 4), Slim(5), Planet.EARTH, Planet.TERRA, Code.FIRST, Operation.DOUBLE, Tag(),
+    Bare.ONE, Plain(1, 2), Narrow(3, 4), Slim(5), Planet.EARTH, Planet.TERRA, Code.FIRST, Operation.DOUBLE, Tag(),
     Point(1, ["a"]), Slotted(2), Point3(3), Color.RED, Color.GREEN, Access.READ | Access.WRITE, Pair(1, 2), Old(1, 2),
     Box("b"), IntBox(1), Square(), Sheet(), Outer(), Outer.Inner(), Outer.Inner.Innermost("deep"), WithMeta(),
     Failure(3), Named("name", 7), Point, Color, Outer.Inner, Box[int],

@@ -48,7 +48,7 @@ def reduce_class(cls: type, reduced: Any, pickler: FunctionPickler) -> Any:
     if not isinstance(reduced, tuple) or len(reduced) != 6:
         return reduced
     make, arguments, state, _, _, finish = reduced
-    if "__slots__" in cls.__dict__ and type(arguments[3]) is dict and not hasattr(cls, "_fields"):
+    if "__slots__" in cls.__dict__ and len(arguments) == _PARTS_OF_A_PLAIN_CLASS and not hasattr(cls, "_fields"):
         # Cloudpickle would give them to a class that has been made without, where they do nothing. Named tuples have
         # none to give.
         arguments = (*arguments[:3], {**arguments[3], "__slots__": cls.__dict__["__slots__"]}, *arguments[4:])
@@ -65,6 +65,8 @@ def reduce_class(cls: type, reduced: Any, pickler: FunctionPickler) -> Any:
     return make_class, (tracker, named, make, arguments), (finish, body, members), None, None, _finish
 
 
+# Those from which cloudpickle makes an enumeration are others.
+_PARTS_OF_A_PLAIN_CLASS = 6
 # What a class has for each of its `__slots__`; made anew with the class.
 _SLOT: Any = type(type("", (), {"__slots__": ("slot",)}).__dict__["slot"])
 
@@ -121,7 +123,9 @@ def _made(make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
     except TypeError:
         # A base may want keywords in the line that begins the class, and nobody knows them any more. What it made of
         # them at home is in the body.
-        bases = [base for base in arguments[2] if isinstance(base, type)] if len(arguments) == 6 else []
+        if len(arguments) != _PARTS_OF_A_PLAIN_CLASS:
+            raise
+        bases = [base for base in arguments[2] if isinstance(base, type)]
         owner = next((cls for base in bases for cls in base.__mro__[:-1] if "__init_subclass__" in cls.__dict__), None)
         if owner is None:
             raise
