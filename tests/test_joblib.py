@@ -1,5 +1,6 @@
 """joblib on Paceline: what comes back, what is raised, what is left; and scikit-learn on top of it."""
 
+import doctest
 import os
 import re
 import signal
@@ -70,6 +71,12 @@ PAGE = Path(__file__).parent.parent / "docs" / "joblib.md"
 )
 def test_block_of_the_page_prints_what_it_says(tmp_path, block):
     assert run_script(tmp_path, block) == "".join(f"{line}\n" for line in re.findall("#> (.*)", block))
+
+
+def test_example_in_the_docstring_runs():
+    result = doctest.testmod(adapter)
+    assert result.failed == 0
+    assert result.attempted > 0
 
 
 # -- how many ----------------------------------------------------------------------------------------------------------

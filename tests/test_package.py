@@ -89,6 +89,8 @@ def test_package_says_that_it_is_typed():
         "paceline.options",
         "paceline.pool",
         "paceline.report",
+        "paceline.imports",
+        "paceline.preloading",
     ],
 )
 def test_examples_in_docstrings_run(module):
