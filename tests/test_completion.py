@@ -1,5 +1,6 @@
 """`as_completed`: futures of every origin, in the order in which they end."""
 
+import asyncio
 import concurrent.futures
 import gc
 import weakref
@@ -65,3 +66,24 @@ def test_as_completed_keeps_neither_what_it_gave_nor_what_ends_after_it():
     del late
     gc.collect()
     assert gone() is None
+
+
+def test_futures_of_every_origin_are_waited_for_together(executor, gate):
+    async def wrapped(future):
+        return await asyncio.wrap_future(future)
+
+    standard = concurrent.futures.Future()
+    with paceline.ThreadPoolExecutor(1) as threads, concurrent.futures.ThreadPoolExecutor(1) as others:
+        held = executor.submit(tasks.through, gate.path, "held")
+        gate.wait_for_arrival()
+        futures = [threads.submit(tasks.square, 2), others.submit(tasks.square, 3)]
+        done, waiting = concurrent.futures.wait([*futures, held, standard], 30, "FIRST_COMPLETED")
+        assert done <= set(futures)
+        assert waiting >= {held, standard}
+        gate.let_through()
+        standard.set_result("set")
+        done, waiting = concurrent.futures.wait([*futures, held, standard], 30)
+        assert {future.result() for future in done} == {4, 9, "held", "set"}
+        assert not waiting
+        assert set(concurrent.futures.as_completed([*futures, held, standard])) == done
+        assert asyncio.run(wrapped(held)) == "held"

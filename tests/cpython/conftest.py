@@ -1,6 +1,7 @@
 """How CPython's tests are run here: what they start once is started beforehand, and what is excluded has to fail."""
 
 import fnmatch
+import sys
 
 import exclusions
 import pytest
@@ -46,12 +47,18 @@ def case_and_test(item):
 
 
 def exclusion_of(name):
-    found = [exclusion for exclusion in exclusions.EXCLUSIONS if fnmatch.fnmatchcase(name, exclusion.tests)]
-    return found[0] if found else None
+    for exclusion in exclusions.EXCLUSIONS:
+        if fnmatch.fnmatchcase(name, exclusion.tests) and exclusion.since <= sys.version_info < exclusion.until:
+            return exclusion
+    return None
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         exclusion = exclusion_of(case_and_test(item))
-        if exclusion is not None:
+        if exclusion is None:
+            continue
+        if exclusion.never_ends:
+            item.add_marker(pytest.mark.skip(reason=exclusion.reason))
+        else:
             item.add_marker(pytest.mark.xfail(reason=exclusion.reason, strict=not exclusion.passes_by_chance))
