@@ -1,8 +1,5 @@
 """How CPython's tests are run here: what they start once is started beforehand, and what is excluded has to fail."""
 
-import fnmatch
-import sys
-
 import exclusions
 import pytest
 
@@ -46,16 +43,9 @@ def case_and_test(item):
     return f"{item.cls.__name__}.{item.name}" if getattr(item, "cls", None) else item.name
 
 
-def exclusion_of(name):
-    for exclusion in exclusions.EXCLUSIONS:
-        if fnmatch.fnmatchcase(name, exclusion.tests) and exclusion.since <= sys.version_info < exclusion.until:
-            return exclusion
-    return None
-
-
 def pytest_collection_modifyitems(items):
     for item in items:
-        exclusion = exclusion_of(case_and_test(item))
+        exclusion = exclusions.exclusion_of(case_and_test(item))
         if exclusion is None:
             continue
         if exclusion.never_ends:

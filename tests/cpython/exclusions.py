@@ -1,11 +1,13 @@
 """Which of CPython's own tests are not asked of Paceline, and why.
 
-Owns the list, and nothing else: `conftest.py` marks these tests as ones that must fail, so an exclusion that is no
+Owns the list: `conftest.py` marks these tests as ones that must fail, so an exclusion that is no
 longer needed makes the run fail, and `test_exclusions.py` holds the list below a tenth of all tests. Two reasons count:
 the test looks at private parts of the standard implementation, or it asks for something that Paceline does otherwise
 on purpose; `docs/differences.md` has the latter. A test with a fault that later Pythons have mended is no test.
 """
 
+import fnmatch
+import sys
 from typing import NamedTuple
 
 
@@ -64,3 +66,11 @@ EXCLUSIONS = [
     Exclusion("ProcessPoolSpawn*.test_processes_terminate", PRIVATE + "counts what is in `_processes` so far"),
     Exclusion("ProcessPool*.test_cancel_futures", DIFFERENCE + "what has not begun is cancelled (cancel)", True),
 ]
+
+
+def exclusion_of(name):
+    """The exclusion of a test of this Python's, or None."""
+    for exclusion in EXCLUSIONS:
+        if fnmatch.fnmatchcase(name, exclusion.tests) and exclusion.since <= sys.version_info < exclusion.until:
+            return exclusion
+    return None

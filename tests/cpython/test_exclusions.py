@@ -10,8 +10,7 @@ from pathlib import Path
 import exclusions
 import pytest
 import standard_tests
-
-from conftest import exclusion_of
+from exclusions import exclusion_of
 
 
 def names_of_all_tests():
