@@ -7,6 +7,7 @@ import concurrent.futures
 import itertools
 import multiprocessing
 import multiprocessing.pool
+import pickle
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -89,7 +90,8 @@ def test_result_that_cannot_be_pickled(standard_pool, pool):
 @shows("closures")
 def test_lambdas_travel(standard_pool, pool):
     offset = 3
-    with pytest.raises(Exception, match="pickle"):
+    # What is raised depends on the version.
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
         standard_pool.apply(lambda number: number + offset, (1,))
     assert pool.apply(lambda number: number + offset, (1,)) == 4
     with pytest.raises(MaybeEncodingError):
@@ -331,7 +333,8 @@ def main():
     pool.starmap_async(tasks.note, [(sys.argv[0] + ".notes", number) for number in range(5000)], 1)
 if __name__ == "__main__":
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ResourceWarning)
         main()
     print(*[warning.category.__name__ for warning in caught])
 """
