@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -72,3 +73,50 @@ def test_view_of_a_closed_pool_refuses_calls(pool):
 def test_name_stands_for_the_function_in_errors(pool):
     with pytest.raises(paceline.WorkerDied, match="`phoenix` was lost"):
         pool.options(name="phoenix").apply(os._exit, (3,))
+
+
+# -- executors ---------------------------------------------------------------------------------------------------------
+
+
+def test_options_of_an_executor_reach_every_way_of_calling(executor, tmp_path):
+    view = executor.options(retries=1).options(name="phoenix")
+    ways = {
+        "submit": lambda path: view.submit(die_once, path).result(),
+        "map": lambda path: next(view.map(die_once, [path])),
+        "chunks": lambda path: next(view.map(die_once, [path], chunksize=2)),
+        "unordered": lambda path: next(view.map_unordered(die_once, [path])),
+    }
+    for name, way in ways.items():
+        assert way(str(tmp_path / name)) == "survived", name
+    assert "retries=1, name='phoenix'" in repr(view)
+
+
+def test_options_of_an_executors_constructor_hold_for_every_call(tmp_path):
+    with paceline.ProcessPoolExecutor(1, retries=1) as executor:
+        assert executor.submit(die_once, str(tmp_path / "a")).result() == "survived"
+
+
+def test_view_of_an_executor_goes_without_ending_it(executor):
+    executor.options(retries=1).submit(abs, -1).result()
+    assert executor.submit(abs, -2).result() == 2
+
+
+def test_view_of_an_executor_that_was_shut_down_refuses_calls(executor):
+    view = executor.options(retries=1)
+    view.shutdown()
+    for one in (view, executor):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            one.submit(abs, 1)
+
+
+def test_options_of_an_executor_of_threads_order_what_waits():
+    began = []
+    with paceline.ThreadPoolExecutor(1) as executor:
+        held, arrived = threading.Event(), threading.Event()
+        first = executor.submit(lambda: (arrived.set(), held.wait(30)))
+        arrived.wait(30)
+        executor.submit(began.append, "plain")
+        executor.options(priority=5).submit(began.append, "urgent")
+        held.set()
+        first.result()
+    assert began == ["urgent", "plain"]
