@@ -397,3 +397,57 @@ def test_thread_that_calls_a_callback():
             assert (call.get(WAIT_S) == seen[0]) is same
             pool.close()
             pool.join()
+
+
+@shows("worker-output")
+def test_streams_that_hear_what_a_worker_prints(tmp_path):
+    source = """
+import contextlib
+import io
+if __name__ == "__main__":
+    heard = io.StringIO()
+    with contextlib.redirect_stdout(heard), Pool(1) as pool:
+        pool.apply(print, ("hello",))
+        pool.close()
+        pool.join()
+    print(repr(heard.getvalue().strip()))
+"""
+    assert run_both(tmp_path, source) == [["''"], ["'hello'"]]
+
+
+@shows("worker-logging")
+def test_loggers_that_hear_a_worker(tmp_path):
+    source = """
+import logging
+def work():
+    logging.getLogger("work").warning("hello")
+class Counter(logging.Handler):
+    count = 0
+    def emit(self, record):
+        self.count += 1
+if __name__ == "__main__":
+    counter = Counter()
+    logging.getLogger().addHandler(counter)
+    with Pool(1) as pool:
+        pool.apply(work)
+        pool.close()
+        pool.join()
+    print(counter.count)
+"""
+    assert run_both(tmp_path, source) == [["0"], ["1"]]
+
+
+@shows("native-threads")
+def test_native_threads_that_a_worker_may_start(tmp_path):
+    source = """
+import os
+os.environ.pop("OMP_NUM_THREADS", None)
+def work():
+    return os.environ.get("OMP_NUM_THREADS")
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        print(pool.apply(work))
+"""
+    standard, ours = run_both(tmp_path, source)
+    assert standard == ["None"]
+    assert int(ours[0]) >= 1
