@@ -72,7 +72,7 @@ bench-table: ## measure the task table alone (Rust)
 # Tests.
 
 .PHONY: test
-test: which-pythons test-rust wheel-check test-python test-others ## everything that must pass: Rust, the simulation, the wheel, every Python
+test: which-pythons test-rust wheel-check test-python test-upstream test-others ## everything that must pass: Rust, the simulation, the wheel, every Python
 
 .PHONY: test-rust
 test-rust: $(BIN)/.python ## the tests of all crates, and SEEDS=10000 seeds of the simulation
@@ -82,6 +82,13 @@ test-rust: $(BIN)/.python ## the tests of all crates, and SEEDS=10000 seeds of t
 .PHONY: test-python
 test-python: build ## the Python tests; ARGS='-k name' goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+# They mostly sleep, so several at a time cost no more than one.
+UPSTREAM := -m pytest -m upstream -n 6 -o addopts= -o timeout=180
+
+.PHONY: test-upstream
+test-upstream: build ## CPython's own tests of pools and executors, and joblib's of backends, on ours
+	$(BIN)/python $(UPSTREAM)
 
 # The Python of a version that works: by its name, or where pyenv keeps those it has installed.
 define find_python
@@ -123,6 +130,7 @@ test-others: $(BIN)/.python
 
 test-python-%: .venv-%/bin/.native
 	.venv-$*/bin/python -m pytest $(ARGS)
+	.venv-$*/bin/python $(UPSTREAM)
 
 .PHONY: wheel-check
 wheel-check: build ## the wheel that users get works in an empty environment, with cloudpickle alone
