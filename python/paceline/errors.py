@@ -240,6 +240,7 @@ _HINTS = {
     "SIGILL": "native code built for another processor",
     "SIGTERM": "somebody asked this process to end",
 }
+_LONGEST_LINE = 300
 _EXIT_HINT = "the function, or a library that it uses, ended the process, for instance by `os._exit`"
 
 
@@ -256,4 +257,6 @@ def _quoted(last_words: str) -> str:
     lines = last_words.rstrip().splitlines()
     if not lines:
         return ""
-    return "\nlast lines that it wrote to stderr:\n" + "\n".join(f"    {line}" for line in lines)
+    # The list of extension modules that ends a traceback of `faulthandler` can have thousands of characters.
+    shown = (line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines)
+    return "\nlast lines that it wrote to stderr:\n" + "\n".join(f"    {line}" for line in shown)

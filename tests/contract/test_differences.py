@@ -9,6 +9,7 @@ import multiprocessing
 import multiprocessing.pool
 import pickle
 import threading
+import time
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.pool import MaybeEncodingError
@@ -313,8 +314,10 @@ def test_cancelling_what_no_worker_has_begun(standard_executor, gate):
             gate.wait_for_arrival()
             next_one = each.submit(tasks.square, 2)
             # The standard executor fills its queue in a thread of its own.
+            deadline = time.monotonic() + WAIT_S
             while not reached and not next_one.running():
-                each.submit(tasks.square, 2)
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
             assert next_one.cancel() is reached
             gate.let_through()
             held.result(WAIT_S)

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How much of a worker's last output is kept.
-const KEPT_BYTES: usize = 4 << 10;
+const KEPT_BYTES: usize = 16 << 10;
 /// An unfinished line of this length is passed on as it is.
 const LONGEST_LINE: usize = 64 << 10;
 /// How often one pipe is read before others have their turn; more than a pipe usually holds.

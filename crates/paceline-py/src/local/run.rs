@@ -17,8 +17,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The time for which one thread may keep the interpreter while others want it: as long as Python itself lets it.
-const TURN_NS: u64 = 5_000_000;
+/// The time for which one thread may keep the interpreter while others want it. Longer than the 5 ms after which those
+/// who wait ask for it: given away before they have asked, it would only wake them, and be taken again before they run.
+const TURN_NS: u64 = 7_500_000;
 
 /// For how long a thread has had the interpreter.
 pub(super) struct Turn {
