@@ -227,7 +227,8 @@ if with_own_pool_before:
 @pytest.mark.parametrize("before", [False, True])
 def test_output_of_a_pool_of_a_forked_process_is_heard_once(tmp_path, before):
     (tmp_path / "script.py").write_text(FORKED.format(before=before))
-    program = Program(str(tmp_path / "script.py"))
+    # From Python 3.12 on, a process with threads is warned when it forks.
+    program = Program("-W", "ignore::DeprecationWarning", str(tmp_path / "script.py"))
     code, out, err = program.finish()
     assert (code, err) == (0, ""), err
     expected = [f"worker {number}" for number in range(1, 4)] + ["child"]
