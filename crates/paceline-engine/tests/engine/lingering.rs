@@ -128,7 +128,9 @@ fn worker_that_dies_with_many_calls_loses_each_of_them_and_no_other() {
     (0..3).for_each(|number| files.make(number));
     let answers = pool.answers(&maps[1]);
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| !answer.starts_with(&pid.to_string()))));
-    assert!(waiting.iter().all(|job| pool.answer(job) == "late"));
+    // The first of them may have been running, beside those that lingered.
+    let lost = waiting.iter().filter(|job| pool.answers(job)[0].as_deref() != Ok("late")).count();
+    assert!(lost <= 1, "{lost} calls were lost that had not begun");
     pool.finish();
 }
 
