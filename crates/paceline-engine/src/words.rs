@@ -66,6 +66,11 @@ impl Words {
         }
     }
 
+    /// Whether lines begin with the worker's process id.
+    pub(crate) fn are_prefixed(&self) -> bool {
+        self.output.prefixed
+    }
+
     /// Reads what is there of one voice, without waiting, but not for ever; whether more may come.
     pub(crate) fn listen(&mut self, voice: Voice, pid: i32) -> bool {
         match voice {

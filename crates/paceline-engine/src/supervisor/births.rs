@@ -151,6 +151,7 @@ impl House {
                     let (engine, seat) = (Arc::clone(&life.engine), life.seat);
                     engine.with(|state, _| state.on_forked(seat, birth, pid));
                 }
+                self.hear_the_named(birth);
             }
             FromForkServer::Refused { birth, errno } => {
                 let errno = Errno::from_raw_os_error(errno);
