@@ -6,6 +6,7 @@ PYTHON ?= python3
 # `make test` also runs the Python tests on each of these that works by its name (python3.12, ...) or under pyenv.
 OTHER_PYTHONS ?= 3.11 3.12 3.13
 SEEDS ?= 10000
+ROUNDS ?= 3
 SOAK_TIMEOUT_S ?= 7200
 
 VENV := .venv
@@ -149,8 +150,13 @@ sim: ## replay one seed of the simulation with its events: make sim SEED=42
 loom: ## every interleaving of the task table's claims, completions, cancels and deaths
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p paceline-ipc --test loom
 
+.PHONY: faults
+faults: build $(BIN)/.bench ## every fault with every start method and call, beside the peers; writes docs/fault-matrix.md
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(FAULTS)
+
 .PHONY: soak
-soak: build ## the fault tests over and over, with kills at random moments
+soak: build ## a million tasks among random faults, for ten minutes; then the fault tests over and over
+	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=$(SOAK_TIMEOUT_S) $(ARGS)
 
 .PHONY: miri
