@@ -90,7 +90,7 @@ def cells(number, base, *, faults, subjects, calls=None, moments=None, seed=None
             ]
         for subject, call, moment in places:
             if (calls is None or call in calls) and (moments is None or moment in moments):
-                chosen = seed if seed is not None else seed_of(base, number, subject, fault.name, call, moment)
+                chosen = seed if seed is not None else seed_of(base, number, fault.name, call, moment)
                 found.append(Cell(subject, fault.name, call, moment, chosen))
     # What needs the machine for itself comes last.
     return sorted(found, key=lambda cell: cell.alone)

@@ -146,7 +146,8 @@ class Scene:
 
     def orders(self, harm=None, *arguments, size=200, count=TASKS):
         """What the tasks are told; one of them is told to do harm, at this cell's moment."""
-        self.bad = self.chance.randrange(count)
+        # Where it stands matters to some peers: they lose what comes after it. So all of them have it in the middle.
+        self.bad = self.chance.randrange(count) if self.ours else count // 2
         orders = []
         for number in range(count):
             length = self.chance.randrange(size)

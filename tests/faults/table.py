@@ -149,7 +149,8 @@ def calls(finding):
             parts.append(f"`{name}`" if count == 1 else f"{count:,} × `{name}`")
         if finding.get("pending"):
             all_of_it = finding["pending"] == finding["of"]
-            parts.append("the call never ends" if all_of_it else f"{finding['pending']:,} never end")
+            never = "1 never ends" if finding["pending"] == 1 else f"{finding['pending']:,} never end"
+            parts.append("the call never ends" if all_of_it else never)
     if "says" in finding:
         parts.append(finding["says"])
     parts += finding.get("remarks", [])

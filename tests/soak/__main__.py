@@ -55,9 +55,20 @@ class Soak:
         self.innocent = Counter()
         self.pools = []
         self.opened = 0
+        self.began = 0.0
         self.users = Counter()
         self.changed = threading.Condition()
         self.chaos = chaos.Chaos(options.seed, self.pools, self.features, options.every_ms / 1000)
+
+    def keep_pace(self):
+        """Holds a driver up while the tasks would be done before the time is over."""
+        if self.options.flat_out:
+            return
+        while not self.over.is_set():
+            share = (time.monotonic() - self.began + 1.0) / self.options.seconds
+            if self.ledger.next <= self.options.tasks * share:
+                return
+            self.over.wait(0.005)
 
     def open(self):
         more = {}
@@ -110,10 +121,10 @@ class Soak:
         drivers = [way(self, self.options.seed) for way in load.WAYS]
         self.open()
         self.open()
+        began = self.began = replaced = told = time.monotonic()
         self.chaos.thread.start()
         for driver in drivers:
             driver.start()
-        began = replaced = told = time.monotonic()
         while any(driver.is_alive() for driver in drivers):
             time.sleep(0.1)
             now = time.monotonic()
@@ -156,7 +167,8 @@ class Soak:
 def options():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="A million tasks among random faults.")
     parser.add_argument("--tasks", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=600.0, help="at most; ends earlier when all tasks are done")
+    parser.add_argument("--seconds", type=float, default=600.0, help="over which the tasks are spread")
+    parser.add_argument("--flat-out", action="store_true", help="as fast as can be; ends when all tasks are done")
     parser.add_argument("--every-ms", type=float, default=50.0, help="between two faults")
     parser.add_argument("--replace-s", type=float, default=15.0, help="after which a pool is closed for another")
     parser.add_argument("--seed", type=int, default=None)
@@ -196,6 +208,7 @@ def main():
         "totals": totals,
         "chaos": dict(soak.chaos.done),
         "windows": windows,
+        "samples": gauges.samples[:: max(1, len(gauges.samples) // 60)],
         "faults": soak.ledger.faults,
         "facts": facts(),
     }

@@ -46,6 +46,7 @@ class Driver(threading.Thread):
     def run(self):
         try:
             while not self.soak.over.is_set():
+                self.soak.keep_pace()
                 numbers = self.ledger.take(self.chance.randrange(1, BATCH))
                 if not numbers:
                     return
