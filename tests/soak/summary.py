@@ -1,7 +1,8 @@
 """How the soak went, as a page: docs/soak.md from saved data. Owns the words."""
 
 UNITS = {
-    "parent_mb": "resident memory of the program, MB",
+    "private_mb": "resident memory of the program that is its own, MB",
+    "shared_mb": "resident memory of the program in memory files, MB",
     "server_mb": "resident memory of the fork server, MB",
     "memory_files_mb": "memory files mapped by the program, MB",
     "memory_files": "memory files mapped by the program",

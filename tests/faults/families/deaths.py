@@ -1,9 +1,11 @@
 """A worker ends, by its own hand or by another's; or it is stopped, and never goes on."""
 
+import contextlib
 import os
 import signal
 import time
 
+import psutil
 from tests.faults.fault import EXCHANGE, RANDOM, RUNNING, SHUTDOWN, WAITING, WRITING, Fault
 from tests.faults.scene import TASKS, story
 
@@ -76,6 +78,33 @@ def killed_while_starting(scene):
         scene.expect_outcome(TASKS, {"WorkerDied", "WorkerDied (SIGKILL)"}, lost=1)
 
 
+def killed_while_idle(scene):
+    """One idle worker after another is killed, with nothing to do between two deaths."""
+    with scene.pool() as subject:
+        scene.work(scene.orders(count=4))
+        scene.notes.write_text("")
+        for _ in range(6):
+            before = set(subject.pids())
+            victim = worker(scene, subject)
+            deadline = time.monotonic() + 5
+            if victim is None or not send(victim, signal.SIGKILL):
+                continue
+            while not is_idle(set(subject.pids()) - before) and time.monotonic() < deadline:
+                time.sleep(0.002)
+        scene.work(scene.orders())
+        scene.expect_outcome(TASKS)
+
+
+def is_idle(pids):
+    """Whether there is a worker among these that has started, and sleeps."""
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.num_threads() > 1 and process.status() == psutil.STATUS_SLEEPING:
+                return True
+    return False
+
+
 @story
 def stopped(scene, *, limited):
     """A worker is stopped and never continued: the task that it runs does not end by itself."""
@@ -131,6 +160,12 @@ FAULTS = [
         "killed-starting",
         "workers are killed as soon as they start",
         killed_while_starting,
+        peers=(),
+    ),
+    Fault(
+        "killed-idle",
+        "idle workers are killed, one after another",
+        killed_while_idle,
         peers=(),
     ),
     Fault(
