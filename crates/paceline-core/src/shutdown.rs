@@ -76,6 +76,8 @@ impl Scheduler {
         self.phase = Phase::GivenUp;
         self.chunks.close_all();
         self.backlog.clear();
+        self.again.clear();
+        self.limits.clear();
         self.jobs.dismiss_all(|job| {
             commands.push(Command::FinishJob { job, end: JobEnd::Abandoned });
         });

@@ -3,7 +3,7 @@
 
 use crate::command::{Breakage, Command};
 use crate::event::WorkerExit;
-use crate::ids::{Moment, WorkerId};
+use crate::ids::WorkerId;
 use crate::scheduler::Scheduler;
 use crate::seats::MOST_FAILED_STARTS;
 use crate::shutdown::Phase;
@@ -17,19 +17,31 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn on_worker_ready(&mut self, now: Moment, worker: WorkerId) {
-        self.seats.settle(worker, now);
+    pub(crate) fn on_worker_ready(&mut self, worker: WorkerId) {
+        self.seats.settle(worker, self.now);
     }
 
-    pub(crate) fn on_worker_exited(
-        &mut self,
-        now: Moment,
-        worker: WorkerId,
-        exit: WorkerExit,
-        commands: &mut Vec<Command>,
-    ) {
+    /// A worker that outgrew its memory is ended at once: it may have what others need before it has heard of anything.
+    /// What it was running is told of its end what became of it.
+    pub(crate) fn on_worker_outgrown(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        if self.seats.note_outgrown(worker) {
+            commands.push(Command::KillWorker { worker });
+        }
+    }
+
+    /// Breaks the pool if a worker has taken longer to start than it may.
+    pub(crate) fn break_if_a_start_is_overdue(&mut self, commands: &mut Vec<Command>) {
+        if let Some((overdue, worker)) = self.seats.first_overdue()
+            && overdue <= self.now
+            && self.wants_workers()
+        {
+            self.break_pool(Breakage::StartTooSlow { worker }, commands);
+        }
+    }
+
+    pub(crate) fn on_worker_exited(&mut self, worker: WorkerId, exit: WorkerExit, commands: &mut Vec<Command>) {
         if exit == WorkerExit::Died {
-            self.seats.bury(worker, now);
+            self.seats.bury(worker, self.now);
         } else {
             self.seats.vacate(worker);
         }
@@ -48,7 +60,7 @@ impl Scheduler {
     }
 
     fn start_worker(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
-        self.seats.occupy(worker);
+        self.seats.occupy(worker, self.now);
         commands.push(Command::StartWorker { worker });
     }
 }

@@ -91,7 +91,7 @@ impl State {
     pub(crate) fn new(workers: u16, arena: Arena) -> Self {
         let slots = u32::try_from(SLOTS).expect("the table is small");
         Self {
-            core: Scheduler::new(Config { workers, table_slots: slots }),
+            core: Scheduler::new(Config { workers, table_slots: slots, start_timeout_ns: 0 }),
             commands: Vec::new(),
             finished: Vec::new(),
             feeder: Feeder::new(SLOTS),
@@ -149,7 +149,8 @@ impl State {
                 let event = if withdrawn { Event::ChunkWithdrawn { chunk } } else { Event::ChunkKept { chunk } };
                 self.core.handle(Moment(now_ns()), event, commands);
             }
-            Command::FailItem { job, item, worker: _, attempt } => self.fail_item(job, item, attempt),
+            Command::StopItem { .. } | Command::EndItem { .. } | Command::ForgetItem { .. } => {}
+            Command::FailItem { job, item, worker: _, attempt, trouble: _ } => self.fail_item(job, item, attempt),
             Command::FinishJob { job, end } => self.finish_job(job, end, context),
             Command::StartWorker { worker } => self.start_worker(worker, context),
             Command::StopWorker { worker } => context.table.idle.dismiss(worker.0),

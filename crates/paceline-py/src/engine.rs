@@ -175,7 +175,13 @@ impl Engine {
         let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
             encode_call(args, kwargs, input, definitions).map(|()| None)
         };
-        self.start((r#fn, name), Style::Call, (stream, waiter), fill, (Sizing::Fixed(1), Terms { retries, priority }))
+        self.start(
+            (r#fn, name),
+            Style::Call,
+            (stream, waiter),
+            fill,
+            (Sizing::Fixed(1), Terms { retries, priority, ..Terms::default() }),
+        )
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
@@ -206,7 +212,13 @@ impl Engine {
             }
             Ok(Some(ends))
         };
-        self.start((r#fn, name), style, (stream, waiter), fill, (sizing, Terms { retries, priority }))
+        self.start(
+            (r#fn, name),
+            style,
+            (stream, waiter),
+            fill,
+            (sizing, Terms { retries, priority, ..Terms::default() }),
+        )
     }
 
     /// No more submissions; the workers leave when everything has ended. With `cancel_pending`, what has not begun is

@@ -82,7 +82,12 @@ impl World<'_> {
                     self.leave(worker.0, WorkerExit::Died);
                 }
             }
-            Command::FailItem { .. } | Command::BreakPool { .. } | Command::EndPool => {}
+            Command::StopItem { .. }
+            | Command::EndItem { .. }
+            | Command::ForgetItem { .. }
+            | Command::FailItem { .. }
+            | Command::BreakPool { .. }
+            | Command::EndPool => {}
         }
         Ok(())
     }
@@ -132,7 +137,11 @@ impl World<'_> {
         let Some(job) = self.submitted[planned].map(|position| &self.ledger.jobs[position]) else {
             return Ok(());
         };
-        if job.end.is_some() { Ok(()) } else { self.tell(Event::CancelRequested { job: job.number }) }
+        if job.end.is_some() {
+            Ok(())
+        } else {
+            self.tell(Event::CancelRequested { job: job.number, stops_running: false })
+        }
     }
 
     pub(crate) fn answer_withdraw(&mut self, chunk: ChunkId, is_withdrawn: bool) -> Result<(), Violation> {

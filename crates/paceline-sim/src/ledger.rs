@@ -225,7 +225,7 @@ impl Ledger {
                     is_known_to_have_begun: false,
                 });
             }
-            Event::CancelRequested { job } => self.note_cancel(job),
+            Event::CancelRequested { job, .. } => self.note_cancel(job),
             Event::ChunkWithdrawn { chunk } => {
                 if let Some(out) = self.take_out(chunk) {
                     (out.first..out.first + out.count)
@@ -246,6 +246,10 @@ impl Ledger {
                     (self.idle_deaths, self.unready_deaths) = (0, 0);
                 }
             }
+            Event::ItemFailed { .. }
+            | Event::ChunkSighted { .. }
+            | Event::TimePassed
+            | Event::WorkerOutgrown { .. } => {}
             Event::WorkerReady { worker } => self.seats[usize::from(worker.0)].is_ready = true,
             Event::ChunkLost { worker, held } => self.note_loss(worker, held),
             Event::WorkerExited { worker, exit } => self.note_exit(worker, exit),
@@ -340,7 +344,10 @@ impl Ledger {
                 }
             }
             Command::StartWorker { worker } => self.seats[usize::from(worker.0)].is_taken = true,
-            Command::StopWorker { .. } => {}
+            Command::StopItem { .. }
+            | Command::EndItem { .. }
+            | Command::ForgetItem { .. }
+            | Command::StopWorker { .. } => {}
             Command::KillWorker { worker } => self.seats[usize::from(worker.0)].is_killed = true,
             Command::BreakPool { .. } => self.standing = Standing::GivenUp,
             Command::EndPool => self.ends += 1,

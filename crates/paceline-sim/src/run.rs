@@ -62,5 +62,5 @@ fn prepare(seed: u64) -> (Scenario, Random) {
 }
 
 fn honest(scenario: &Scenario) -> Scheduler {
-    Scheduler::new(Config { workers: scenario.workers, table_slots: scenario.table_slots })
+    Scheduler::new(Config { workers: scenario.workers, table_slots: scenario.table_slots, start_timeout_ns: 0 })
 }

@@ -132,7 +132,7 @@ impl Saboteur {
             _ => scenario.table_slots,
         };
         Self {
-            scheduler: Scheduler::new(Config { workers: scenario.workers, table_slots }),
+            scheduler: Scheduler::new(Config { workers: scenario.workers, table_slots, start_timeout_ns: 0 }),
             mistake,
             published: vec![None; table_slots as usize],
             has_told_loss: false,
@@ -244,8 +244,8 @@ impl Saboteur {
             (Mistake::CallCompleteCancelled, Command::FinishJob { job, end: JobEnd::Complete }) => {
                 commands.push(Command::FinishJob { job, end: JobEnd::Cancelled });
             }
-            (Mistake::FailNeighbour, Command::FailItem { job, item, worker, attempt }) => {
-                commands.push(Command::FailItem { job, item: item + 1, worker, attempt });
+            (Mistake::FailNeighbour, Command::FailItem { job, item, worker, attempt, trouble }) => {
+                commands.push(Command::FailItem { job, item: item + 1, worker, attempt, trouble });
             }
             (_, command) => commands.push(command),
         }

@@ -103,6 +103,7 @@ impl PlannedJob {
             terms: Terms {
                 retries: u16::try_from(random.below(4)).unwrap_or(0),
                 priority: i16::try_from(random.below(priorities)).unwrap_or(0) - 1,
+                ..Terms::default()
             },
             cancel_at_step: random.chance(30).then(|| at_step + random.below(12)),
             is_cancelled_twice: random.chance(30),

@@ -9,7 +9,7 @@ impl State {
     /// Cancels a job if nothing of it has begun; whether it is cancelled.
     pub(crate) fn cancel(&mut self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
         if let Some(job) = pending.job() {
-            self.apply(Event::CancelRequested { job }, context);
+            self.apply(Event::CancelRequested { job, stops_running: false }, context);
         }
         pending.stage() == Stage::Cancelled
     }

@@ -67,7 +67,7 @@ impl State {
         }
         let outcome = match end {
             JobEnd::Complete => Outcome::Complete(job.parts.into_parts()),
-            JobEnd::Cancelled => Outcome::Cancelled,
+            JobEnd::Cancelled | JobEnd::GivenUp => Outcome::Cancelled,
             JobEnd::Abandoned => Outcome::Abandoned(self.breakdown.clone()),
         };
         let pending = job.pending;

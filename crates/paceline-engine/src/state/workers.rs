@@ -50,6 +50,7 @@ impl State {
         let death = self.dying.as_deref().cloned().unwrap_or_default();
         let reason = match why {
             Breakage::StartFailed => "a worker could not be set up".to_owned(),
+            Breakage::StartTooSlow { .. } => "a worker took too long to start".to_owned(),
             Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row ended before they finished anything"),
         };
         self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));

@@ -8,7 +8,7 @@ use crate::ledger::{ItemState, Ledger};
 
 pub(super) fn only_doomed_items_fail(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     match fact {
-        Fact::Asked { command: Command::FailItem { job: number, item, worker, attempt } } => {
+        Fact::Asked { command: Command::FailItem { job: number, item, worker, attempt, .. } } => {
             let record = ledger.job(number).and_then(|job| job.items.get(item as usize));
             let is_doomed = record.is_some_and(|record| {
                 record.state == ItemState::Doomed { worker } && record.lost == u32::from(attempt) + 1

@@ -15,6 +15,7 @@ pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(),
             require(ledger.standing != Standing::GivenUp, || "the pool breaks though it was given up".to_owned())?;
             match why {
                 Breakage::StartFailed => require(ledger.failed_starts > 0, || "no worker failed to start".to_owned()),
+                Breakage::StartTooSlow { .. } => Err("no start has a limit".to_owned()),
                 Breakage::CrashLoop { deaths } => {
                     let most = ledger.idle_deaths;
                     require((MOST_FAILED_STARTS..=most).contains(&deaths), || {
