@@ -7,6 +7,7 @@ done is the engine's affair, and how functions and arguments become bytes that o
 from __future__ import annotations
 
 from paceline.engine import LocalEngine
+from paceline.failure_policy import FailurePolicy, map_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from paceline.context import ContextCarrier
     from paceline.engine import AnyEngine, Stream
     from paceline.errors import PoolClosed
+    from paceline.failure_policy import OnError
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
 
@@ -154,7 +156,26 @@ class Calls:
         @overload
         def map(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None) -> list[R]: ...
 
-    def map(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int | None = None) -> list[Any]:
+        @overload
+        def map(
+            self,
+            func: Callable[[T], Any],
+            iterable: Iterable[T],
+            chunksize: int | None = None,
+            *,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> list[Any]: ...
+
+    def map(
+        self,
+        func: Callable[[T], Any],
+        iterable: Iterable[T],
+        chunksize: int | None = None,
+        *,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
+    ) -> list[Any]:
         """Calls `func(item)` for every item, in the workers, and returns the list of results in the items' order.
 
         >>> from paceline import Pool
@@ -166,9 +187,13 @@ class Calls:
         small ones cost little and long ones spread evenly. Chunks are an affair of transport only: a call that raises,
         or whose worker dies, spoils no other item. All items are read before anything else happens.
 
-        Raises what the first item in order that failed raised, when all have ended.
+        Raises what the first item in order that failed raised, when all have ended. With `on_error="return"` the
+        exception stands in the place of the result instead, with `on_error="skip"` there is none; either way each
+        failure is logged when it happens (by the logger `paceline`). With more than `max_failures` failures, what has
+        not begun is not run, and `TooManyFailures` is raised, which has the results that there are (with
+        `on_error="raise"`, the first failure itself).
         """
-        return self.map_async(func, iterable, chunksize).result()
+        return self.map_async(func, iterable, chunksize, on_error=on_error, max_failures=max_failures).result()
 
     if TYPE_CHECKING:
 
@@ -192,6 +217,19 @@ class Calls:
             error_callback: Callable[[BaseException], object] | None = None,
         ) -> Future[list[R]]: ...
 
+        @overload
+        def map_async(
+            self,
+            func: Callable[[T], Any],
+            iterable: Iterable[T],
+            chunksize: int | None = None,
+            callback: Callable[[list[Any]], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+            *,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> Future[list[Any]]: ...
+
     def map_async(
         self,
         func: Callable[[T], Any],
@@ -199,9 +237,13 @@ class Calls:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
     ) -> Future[list[Any]]:
         """Like `map`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
-        return self._map(func, iterable, chunksize, callback, error_callback, star=False)
+        failures = map_options(on_error, max_failures)
+        return self._map(func, iterable, chunksize, callback, error_callback, star=False, failures=failures)
 
     if TYPE_CHECKING:
 
@@ -218,8 +260,25 @@ class Calls:
             self, func: Callable[..., R], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
         ) -> list[R]: ...
 
+        @overload
+        def starmap(
+            self,
+            func: Callable[..., Any],
+            iterable: Iterable[Iterable[Any]],
+            chunksize: int | None = None,
+            *,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> list[Any]: ...
+
     def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
     ) -> list[Any]:
         """Like `map`, but calls `func(*item)`: each item is an iterable of the arguments.
 
@@ -228,7 +287,7 @@ class Calls:
         ...     print(pool.starmap(pow, [(2, 3), (3, 2)]))
         [8, 9]
         """
-        return self.starmap_async(func, iterable, chunksize).result()
+        return self.starmap_async(func, iterable, chunksize, on_error=on_error, max_failures=max_failures).result()
 
     if TYPE_CHECKING:
 
@@ -252,6 +311,19 @@ class Calls:
             error_callback: Callable[[BaseException], object] | None = None,
         ) -> Future[list[R]]: ...
 
+        @overload
+        def starmap_async(
+            self,
+            func: Callable[..., Any],
+            iterable: Iterable[Iterable[Any]],
+            chunksize: int | None = None,
+            callback: Callable[[list[Any]], object] | None = None,
+            error_callback: Callable[[BaseException], object] | None = None,
+            *,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> Future[list[Any]]: ...
+
     def starmap_async(
         self,
         func: Callable[..., Any],
@@ -259,9 +331,13 @@ class Calls:
         chunksize: int | None = None,
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
     ) -> Future[list[Any]]:
         """Like `starmap`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
-        return self._map(func, iterable, chunksize, callback, error_callback, star=True)
+        failures = map_options(on_error, max_failures)
+        return self._map(func, iterable, chunksize, callback, error_callback, star=True, failures=failures)
 
     def _map(
         self,
@@ -272,12 +348,13 @@ class Calls:
         error_callback: Callable[[BaseException], object] | None,
         *,
         star: bool,
+        failures: dict[str, Any],
     ) -> Future[list[R]]:
         if self._state != "RUN":
             raise pool_closed("Pool not running")
         if chunksize is not None and chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, not {chunksize}")
-        future: Future[list[Any]] = self._start_map(func, iterable, star=star, chunksize=chunksize)
+        future: Future[list[Any]] = self._start_map(func, iterable, star=star, chunksize=chunksize, **failures)
         if callback is not None or error_callback is not None:
             _deliver(future, callback, error_callback)
         return future
@@ -292,7 +369,26 @@ class Calls:
         @overload
         def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]: ...
 
-    def imap(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[Any]:
+        @overload
+        def imap(
+            self,
+            func: Callable[[T], Any],
+            iterable: Iterable[T],
+            chunksize: int = 1,
+            *,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> ImapIterator[Any]: ...
+
+    def imap(
+        self,
+        func: Callable[[T], Any],
+        iterable: Iterable[T],
+        chunksize: int = 1,
+        *,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
+    ) -> ImapIterator[Any]:
         """Calls `func(item)` for every item, and returns an iterator over the results in the items' order.
 
         >>> from itertools import count
@@ -310,8 +406,13 @@ class Calls:
         `close` it is read to its end. An input that raises does so in the place of the item it did not give. The
         iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
         begun.
+
+        A call that raises does so in its place; with `on_error="return"` its exception is given there, with
+        `on_error="skip"` nothing is. With more than `max_failures` failures the iterator raises `TooManyFailures`, and
+        ends.
         """
-        return self._imap(func, iterable, chunksize, ordered=True)
+        policy = FailurePolicy(func, on_error, max_failures)
+        return self._imap(func, iterable, chunksize, policy, ordered=True)
 
     if TYPE_CHECKING:
 
@@ -325,11 +426,33 @@ class Calls:
             self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1
         ) -> ImapIterator[R]: ...
 
-    def imap_unordered(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[Any]:
-        """Like `imap`, but gives the results in the order in which the calls end."""
-        return self._imap(func, iterable, chunksize, ordered=False)
+        @overload
+        def imap_unordered(
+            self,
+            func: Callable[[T], Any],
+            iterable: Iterable[T],
+            chunksize: int = 1,
+            *,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> ImapIterator[Any]: ...
 
-    def _imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, *, ordered: bool) -> ImapIterator[R]:
+    def imap_unordered(
+        self,
+        func: Callable[[T], Any],
+        iterable: Iterable[T],
+        chunksize: int = 1,
+        *,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
+    ) -> ImapIterator[Any]:
+        """Like `imap`, but gives the results in the order in which the calls end."""
+        policy = FailurePolicy(func, on_error, max_failures)
+        return self._imap(func, iterable, chunksize, policy, ordered=False)
+
+    def _imap(
+        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, policy: FailurePolicy, *, ordered: bool
+    ) -> ImapIterator[R]:
         from paceline.imap import Feed, ImapIterator
 
         if self._state != "RUN":
@@ -341,11 +464,12 @@ class Calls:
             func = self._carrier.wrap(func)
         starts = (self._submit, self._start_map)
         feed = Feed(starts, self._engine.workers, func, iterable, chunksize, ordered=ordered)
+        feed.gives_pairs = policy.is_special
         if isinstance(self._engine, LocalEngine):
             feed.stay_in_this_process(in_caller=self._engine.runs_in_caller)
         self._inputs().add(feed)
         feed.start()
-        return ImapIterator(feed, self)
+        return ImapIterator(feed, self, policy)
 
     def map_reduce(
         self,
@@ -451,6 +575,19 @@ class Calls:
             buffersize: int | None = None,
         ) -> AsyncResults[R]: ...
 
+        @overload
+        def amap(
+            self,
+            fn: Callable[[T], Any],
+            items: Iterable[T] | AsyncIterable[T],
+            *,
+            chunksize: int = 1,
+            ordered: bool = True,
+            buffersize: int | None = None,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> AsyncResults[Any]: ...
+
     def amap(
         self,
         fn: Callable[[T], Any],
@@ -459,6 +596,8 @@ class Calls:
         chunksize: int = 1,
         ordered: bool = True,
         buffersize: int | None = None,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
     ) -> AsyncResults[Any]:
         """Calls `fn(item)` for every item, and returns an asynchronous iterator over the results.
 
@@ -476,8 +615,8 @@ class Calls:
         is read by the event loop, and should not block.
 
         Raises `RuntimeError` where no event loop is running, and `ValueError` for sizes below one. A call that raises
-        does so in its place; asked again, the iterator goes on. Dropping the iterator half-way, or `await
-        iterator.aclose()`, cancels what has not begun.
+        does so in its place; asked again, the iterator goes on. `on_error` and `max_failures` are those of `imap`.
+        Dropping the iterator half-way, or `await iterator.aclose()`, cancels what has not begun.
         """
         from paceline.aio import AsyncResults, Input
 
@@ -485,11 +624,13 @@ class Calls:
             raise pool_closed("Pool not running")
         if chunksize < 1 or (buffersize is not None and buffersize < 1):
             raise ValueError("chunksize and buffersize must be at least 1")
+        policy = FailurePolicy(fn, on_error, max_failures)
         if self._carrier is not None:
             fn = self._carrier.wrap(fn)
         limit = buffersize or max(4 * self._engine.workers, 256 // chunksize)
         starts = (self._submit, self._start_map)
-        return AsyncResults(Input(starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered), self)
+        source = Input(starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered, pairs=policy.is_special)
+        return AsyncResults(source, self, policy)
 
 
 def pool_closed(message: str) -> PoolClosed:

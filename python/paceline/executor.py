@@ -69,7 +69,15 @@ class ProcessPoolExecutor(EngineExecutor):
         initargs: Iterable[Any] = (),
         *,
         max_tasks_per_child: int | None = None,
+        timeout: float | None = None,
+        grace: float = 1.0,
         retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float = 0.0,
+        retry_alone: bool = False,
+        memory_limit: int | str | None = None,
+        max_memory_per_child: int | str | None = None,
+        start_timeout: float | None = None,
         priority: int = 0,
         seed: int | None = None,
         concurrency_per_worker: int = 100,
@@ -91,7 +99,15 @@ class ProcessPoolExecutor(EngineExecutor):
                     "supply a different mp_context."
                 )
         self._context = mp_context
-        options = Options(retries=retries, priority=priority)
+        options = Options(
+            timeout=timeout,
+            grace=grace,
+            retries=retries,
+            retry_on=retry_on,
+            backoff=backoff,
+            retry_alone=retry_alone,
+            priority=priority,
+        )
         self.seed = choose_seed(seed)
         engine = open_engine(
             max_workers,
@@ -102,6 +118,9 @@ class ProcessPoolExecutor(EngineExecutor):
             concurrency_per_worker=concurrency_per_worker,
             threads_per_worker=threads_per_worker,
             prefix_output=prefix_output,
+            memory_limit=memory_limit,
+            max_memory_per_child=max_memory_per_child,
+            start_timeout=start_timeout,
         )
         self._open(engine, options)
 

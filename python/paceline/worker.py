@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The number of this worker in its pool, from zero. One that takes another's place has the other's number.
 seat = 0
+# The descriptor to which it writes what it is doing, when it is asked to.
+stacks = -1
 
 _leaving: list[Callable[[], object]] = []
 
@@ -50,6 +52,8 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     _enter(folder)
     _put_stdin_aside()
     _prepare_signals()
+    _prepare_stops(native)
+    native.retire_above(looks.get("most_memory", 0))
     _reseed()
     _replace_main(main)
     _take_over(authkey)
@@ -180,6 +184,35 @@ def _prepare_signals() -> None:
 
     signal(SIGINT, default_int_handler)
     enable(file=2)  # A crash in native code leaves its traceback in the worker's last words.
+
+
+def _prepare_stops(native: Any) -> None:
+    """Has tasks stopped, and what this worker is doing written to the file `stacks`, when the parent asks for it."""
+    from _signal import signal
+    from faulthandler import register
+
+    stop, show = native.stop_signals()
+
+    def on_stop(number: int, frame: Any) -> None:  # noqa: ARG001 - it is a handler of signals.
+        from paceline.errors import TaskInterrupted
+        from paceline.failures import stack_text
+
+        interrupted = False
+        for item, attempt, is_here in native.begin_stops(lambda: stack_text(frame)):
+            if is_here:
+                interrupted = True
+            elif stop_coroutine is not None:
+                stop_coroutine(item, attempt)
+        if interrupted:
+            raise TaskInterrupted("the task ran over its time limit, or was cancelled by force")
+
+    signal(stop, on_stop)
+    if stacks >= 0:
+        register(show, file=stacks, all_threads=True, chain=False)
+
+
+# Stops a coroutine by number and attempt; set by the event loop, if there is one.
+stop_coroutine: Callable[[int, int], None] | None = None
 
 
 def _reseed() -> None:

@@ -24,6 +24,8 @@ use crate::scheduler::Scheduler;
 pub(crate) const LONGEST_PERIOD_NS: u64 = 25_000_000;
 /// The shortest.
 const SHORTEST_PERIOD_NS: u64 = 1_000_000;
+/// The time between two looks at the memory of workers.
+const WEIGHING_PERIOD_NS: u64 = 10_000_000;
 /// The part of a limit by which a stop may be late.
 const PART_OF_LIMIT: u64 = 8;
 
@@ -56,6 +58,7 @@ impl Watch {
 /// When to look.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
+    is_memory_limited: bool,
     next: Option<Moment>,
     /// How long it may be from one look to the next; zero if nothing has a limit.
     period_ns: u64,
@@ -64,11 +67,18 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    pub(crate) fn new(is_memory_limited: bool) -> Self {
+        Self { is_memory_limited, ..Self::default() }
+    }
+
     /// Something with this limit (zero is none) has gone out.
     #[inline]
     pub(crate) fn note_published(&mut self, now: Moment, timeout_ns: u64) {
         if timeout_ns > 0 {
             self.want_period(now, timeout_ns / PART_OF_LIMIT);
+        }
+        if self.is_memory_limited {
+            self.want_period(now, WEIGHING_PERIOD_NS);
         }
     }
 
@@ -97,7 +107,7 @@ impl Limits {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.is_memory_limited);
     }
 }
 
@@ -119,6 +129,13 @@ impl Scheduler {
     #[must_use]
     pub fn is_watched(&self, chunk: ChunkId) -> bool {
         self.chunks.assignment(chunk).is_some() && self.chunks.watch(chunk.index).is_some()
+    }
+
+    /// Since when the item of a chunk is known to run that has not ended, if the chunk was ever looked at.
+    #[must_use]
+    pub fn running_since(&self, chunk: ChunkId) -> Option<Moment> {
+        self.chunks.assignment(chunk)?;
+        self.chunks.watch(chunk.index)?.since
     }
 
     pub(crate) fn on_chunk_sighted(
@@ -173,7 +190,8 @@ impl Scheduler {
 
     pub(crate) fn on_time_passed(&mut self, commands: &mut Vec<Command>) {
         self.release_due();
-        self.limits.plan(self.now, self.chunks.watched() > 0);
+        let is_weighing = self.limits.is_memory_limited && self.chunks.published() > 0;
+        self.limits.plan(self.now, is_weighing || self.chunks.watched() > 0);
         self.break_if_a_start_is_overdue(commands);
         self.dispatch(commands);
     }
@@ -274,6 +292,22 @@ mod tests {
         assert_eq!(pool.scheduler.next_look(), None);
         assert!(!pool.scheduler.is_watched(chunk((0, 0))));
         assert_eq!(see(&mut pool, 1_000_000, (0, 0), 0), []);
+    }
+
+    #[test]
+    fn memory_is_looked_at_as_long_as_something_runs() {
+        let config = crate::Config { workers: 1, table_slots: 4, start_timeout_ns: 0, is_memory_limited: true };
+        let mut pool = Rehearsal { scheduler: Scheduler::new(config), now: Moment(0) };
+        pool.tell(Event::PoolOpened);
+        assert_eq!(pool.scheduler.next_look(), None);
+        pool.submit(0, 1, 1);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(WEIGHING_PERIOD_NS)));
+        pool.now = Moment(WEIGHING_PERIOD_NS);
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(2 * WEIGHING_PERIOD_NS)));
+        pool.finish((0, 0));
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), None);
     }
 
     #[test]

@@ -13,7 +13,10 @@ pub(crate) struct Rehearsal {
 
 impl Rehearsal {
     pub(crate) fn new(workers: u16, table_slots: u32) -> Self {
-        Self { scheduler: Scheduler::new(Config { workers, table_slots, start_timeout_ns: 0 }), now: Moment(0) }
+        Self {
+            scheduler: Scheduler::new(Config { workers, table_slots, start_timeout_ns: 0, is_memory_limited: false }),
+            now: Moment(0),
+        }
     }
 
     pub(crate) fn open(workers: u16, table_slots: u32) -> Self {

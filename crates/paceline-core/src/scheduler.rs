@@ -21,6 +21,8 @@ pub struct Config {
     pub table_slots: u32,
     /// How long a worker may take to start, in nanoseconds; zero for any time.
     pub start_timeout_ns: u64,
+    /// Whether the engine is to look at its workers' memory while they have something to run.
+    pub is_memory_limited: bool,
 }
 
 /// Of the table's slots, chunks that may be overtaken again fill one in so many, or two for each worker.
@@ -63,7 +65,7 @@ impl Scheduler {
             backlog: Backlog::default(),
             seats: Seats::new(config.workers, config.start_timeout_ns),
             again: Again::default(),
-            limits: Limits::default(),
+            limits: Limits::new(config.is_memory_limited),
             now: Moment::default(),
         }
     }

@@ -23,7 +23,7 @@ fn drive(shared: &Shared) {
     let idle = &shared.table.idle;
     loop {
         shared.attention.store(false, Ordering::Relaxed);
-        let ended = shared
+        let (failures, ended) = shared
             .with(|state, context| {
                 if !idle.has_leader() {
                     state.drain(context);
@@ -31,7 +31,11 @@ fn drive(shared: &Shared) {
                 state.take_attention()
             })
             .unwrap_or_default();
-        if !ended.is_empty() {
+        if !failures.is_empty() || !ended.is_empty() {
+            for failure in failures {
+                // One that cannot be shown is no reason to leave out what follows.
+                let _ = catch_unwind(AssertUnwindSafe(|| shared.announce.show_failure(&failure)));
+            }
             announce(shared, ended);
             continue;
         }

@@ -37,6 +37,7 @@ struct Server {
 
 struct Child {
     birth: u64,
+    pid: Pid,
     watch: OwnedFd,
 }
 
@@ -85,6 +86,17 @@ pub fn serve(
     }
 }
 
+/// Takes a child that has ended off the system's hands; the most memory that it had, in kibibytes.
+fn reap(pid: Pid) -> u64 {
+    // SAFETY: the numbers are plain memory that the call fills; all zero is a value of theirs.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::wait4(raw_pid(pid), std::ptr::null_mut(), libc::WNOHANG, &raw mut usage);
+        usage
+    };
+    u64::try_from(usage.ru_maxrss).unwrap_or(0)
+}
+
 /// Whether this process has a thread beside the main one.
 fn has_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1)
@@ -113,14 +125,16 @@ impl Server {
         let mut index = 0;
         while index < self.children.len() {
             let child = &self.children[index];
-            match waitid(WaitId::PidFd(child.watch.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            match waitid(WaitId::PidFd(child.watch.as_fd()), how) {
                 Ok(None) | Err(Errno::INTR) => index += 1,
                 ended => {
                     let status = ended.ok().flatten();
                     let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
                     let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
-                    let birth = self.children.swap_remove(index).birth;
-                    self.tell(FromForkServer::Exited { birth, code, signal }, &[]);
+                    let Child { birth, pid, .. } = self.children.swap_remove(index);
+                    let peak_kib = reap(pid);
+                    self.tell(FromForkServer::Exited { birth, code, signal, peak_kib }, &[]);
                 }
             }
         }
@@ -139,8 +153,8 @@ impl Server {
         descriptors: Vec<OwnedFd>,
         fork: &mut dyn FnMut() -> Result<Side, Errno>,
     ) -> Option<Box<Birth>> {
-        let Ok([life_line, table, parent_arena, own_arena, setup, output, errors, records]) =
-            <[OwnedFd; 8]>::try_from(descriptors)
+        let Ok([life_line, table, parent_arena, own_arena, setup, output, errors, records, stacks]) =
+            <[OwnedFd; 9]>::try_from(descriptors)
         else {
             self.tell(FromForkServer::Refused { birth, errno: Errno::MFILE.raw_os_error() }, &[]);
             return None;
@@ -154,7 +168,7 @@ impl Server {
                 }
                 crate::records::adopt(records);
                 let parent = self.parent.take();
-                Some(Box::new(Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, parent }))
+                Some(Box::new(Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, stacks, parent }))
             }
             Ok(Side::Parent(pid)) => {
                 self.announce(birth, pid);
@@ -174,7 +188,7 @@ impl Server {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(watch) => {
                 self.tell(FromForkServer::Forked { birth, pid: raw }, &[watch.as_fd()]);
-                self.children.push(Child { birth, watch });
+                self.children.push(Child { birth, pid, watch });
             }
             Err(errno) => {
                 // Without a way to watch it, it must not run.

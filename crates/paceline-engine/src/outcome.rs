@@ -2,6 +2,7 @@
 //! and the deaths that took the place of an answer. Never knows what an answer means.
 
 use crate::fork_guard::generation;
+use paceline_core::Trouble;
 use paceline_ipc::arena::{ArenaReader, Span, View};
 use paceline_ipc::record::{Content, Records};
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 pub enum Outcome {
     /// Every item has an answer or a death, in the order of the items.
     Complete(Parts),
-    /// It was cancelled before anything of it began.
+    /// Too many items failed: some have an answer or a death, in the order of the items, the others were never run.
+    GivenUp(Parts),
+    /// It was cancelled: nothing of it began, or what had begun was stopped.
     Cancelled,
     /// The pool ended first; why, if it was not on request.
     Abandoned(Option<Arc<Breakdown>>),
@@ -53,13 +56,47 @@ pub struct Part {
 pub enum PartContent {
     /// The worker's records, one for each item.
     Answer(Answer),
-    /// The worker died running this one item.
-    Died {
-        /// Who, and how.
-        death: Arc<Death>,
-        /// How often the item had been begun before.
-        attempt: u16,
-    },
+    /// The worker ended while it ran this one item.
+    Lost(Loss),
+}
+
+/// An item that was lost with its worker.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// Who, and how.
+    pub death: Arc<Death>,
+    /// Why its worker ended: it overran its limit, outgrew its memory, or just died.
+    pub trouble: Trouble,
+    /// How often the item had been begun before.
+    pub attempt: u16,
+    /// How long it had run, if that is known.
+    pub ran_ns: Option<u64>,
+    /// Its input bytes, unless they are many.
+    pub input: Option<Box<[u8]>>,
+    /// How many input bytes it has.
+    pub input_length: u64,
+}
+
+/// What an outcome of a kind means for its item; kinds from here on are for whoever reads them.
+pub mod kind {
+    /// It is done.
+    pub const DONE: u8 = 0;
+    /// It has failed, and would again.
+    pub const FAILED: u8 = 1;
+    /// It has failed, and may be run again.
+    pub const MAY_PASS: u8 = 2;
+    /// It was stopped, as the parent has asked.
+    pub const STOPPED: u8 = 3;
+}
+
+/// What an outcome of this kind tells the core.
+pub(crate) fn trouble_of(kind: u8) -> Option<Trouble> {
+    match kind {
+        kind::DONE => None,
+        kind::MAY_PASS => Some(Trouble::MayPass),
+        kind::STOPPED => Some(Trouble::Overran),
+        _ => Some(Trouble::Failed),
+    }
 }
 
 /// How a worker ended that was running something.
@@ -73,6 +110,14 @@ pub struct Death {
     pub signal: Option<i32>,
     /// The end of what it wrote to its standard error.
     pub last_words: String,
+    /// What it was doing when it was asked to stop, in the words of whoever ran it; empty if it was not asked.
+    pub stack: String,
+    /// The most memory that it had in bytes, as far as is known.
+    pub peak_bytes: u64,
+    /// It was ended because it had more memory than it may.
+    pub is_over_limit: bool,
+    /// While it lived, the system has ended processes of its control group for want of memory.
+    pub is_memory_short: bool,
 }
 
 /// Why a pool cannot go on.
@@ -156,6 +201,48 @@ impl Answer {
             Err(_) => Bytes::Corrupt,
         };
         Self { bytes, arena: Some(Arc::clone(arena)), generation: generation() }
+    }
+
+    /// One record of these, to be looked at beside them; none if it lies elsewhere.
+    pub(crate) fn copy_of(&self, nth: usize) -> Option<Self> {
+        let mut records = Records::new(self.raw());
+        let before = self.raw().len();
+        let mut start = 0;
+        for _ in 0..nth {
+            records.next()?;
+            start = before - records.remaining();
+        }
+        let (_, Content::Here(_)) = records.next()? else { return None };
+        let bytes = self.raw()[start..before - records.remaining()].into();
+        Some(Self { bytes: Bytes::Heap(bytes), arena: None, generation: self.generation })
+    }
+
+    /// The records before the nth, and those after it; that one is let go of.
+    pub(crate) fn without(mut self, nth: usize) -> (Self, Self) {
+        let raw = self.raw();
+        let mut records = Records::new(raw);
+        let mut cut = 0;
+        for _ in 0..nth {
+            records.next();
+            cut = raw.len() - records.remaining();
+        }
+        let lost = records.next();
+        let end = raw.len() - records.remaining();
+        let part = |bytes: &[u8]| Self {
+            bytes: Bytes::Heap(bytes.into()),
+            arena: self.arena.clone(),
+            generation: self.generation,
+        };
+        let parts = (part(&raw[..cut]), part(&raw[end..]));
+        if let (Some((_, Content::Elsewhere(span))), Some(arena)) = (lost, &self.arena) {
+            arena.release(span.segment);
+        }
+        // What the records name belongs to the parts now; a segment that they lay in does not.
+        if let (Bytes::Segment(segment, _), Some(arena)) = (&self.bytes, &self.arena) {
+            arena.release(*segment);
+        }
+        self.arena = None;
+        parts
     }
 
     fn raw(&self) -> &[u8] {

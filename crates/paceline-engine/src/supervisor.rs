@@ -3,23 +3,30 @@
 //! or ended, and never touches a task.
 //!
 //! The map: this file has the thread and what it is asked; `births` starts workers, `life` is one of them, `hearing`
-//! what they say, `deaths` how they end.
+//! what they say, `stacks` what they are doing, `limits` stops what is over one, `deaths` how they end.
 
 mod births;
 mod deaths;
 mod hearing;
 mod life;
+mod limits;
+mod stacks;
 
+use crate::clock::now_ns;
 use crate::engine::{Shared, panic_message};
 use crate::fork_guard;
 use crate::outcome::Death;
 use crate::output::Voice;
 use crate::threads::{SMALL_STACK, spawn_quiet};
 use life::Life;
+use limits::Looks;
 use paceline_core::WorkerExit;
-use paceline_ipc::message::LONGEST;
+use paceline_ipc::message::{LONGEST, ToWorker};
+use paceline_ipc::table::Place;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
+use stacks::Asked;
+pub use stacks::{Stack, worker_stacks};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,6 +71,10 @@ impl Ending {
 enum Request {
     Start(u64, Box<Start>),
     Kill(u64),
+    Stop(u64, ToWorker),
+    EndItem(u64, Place, u32),
+    Look(Weak<Shared>, u64),
+    Stacks(Sender<Vec<Asked>>),
     Preload(Box<ForkServerCommand>, Vec<u8>),
     Hear(bool, Sender<()>),
     Quit(Sender<()>),
@@ -110,6 +121,7 @@ impl Supervisor {
             lives: HashMap::new(),
             queue: VecDeque::new(),
             muted: false,
+            looks: Looks::default(),
             quitting: None,
         };
         spawn_quiet("paceline-supervisor", SMALL_STACK, move || house.keep())?;
@@ -193,6 +205,7 @@ struct House {
     queue: VecDeque<(u64, Box<Start>)>,
     /// Workers' output is not read, because what was read cannot be printed.
     muted: bool,
+    looks: Looks,
     /// Who waits for the end of all processes.
     quitting: Option<Sender<()>>,
 }
@@ -215,7 +228,7 @@ const KINDS: u64 = 8;
 const ENDED_UNBORN: &str = "it was ended before it was born";
 
 /// How long output that cannot be printed is left unread before another look.
-const MUTED_MS: i64 = 20;
+const MUTED_NS: u64 = 20_000_000;
 
 impl House {
     fn keep(mut self) {
@@ -223,7 +236,10 @@ impl House {
         let mut events: [epoll::Event; 64] =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         loop {
-            let timeout = self.muted.then_some(rustix::event::Timespec { tv_sec: 0, tv_nsec: MUTED_MS * 1_000_000 });
+            let timeout = self.next_moment_ns().map(|at_ns| {
+                let left = Duration::from_nanos(at_ns.saturating_sub(now_ns()));
+                rustix::event::Timespec::try_from(left).unwrap_or_default()
+            });
             let (ready, _) = match epoll::wait(&self.watch, &mut events, timeout.as_ref()) {
                 Ok(count) => events.split_at(count),
                 Err(_) => continue,
@@ -233,6 +249,7 @@ impl House {
                 for event in ready {
                     self.on_event(event.data.u64(), &mut buffer);
                 }
+                self.look_at_due();
                 self.start_queued();
                 self.mute_or_unmute();
                 self.quit_if_asked();
@@ -244,6 +261,12 @@ impl House {
                 }
             }
         }
+    }
+
+    /// When there is something to be done though nothing happens.
+    fn next_moment_ns(&self) -> Option<u64> {
+        let unmuting = self.muted.then(|| now_ns() + MUTED_NS);
+        [unmuting, self.looks.next_ns()].into_iter().flatten().min()
     }
 
     fn on_event(&mut self, data: u64, buffer: &mut [u8]) {
@@ -294,6 +317,10 @@ impl House {
             match request {
                 Request::Start(birth, start) => self.queue.push_back((birth, start)),
                 Request::Kill(birth) => self.kill(birth),
+                Request::Stop(birth, word) => self.stop(birth, word),
+                Request::EndItem(birth, place, finished) => self.end_item(birth, place, finished),
+                Request::Look(engine, at_ns) => self.looks.add(engine, at_ns),
+                Request::Stacks(done) => self.ask_all_for_stacks(&done),
                 Request::Preload(command, what) => self.preload(&command, what),
                 Request::Hear(ends_lines, done) => {
                     self.hear_all(ends_lines);

@@ -94,7 +94,7 @@ impl Words {
     }
 
     /// The worker is gone: passes on what is left, and gives its last lines.
-    pub(crate) fn end(mut self, pid: i32) -> String {
+    pub(crate) fn last_words_at_end(&mut self, pid: i32) -> String {
         // A child that it has left behind may go on writing, and is not to be heard out.
         self.listen_to_all(pid);
         self.end_lines(pid);

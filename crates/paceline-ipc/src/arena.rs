@@ -278,6 +278,22 @@ impl Arena {
         Ok(Allocation { segment, address, capacity })
     }
 
+    /// A copy of what its owner has written into a segment that is in use; none if there is no such span.
+    #[must_use]
+    pub fn read(&self, span: Span) -> Option<Box<[u8]>> {
+        let mapping = self.segments.get(span.segment as usize)?.mapping.as_ref()?;
+        let end = span.offset.checked_add(span.length)?;
+        if end > mapping.length() as u64 {
+            return None;
+        }
+        let (offset, length) = (usize::try_from(span.offset).ok()?, usize::try_from(span.length).ok()?);
+        let mut copy = vec![0; length].into_boxed_slice();
+        // SAFETY: the range lies inside the mapping. Its readers only read it; should one of them write to it after all,
+        // what is copied is wrong, and no more than that.
+        unsafe { mapping.address().add(offset).copy_to_nonoverlapping(copy.as_mut_ptr(), length) };
+        Some(copy)
+    }
+
     /// Frees a segment on the owner's side.
     pub fn release(&mut self, segment: u32) {
         let capacity = self.segments[segment as usize].capacity;

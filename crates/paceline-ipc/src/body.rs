@@ -6,7 +6,7 @@ use crate::marks::Marks;
 use crate::table::Visible;
 
 /// How many payload bytes fit into the slot itself; larger ones travel in a segment.
-pub const INLINE_BYTES: usize = 512 - 8 - 144;
+pub const INLINE_BYTES: usize = 512 - 8 - 152;
 
 /// The segment number of a span that means the slot's own inline bytes.
 pub const INLINE_SEGMENT: u32 = u32::MAX;
@@ -26,6 +26,8 @@ pub struct Body {
     pub first: u32,
     /// How many items.
     pub count: u32,
+    /// How often the first item has been begun before.
+    pub attempt: u64,
     /// The items' input bytes, in the parent's arena or inline.
     pub input: Span,
     /// Where the function itself lies in the parent's arena.
@@ -57,6 +59,8 @@ pub struct Request<'a> {
     pub first: u32,
     /// How many items.
     pub count: u32,
+    /// How often the first item has been begun before.
+    pub attempt: u16,
     /// The items' input bytes.
     pub input: Input<'a>,
 }
@@ -79,6 +83,7 @@ impl Body {
         self.item = request.item;
         self.first = request.first;
         self.count = request.count;
+        self.attempt = u64::from(request.attempt);
         self.answers[0] = Span::default();
         self.input = match request.input {
             Input::Inline(bytes) => {

@@ -139,7 +139,8 @@ fn run_head(tag: u8, length: usize) -> [u8; 9] {
     head
 }
 
-/// Reads values one after the other.
+/// Reads values one after the other. A copy reads on from where this one stands.
+#[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a, 'py> {
     bytes: &'a [u8],
     loads: &'a Bound<'py, PyAny>,
@@ -149,6 +150,11 @@ impl<'a, 'py> Decoder<'a, 'py> {
     /// Of these bytes; `loads` is what reads a pickle.
     pub(crate) fn new(bytes: &'a [u8], loads: &'a Bound<'py, PyAny>) -> Self {
         Self { bytes, loads }
+    }
+
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Whether the next value is a plain tuple.

@@ -2,26 +2,23 @@
 //! decides what runs next.
 
 use crate::codec::Decoder;
-use crate::coroutines::{Coroutines, run_to_end};
+use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current;
 use crate::functions::{COROUTINE, Style};
 use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
+use crate::stops::{self, Stopped, may_pass};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, serve};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Manner, Run};
+use paceline_engine::{AllocateError, Answers, Call, Manner, Run, kind, now_ns};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule, PyTuple};
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
-
-/// An outcome that is a value.
-pub(crate) const KIND_VALUE: u8 = 0;
-/// An outcome that is a packed exception.
-pub(crate) const KIND_RAISED: u8 = 1;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The main function of the fork server, and of each worker that it forks.
 #[pyfunction]
@@ -55,6 +52,7 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
         Served::Ended => Ok(()),
         Served::Worker(birth) => {
             side.setattr(intern!(py, "seat"), birth.seat)?;
+            side.setattr(intern!(py, "stacks"), birth.stacks.as_raw_fd())?;
             let code = work(*birth, &mut PythonRun::new(names, &side));
             if code == 0 {
                 // What goes wrong there has been printed, and there is nobody else to tell.
@@ -85,7 +83,34 @@ struct PythonRun<'py> {
     functions: HashMap<u64, Loaded<'py>>,
     scratch: Vec<u8>,
     coroutines: Coroutines<'py>,
+    /// The calls of these, by number.
+    lingering: HashMap<usize, Lingering>,
     most_coroutines: usize,
+}
+
+/// One attempt at an item, for whoever tells of its end.
+struct Attempt<'a, 'py> {
+    loaded: &'a Loaded<'py>,
+    /// Begins with the item's input.
+    input: &'a [u8],
+    attempt: u16,
+    began_ns: Option<u64>,
+}
+
+/// A call that lingers, as far as telling of its end needs it.
+struct Lingering {
+    function: u64,
+    input: Box<[u8]>,
+    count: u32,
+    attempt: u16,
+    began_ns: u64,
+}
+
+impl Lingering {
+    fn of(call: &Call<'_>) -> Self {
+        let Call { function, count, attempt, began_ns, .. } = *call;
+        Self { function, input: call.input.into(), count, attempt, began_ns }
+    }
 }
 
 struct Loaded<'py> {
@@ -102,7 +127,16 @@ impl<'py> PythonRun<'py> {
     fn new(names: &'py Names, side: &'py Bound<'py, PyModule>) -> Self {
         let coroutines = Coroutines::new(side.py());
         let functions = HashMap::new();
-        Self { py: side.py(), names, side, functions, scratch: Vec::new(), coroutines, most_coroutines: 1 }
+        Self {
+            py: side.py(),
+            names,
+            side,
+            functions,
+            scratch: Vec::new(),
+            coroutines,
+            lingering: HashMap::new(),
+            most_coroutines: 1,
+        }
     }
 
     fn load_function(&self, bytes: &[u8]) -> Loaded<'py> {
@@ -149,10 +183,10 @@ impl<'py> PythonRun<'py> {
     }
 
     /// Writes the outcome of an item: a result, or the exception that says why there is none.
-    fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, answers: &mut Answers<'_>) {
-        if self.try_answer(result, answers).is_err() {
+    fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, of: &Attempt<'_, 'py>, answers: &mut Answers<'_>) {
+        if self.try_answer(result, of, answers).is_err() {
             let error = PyMemoryError::new_err("there is no shared memory for the result");
-            if self.try_answer(Err(error), answers).is_err() {
+            if self.try_answer(Err(error), of, answers).is_err() {
                 // Not even for saying so: the item is lost with this worker, and its future says how.
                 leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
             }
@@ -162,20 +196,54 @@ impl<'py> PythonRun<'py> {
     fn try_answer(
         &mut self,
         result: PyResult<Bound<'py, PyAny>>,
+        of: &Attempt<'_, 'py>,
         answers: &mut Answers<'_>,
     ) -> Result<(), AllocateError> {
+        let mut kind = kind::FAILED;
         let packed = match result {
             Ok(value) => {
                 self.scratch.clear();
                 match encode_result(&value, &mut self.scratch) {
-                    Ok(Encoded::Gathered) => return answers.push(KIND_VALUE, &self.scratch),
-                    Ok(Encoded::Apart(head, run)) => return answers.push_parts(KIND_VALUE, &[&head, run.as_bytes()]),
-                    Err(error) => self.pack("pack_unpicklable_result", (value, error.into_value(self.py))),
+                    Ok(Encoded::Gathered) => return answers.push(kind::DONE, &self.scratch),
+                    Ok(Encoded::Apart(head, run)) => return answers.push_parts(kind::DONE, &[&head, run.as_bytes()]),
+                    Err(error) => {
+                        self.pack("pack_unpicklable_result", (value, error.into_value(self.py), self.details(of)))
+                    }
                 }
             }
-            Err(error) => self.pack("pack_exception", (error.into_value(self.py),)),
+            Err(error) => {
+                let error = error.into_value(self.py);
+                if may_pass(error.bind(self.py)) {
+                    kind = kind::MAY_PASS;
+                }
+                self.pack("pack_exception", (error, self.details(of)))
+            }
         };
-        answers.push(KIND_RAISED, packed.as_ref().map_or(&[], |packed| packed.as_bytes()))
+        answers.push(kind, packed.as_ref().map_or(&[], |packed| packed.as_bytes()))
+    }
+
+    /// Writes that an item was stopped, and where it was.
+    fn answer_stopped(&self, stack: &str, of: &Attempt<'_, 'py>, answers: &mut Answers<'_>) {
+        let details = self.details(of).map(Bound::unbind);
+        let packed = self.side.py().import("paceline.failures").and_then(|failures| {
+            failures
+                .call_method1(intern!(self.py, "pack_stopped"), (stack, details))?
+                .cast_into::<PyBytes>()
+                .map_err(PyErr::from)
+        });
+        if answers.push(kind::STOPPED, packed.as_ref().map_or(&[], |packed| packed.as_bytes())).is_err() {
+            leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
+        }
+    }
+
+    /// What errors tell of an attempt; nothing if telling it fails.
+    fn details(&self, of: &Attempt<'_, 'py>) -> Option<Bound<'py, PyAny>> {
+        let py = self.py;
+        let value = Decoder::new(of.input, self.names.loads.bind(py)).next().ok();
+        let failures = PyModule::import(py, "paceline.failures").ok()?;
+        let style = of.loaded.style as u8;
+        let seconds = of.began_ns.map(|began| Duration::from_nanos(now_ns().saturating_sub(began)).as_secs_f64());
+        failures.call_method1(intern!(py, "details_here"), (style, value, of.attempt, seconds)).ok()
     }
 
     fn pack(&self, how: &str, what: impl pyo3::call::PyCallArgs<'py>) -> Option<Bound<'py, PyBytes>> {
@@ -216,13 +284,23 @@ impl Run for PythonRun<'_> {
         let mut decoder = Decoder::new(call.input, loads);
         let items = call.item..call.item + u64::from(call.count);
         begin_call(items.clone(), &loaded.function);
+        // Known of the first item only: to look at the clock for each would take as long as a short call.
+        let mut began_ns = Some(call.began_ns);
         current::here(|current| {
-            for item in items {
-                current.begin(item);
+            for (item, index) in items.zip(call.first..) {
+                let input = decoder.rest();
+                current.begin_attempt(item, index, call.attempt);
                 let mut result = self.call(&loaded, &mut decoder);
                 run_to_end(&mut result);
                 flush_if_owed(self.py);
-                self.answer(result, answers);
+                // From here on it cannot be stopped any more.
+                let stopped = stops::end_item(current);
+                let of = Attempt { loaded: &loaded, input, attempt: call.attempt, began_ns: began_ns.take() };
+                match stopped {
+                    None => self.answer(result, &of, answers),
+                    Some(Stopped { drops_chunk: true, .. }) => break,
+                    Some(Stopped { stack, .. }) => self.answer_stopped(&stack, &of, answers),
+                }
             }
             current.end();
         });
@@ -236,17 +314,17 @@ impl Run for PythonRun<'_> {
     fn begin(&mut self, number: usize, call: &Call<'_>) {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py));
-        let items = call.item..call.item + u64::from(call.count);
-        begin_call(items.clone(), &loaded.function);
+        begin_call(call.item..call.item + u64::from(call.count), &loaded.function);
         // Taken out, because making a coroutine needs the rest of this.
         let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
-        coroutines.begin(number, items, |item| {
-            current::begin_item(item);
+        coroutines.begin(number, call, |item, index| {
+            current::here(|current| current.begin_attempt(item, index, call.attempt));
             let made = self.call(&loaded, &mut decoder);
             current::end_item();
             made
         });
         self.coroutines = coroutines;
+        self.lingering.insert(number, Lingering::of(call));
         self.functions.insert(call.function, loaded);
     }
 
@@ -260,9 +338,23 @@ impl Run for PythonRun<'_> {
 
     fn settle(&mut self, number: usize, answers: &mut Answers<'_>) {
         flush_if_owed(self.py);
-        for result in self.coroutines.settle(number) {
-            self.answer(result, answers);
+        let Some(call) = self.lingering.remove(&number) else { return };
+        let Some(loaded) = self.functions.remove(&call.function) else { return };
+        let mut decoder = Decoder::new(&call.input, self.names.loads.bind(self.py));
+        for ended in self.coroutines.settle(number) {
+            let input = decoder.rest();
+            if call.count > 1 {
+                // To where the next one's input begins.
+                let _ = decoder.next();
+            }
+            let began_ns = Some(call.began_ns);
+            let of = Attempt { loaded: &loaded, input, attempt: call.attempt, began_ns };
+            match ended {
+                Ended::Itself(result) => self.answer(result, &of, answers),
+                Ended::Stopped(stack) => self.answer_stopped(&stack, &of, answers),
+            }
         }
+        self.functions.insert(call.function, loaded);
     }
 
     fn leave(&mut self) {

@@ -62,5 +62,10 @@ fn prepare(seed: u64) -> (Scenario, Random) {
 }
 
 fn honest(scenario: &Scenario) -> Scheduler {
-    Scheduler::new(Config { workers: scenario.workers, table_slots: scenario.table_slots, start_timeout_ns: 0 })
+    Scheduler::new(Config {
+        workers: scenario.workers,
+        table_slots: scenario.table_slots,
+        start_timeout_ns: 0,
+        is_memory_limited: false,
+    })
 }

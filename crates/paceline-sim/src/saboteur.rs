@@ -132,7 +132,12 @@ impl Saboteur {
             _ => scenario.table_slots,
         };
         Self {
-            scheduler: Scheduler::new(Config { workers: scenario.workers, table_slots, start_timeout_ns: 0 }),
+            scheduler: Scheduler::new(Config {
+                workers: scenario.workers,
+                table_slots,
+                start_timeout_ns: 0,
+                is_memory_limited: false,
+            }),
             mistake,
             published: vec![None; table_slots as usize],
             has_told_loss: false,

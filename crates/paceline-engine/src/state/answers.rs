@@ -1,11 +1,13 @@
 //! Owns the taking in of answers, and the filing of what became of each item. Never decides what they mean.
 
 use super::{Context, State};
-use crate::outcome::{Answer, Part, PartContent};
-use paceline_core::{Assignment, ChunkId, Event};
+use crate::outcome::{Answer, Part, PartContent, trouble_of};
+use crate::pending::{FailureWatch, Pending};
+use paceline_core::{Assignment, ChunkId, Event, JobId, Trouble};
 use paceline_ipc::body::{Body, INLINE_SEGMENT};
 use paceline_ipc::table::{Feeder, Place};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A chunk whose items all have an outcome.
 pub(super) struct Finished {
@@ -15,6 +17,25 @@ pub(super) struct Finished {
     pub(super) owner: u16,
     pub(super) busy_ns: u64,
     pub(super) ended_ns: u64,
+}
+
+/// An item whose outcome is a failure.
+pub(super) struct Failure {
+    item: u32,
+    trouble: Trouble,
+    /// To be shown; nothing of it if it is too large to be copied.
+    shown: Option<Option<PartContent>>,
+}
+
+/// A failure to be shown, and whose it is.
+#[derive(Debug)]
+pub struct ShownFailure {
+    /// Of which job.
+    pub pending: Arc<Pending>,
+    /// Which item.
+    pub item: u32,
+    /// What became of it; nothing if it is too large to be shown.
+    pub failure: Option<Part>,
 }
 
 impl State {
@@ -38,7 +59,11 @@ impl State {
     pub(super) fn file(&mut self, finished: &mut Vec<Finished>, context: &Context<'_>) {
         finished.sort_unstable_by_key(|one| one.ended_ns);
         for Finished { chunk, what, answer, owner, busy_ns, ended_ns } in finished.drain(..) {
+            let failures = self.failures_in(what.job, what.first, &answer);
             self.keep(what, what.count, answer, owner, busy_ns, ended_ns);
+            if !failures.is_empty() {
+                self.tell_failures((chunk, what.job), failures, context);
+            }
             self.apply(Event::ChunkFinished { chunk, busy_ns }, context);
         }
     }
@@ -73,6 +98,49 @@ impl State {
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
         self.accounts.ended_ns = self.accounts.ended_ns.max(ended_ns);
         self.account(owner, busy_ns, first..first + u64::from(count));
+    }
+
+    /// Which of the items of a job have failed whose outcomes these are, if anybody wants to know before it ends.
+    pub(super) fn failures_in(&self, job: JobId, first: u32, answer: &Answer) -> Vec<Failure> {
+        let job = self.jobs.get(job.0 as usize).and_then(|slot| slot.job.as_ref());
+        let watch = job.map_or(FailureWatch::Nobody, |job| job.pending.failure_watch());
+        if watch == FailureWatch::Nobody {
+            return Vec::new();
+        }
+        let records = (first..).zip(answer.records().enumerate());
+        let failures = records.filter_map(|(item, (nth, (kind, _)))| {
+            let content = || answer.copy_of(nth).map(PartContent::Answer);
+            let shown = (watch == FailureWatch::Everybody).then(content);
+            trouble_of(kind).map(|trouble| Failure { item, trouble, shown })
+        });
+        failures.collect()
+    }
+
+    /// Tells the core of failures, and has those shown that are final, if they are to be.
+    pub(super) fn tell_failures(
+        &mut self,
+        (chunk, job): (ChunkId, JobId),
+        failures: Vec<Failure>,
+        context: &Context<'_>,
+    ) {
+        for Failure { item, trouble, shown } in failures {
+            let forgotten = self.forgotten;
+            self.apply(Event::ItemFailed { chunk, item, trouble }, context);
+            if let Some(content) = shown
+                && forgotten == self.forgotten
+            {
+                self.show_failure(job, item, content);
+            }
+        }
+    }
+
+    /// Has a failure shown that is final.
+    pub(super) fn show_failure(&mut self, job: JobId, item: u32, content: Option<PartContent>) {
+        if let Some(job) = self.jobs[job.0 as usize].job.as_ref() {
+            let failure = content.map(|content| Part { first: item, count: 1, content });
+            self.failures.push_back(ShownFailure { pending: Arc::clone(&job.pending), item, failure });
+            self.effects.attention = true;
+        }
     }
 
     pub(super) fn account(&mut self, owner: u16, busy_ns: u64, items: Range<u64>) {

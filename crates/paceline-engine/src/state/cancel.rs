@@ -14,6 +14,15 @@ impl State {
         pending.stage() == Stage::Cancelled
     }
 
+    /// Cancels a job and has what of it runs stopped; whether it is cancelled, or will be.
+    pub(crate) fn stop(&mut self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
+        // What has ended is not to be stopped.
+        self.drain(context);
+        let Some(job) = pending.job() else { return pending.stage() == Stage::Cancelled };
+        self.apply(Event::CancelRequested { job, stops_running: true }, context);
+        pending.stage() == Stage::Cancelled || self.core.is_being_cancelled(job)
+    }
+
     /// Whether something of a job is with a worker now.
     pub(crate) fn is_running(&self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
         pending.job().is_some_and(|job| {

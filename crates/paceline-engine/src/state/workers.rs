@@ -12,6 +12,8 @@ pub(super) struct Seat {
     pub(super) pid: i32,
     pub(super) arena: Arc<ArenaReader>,
     pub(super) account: Option<usize>,
+    /// It was seen to have more memory than it may, and how much.
+    pub(super) outgrown_bytes: Option<u64>,
 }
 
 impl State {
@@ -22,7 +24,8 @@ impl State {
         match ArenaReader::create("paceline-results") {
             Ok(arena) => {
                 let birth = (context.birth)(worker.0, &arena);
-                self.seats[seat] = Some(Seat { birth, pid: 0, arena: Arc::new(arena), account: None });
+                self.seats[seat] =
+                    Some(Seat { birth, pid: 0, arena: Arc::new(arena), account: None, outgrown_bytes: None });
             }
             Err(errno) => {
                 let last_words = format!("the system refused a memory file: {errno}");
@@ -50,7 +53,7 @@ impl State {
         let death = self.dying.as_deref().cloned().unwrap_or_default();
         let reason = match why {
             Breakage::StartFailed => "a worker could not be set up".to_owned(),
-            Breakage::StartTooSlow { .. } => "a worker took too long to start".to_owned(),
+            Breakage::StartTooSlow { .. } => "a worker took longer to start than `start_timeout` allows".to_owned(),
             Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row ended before they finished anything"),
         };
         self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));

@@ -2,12 +2,14 @@
 
 use super::{Ending, ForkServer, ForkServerCommand, House, KINDS, LIFE_LINE, Life, PROCESS, SERVER, Start};
 use crate::engine::Shared;
+use crate::memory_use;
 use crate::words::Words;
 use paceline_ipc::message::{FromForkServer, ToForkServer};
 use paceline_ipc::socket::{self, Received};
 use rustix::event::epoll;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -41,6 +43,8 @@ impl House {
     pub(super) fn try_start(&mut self, birth: u64, start: Start, engine: &Arc<Shared>) -> Result<(), Errno> {
         let (ours, theirs) = socket::pair()?;
         let (words, mouth) = Words::new(engine.prefixes_output())?;
+        // Written to by a handler of a signal, which must not wait.
+        let (stacks, their_stacks) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let own_arena = start.own_arena.ok_or(Errno::MFILE)?;
         let life = Life {
             engine: Arc::clone(engine),
@@ -48,6 +52,10 @@ impl House {
             line: ours,
             has_hung_up: false,
             words,
+            stacks,
+            is_ready: false,
+            out_of_memory_kills: memory_use::out_of_memory_kills(),
+            peak_bytes: 0,
             pid: 0,
             watch: None,
             is_orphan: false,
@@ -65,6 +73,7 @@ impl House {
             mouth.output.as_fd(),
             mouth.errors.as_fd(),
             mouth.records.as_fd(),
+            their_stacks.as_fd(),
         ];
         let message = ToForkServer::Fork { birth, seat: start.seat, chunks: start.chunks }.encode();
         let asked = self.watch(birth, &life).and_then(|()| self.ask(&start.fork_server, &message, &descriptors));
@@ -157,7 +166,12 @@ impl House {
                 let errno = Errno::from_raw_os_error(errno);
                 self.bury(birth, None, None, Some(format!("the system refused to fork: {errno}")), buffer);
             }
-            FromForkServer::Exited { birth, code, signal } => self.bury(birth, code, signal, None, buffer),
+            FromForkServer::Exited { birth, code, signal, peak_kib } => {
+                if let Some(life) = self.lives.get_mut(&birth) {
+                    life.peak_bytes = peak_kib * 1024;
+                }
+                self.bury(birth, code, signal, None, buffer);
+            }
         }
     }
 

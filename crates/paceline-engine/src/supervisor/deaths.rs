@@ -1,6 +1,7 @@
 //! Notices how workers end, and tells their engines.
 
-use super::{Ending, House};
+use super::{Ending, House, Life};
+use crate::memory_use;
 use crate::outcome::Death;
 use paceline_core::WorkerExit;
 use paceline_ipc::message::LONGEST;
@@ -39,12 +40,15 @@ impl House {
             None if code == Some(0) => WorkerExit::Stopped,
             None => WorkerExit::Died,
         };
-        let mut last_words = life.words.end(life.pid);
+        let mut last_words = life.words.last_words_at_end(life.pid);
         if let Some(excuse) = excuse {
             last_words = excuse;
         }
-        let ending =
-            Ending { exit, death: Death { pid: life.pid, code, signal, last_words }, complaint: life.complaint };
+        let stack = life.read_stacks();
+        let is_memory_short = memory_use::out_of_memory_kills() > life.out_of_memory_kills;
+        let Life { pid, peak_bytes, .. } = life;
+        let death = Death { pid, code, signal, last_words, stack, peak_bytes, is_memory_short, is_over_limit: false };
+        let ending = Ending { exit, death, complaint: life.complaint };
         life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
     }
 }

@@ -18,6 +18,14 @@ pub(super) struct Life {
     /// The worker's end of the life line is closed: it is gone, or was never born.
     pub(super) has_hung_up: bool,
     pub(super) words: Words,
+    /// Where it writes what it is doing, when it is asked to.
+    pub(super) stacks: OwnedFd,
+    /// It has said that it takes tasks.
+    pub(super) is_ready: bool,
+    /// How often the system had ended a process of this one's control group for want of memory when it was asked for.
+    pub(super) out_of_memory_kills: Option<u64>,
+    /// The most memory that it had, once it is gone.
+    pub(super) peak_bytes: u64,
     /// Zero until it is born.
     pub(super) pid: i32,
     /// Absent until it is born, or if there were too many descriptors.
@@ -36,6 +44,7 @@ impl Life {
             match socket::receive(self.line.as_fd(), buffer, false) {
                 Ok(Received::Datagram(length, _)) => match FromWorker::decode(&buffer[..length]) {
                     Ok(FromWorker::Ready) => {
+                        self.is_ready = true;
                         self.engine.with(|state, context| state.on_ready(self.seat, birth, context));
                     }
                     Ok(FromWorker::Failed(reason)) => {
