@@ -69,6 +69,9 @@ __all__ = [
 
 # -- opening -----------------------------------------------------------------------------------------------------------
 
+# How workers come into being; see `Pool`.
+START_METHODS = ("forkserver", "spawn", "fork")
+
 
 def open_engine(
     workers: int,
@@ -80,8 +83,11 @@ def open_engine(
     concurrency_per_worker: int = 100,
     threads_per_worker: int | None = None,
     prefix_output: bool = False,
+    start_method: str = "forkserver",
 ) -> Engine:
     """Starts an engine; returns before its workers are ready."""
+    if start_method not in START_METHODS:
+        raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {start_method!r}")
     looks = _looks(workers, threads_per_worker, prefix_output=bool(prefix_output))
     engine = Engine(
         workers=workers,
@@ -89,6 +95,7 @@ def open_engine(
         future_type=_future_type,
         max_tasks_per_worker=max_tasks_per_worker,
         prefix_output=bool(prefix_output),
+        start_method=start_method,
     )
     _listen_to_workers()
     return engine

@@ -1,5 +1,6 @@
-//! Owns the fork server: one clean, single-threaded process that forks workers on request, tells how they end, and
-//! leaves with its parent. Never decides when to fork or what to load, and never talks to a worker.
+//! Owns the fork server: a single-threaded process that forks workers on request, tells how they end, and leaves with its
+//! parent; and the program that becomes a worker itself, without a fork. Never decides when to fork or what to load, and
+//! never talks to a worker.
 
 use crate::worker::{Birth, exit_now, raw_pid};
 use paceline_ipc::message::{FromForkServer, LONGEST, ToForkServer};
@@ -40,6 +41,9 @@ struct Child {
     watch: OwnedFd,
 }
 
+/// What a new worker is given, as it comes with its message.
+type Gifts = [OwnedFd; 8];
+
 /// Serves the parent with this process id at the other end of `socket`, loading with `preload` and forking with `fork`,
 /// until it is gone. Returns in each worker as well.
 pub fn serve(
@@ -48,13 +52,7 @@ pub fn serve(
     preload: &mut dyn FnMut(&[u8]),
     fork: &mut dyn FnMut() -> Result<Side, Errno>,
 ) -> Served {
-    let parent = Pid::from_raw(parent_pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    // The parent may have died, and its number been given away, before it could be watched.
-    if getppid().map(raw_pid) != Some(parent_pid) {
-        return Served::Ended;
-    }
-    crate::threads::receive_all_signals();
-    let mut server = Server { socket, parent, children: Vec::new() };
+    let Some(mut server) = Server::of(socket, parent_pid) else { return Served::Ended };
     let mut buffer = vec![0; LONGEST];
     loop {
         let Some(ready) = server.wait() else { return Served::Ended };
@@ -85,12 +83,61 @@ pub fn serve(
     }
 }
 
+/// Waits for the one message of the parent with this process id at the other end of `socket`, and becomes the worker that
+/// it asks for, without a fork: the parent, which started this process, watches it itself.
+#[must_use]
+pub fn become_worker(socket: OwnedFd, parent_pid: i32) -> Served {
+    let Some(server) = Server::of(socket, parent_pid) else { return Served::Ended };
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let Some(ready) = server.wait() else { return Served::Ended };
+        if !ready {
+            continue;
+        }
+        match socket::receive(server.socket.as_fd(), &mut buffer, false) {
+            Ok(Received::Datagram(length, descriptors)) => {
+                return match (ToForkServer::decode(&buffer[..length]), Gifts::try_from(descriptors)) {
+                    (Ok(ToForkServer::Fork { seat, chunks, .. }), Ok(gifts)) => {
+                        Served::Worker(Box::new(born(seat, chunks, gifts, server.parent)))
+                    }
+                    _ => Served::Ended,
+                };
+            }
+            Err(Errno::AGAIN) => {}
+            Ok(Received::End) | Err(_) => return Served::Ended,
+        }
+    }
+}
+
+/// This process is a worker from now on.
+fn born(seat: u16, chunks: u64, gifts: Gifts, parent: Option<OwnedFd>) -> Birth {
+    let [life_line, table, parent_arena, own_arena, setup, output, errors, records] = gifts;
+    let _ = setpgid(None, None);
+    let speaks = rustix::stdio::dup2_stdout(&output).and_then(|()| rustix::stdio::dup2_stderr(&errors));
+    if speaks.is_err() {
+        exit_now(crate::worker::EXIT_DISCONNECTED);
+    }
+    crate::records::adopt(records);
+    Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, parent }
+}
+
 /// Whether this process has a thread beside the main one.
 fn has_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1)
 }
 
 impl Server {
+    /// None if the parent is gone already.
+    fn of(socket: OwnedFd, parent_pid: i32) -> Option<Self> {
+        let parent = Pid::from_raw(parent_pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // The parent may have died, and its number been given away, before it could be watched.
+        if getppid().map(raw_pid) != Some(parent_pid) {
+            return None;
+        }
+        crate::threads::receive_all_signals();
+        Some(Self { socket, parent, children: Vec::new() })
+    }
+
     /// Sleeps until something happens; whether there is a message, or `None` when the parent is gone.
     fn wait(&self) -> Option<bool> {
         let mut watched = vec![PollFd::new(&self.socket, PollFlags::IN)];
@@ -139,23 +186,12 @@ impl Server {
         descriptors: Vec<OwnedFd>,
         fork: &mut dyn FnMut() -> Result<Side, Errno>,
     ) -> Option<Box<Birth>> {
-        let Ok([life_line, table, parent_arena, own_arena, setup, output, errors, records]) =
-            <[OwnedFd; 8]>::try_from(descriptors)
-        else {
+        let Ok(gifts) = Gifts::try_from(descriptors) else {
             self.tell(FromForkServer::Refused { birth, errno: Errno::MFILE.raw_os_error() }, &[]);
             return None;
         };
         match fork() {
-            Ok(Side::Child) => {
-                let _ = setpgid(None, None);
-                let speaks = rustix::stdio::dup2_stdout(&output).and_then(|()| rustix::stdio::dup2_stderr(&errors));
-                if speaks.is_err() {
-                    exit_now(crate::worker::EXIT_DISCONNECTED);
-                }
-                crate::records::adopt(records);
-                let parent = self.parent.take();
-                Some(Box::new(Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, parent }))
-            }
+            Ok(Side::Child) => Some(Box::new(born(seat, chunks, gifts, self.parent.take()))),
             Ok(Side::Parent(pid)) => {
                 self.announce(birth, pid);
                 None

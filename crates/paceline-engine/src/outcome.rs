@@ -73,6 +73,8 @@ pub struct Death {
     pub signal: Option<i32>,
     /// The end of what it wrote to its standard error.
     pub last_words: String,
+    /// Why it was killed by the engine, if it was.
+    pub note: Option<&'static str>,
 }
 
 /// Why a pool cannot go on.

@@ -1,7 +1,7 @@
 //! Owns the native half of a pool: turns calls into jobs of the engine. Never decides when they run, and never waits
 //! for one while it holds the interpreter.
 
-use crate::command::fork_server_command;
+use crate::command::{fork_server_command, spawn_command};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Job, Sent, announce};
@@ -9,7 +9,10 @@ use crate::outcome::{errors, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
-use paceline_engine::{Accounts, Announce, OpenError, Options, Pending, Sizing, SubmitError, Terms, now_ns};
+use crate::worker::forked_server;
+use paceline_engine::{
+    Accounts, Announce, OpenError, Options, Pending, STOPPED_LOOKS, Sizing, StartMethod, SubmitError, Terms, now_ns,
+};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,7 +21,7 @@ use pyo3::types::{PyTuple, PyType};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A pool's engine: `workers` processes started by the fork server, and the task table they share.
+/// A pool's engine: `workers` processes, and the task table they share.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct Engine {
     native: Arc<paceline_engine::Engine>,
@@ -123,7 +126,9 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false))]
+    #[pyo3(signature = (
+        *, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false, start_method = "forkserver"
+    ))]
     fn new(
         py: Python<'_>,
         workers: usize,
@@ -131,6 +136,7 @@ impl Engine {
         future_type: Bound<'_, PyAny>,
         max_tasks_per_worker: Option<u64>,
         prefix_output: bool,
+        start_method: &str,
     ) -> PyResult<Self> {
         let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
         let options = Options {
@@ -138,7 +144,8 @@ impl Engine {
             chunks_per_worker: max_tasks_per_worker.unwrap_or(0),
             setup,
             prefix_output,
-            fork_server: fork_server_command(py)?,
+            start: start_from(py, start_method)?,
+            stopped_looks: STOPPED_LOOKS,
             announce: Box::new(ToFutures),
         };
         let engine = py.detach(|| paceline_engine::Engine::open(options)).map_err(|error| match error {
@@ -317,6 +324,16 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
     (seconds(wall), workers.collect())
+}
+
+/// How workers start, by its name; a pool whose workers are forks of this process has it forked here.
+fn start_from(py: Python<'_>, method: &str) -> PyResult<StartMethod> {
+    match method {
+        "forkserver" => Ok(StartMethod::ForkServer(fork_server_command(py)?)),
+        "spawn" => Ok(StartMethod::Spawn(spawn_command(py)?)),
+        "fork" => Ok(StartMethod::Fork(forked_server(py)?)),
+        other => Err(PyValueError::new_err(format!("there is no start method {other:?}"))),
+    }
 }
 
 /// A priority, or what is wrong with it.

@@ -154,7 +154,9 @@ fn worker_died<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let function = label.name();
     let task = if label.is_map { format!("{function}[{item}]") } else { function.clone() };
-    let arguments = (task, function, death.pid, death.code, death.signal, attempt, death.last_words.as_str());
+    let said = Some(death.last_words.as_str()).filter(|words| !words.is_empty());
+    let last_words = said.into_iter().chain(death.note).collect::<Vec<_>>().join("\n");
+    let arguments = (task, function, death.pid, death.code, death.signal, attempt, last_words);
     errors(py)?.getattr(intern!(py, "WorkerDied"))?.call1(arguments)
 }
 

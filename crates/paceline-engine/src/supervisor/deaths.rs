@@ -1,34 +1,44 @@
 //! Notices how workers end, and tells their engines.
 
 use super::{Ending, House};
+use crate::clock::now_ns;
 use crate::outcome::Death;
+use crate::process::{HowItEnded, how_it_ended};
 use paceline_core::WorkerExit;
 use paceline_ipc::message::LONGEST;
+use std::os::fd::AsFd;
 
 impl House {
     pub(super) fn bury_unborn(&mut self, birth: u64) {
         self.bury(
             birth,
-            None,
-            None,
+            (None, None),
             Some("the fork server ended before it told of the worker's birth".into()),
             &mut [],
         );
     }
 
+    /// A worker's process is gone. How it ended is known to its parent: that is a fork server, which is about to tell, or
+    /// this process, or nobody.
     pub(super) fn on_process(&mut self, birth: u64) {
-        self.bury(birth, None, None, None, &mut vec![0; LONGEST]);
+        let Some(life) = self.lives.get_mut(&birth) else { return };
+        if life.server.is_some() {
+            life.gone_ns = Some(now_ns());
+            if let Some(watch) = self.lives.get(&birth).and_then(|life| life.watch.as_ref()) {
+                self.forget(watch);
+            }
+            self.expect();
+            return;
+        }
+        let ended = match &life.watch {
+            Some(watch) if life.is_child => how_it_ended(watch.as_fd()),
+            _ => (None, None),
+        };
+        self.bury(birth, ended, None, &mut vec![0; LONGEST]);
     }
 
     /// A worker is gone: hears its last words and tells its engine.
-    pub(super) fn bury(
-        &mut self,
-        birth: u64,
-        code: Option<i32>,
-        signal: Option<i32>,
-        excuse: Option<String>,
-        buffer: &mut [u8],
-    ) {
+    pub(super) fn bury(&mut self, birth: u64, (code, signal): HowItEnded, excuse: Option<String>, buffer: &mut [u8]) {
         let Some(mut life) = self.lives.remove(&birth) else { return };
         if !buffer.is_empty() {
             life.listen(birth, buffer);
@@ -43,8 +53,8 @@ impl House {
         if let Some(excuse) = excuse {
             last_words = excuse;
         }
-        let ending =
-            Ending { exit, death: Death { pid: life.pid, code, signal, last_words }, complaint: life.complaint };
+        let death = Death { pid: life.pid, code, signal, last_words, note: life.note };
+        let ending = Ending { exit, death, complaint: life.complaint };
         life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
     }
 }

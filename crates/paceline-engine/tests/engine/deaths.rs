@@ -23,7 +23,7 @@ fn death_tells_exit_code_or_signal_and_last_words() {
         let pid = pool.await_workers(1)[0];
         let death = pool.death(&format!("say first of {way}; say last of {way}; {way}"));
         let last_words = format!("first of {way}\nlast of {way}");
-        assert_eq!(death, Death { pid, code, signal, last_words });
+        assert_eq!(death, Death { pid, code, signal, last_words, note: None });
         assert_eq!(pool.run("echo alive"), "alive");
         eventually("the new worker is known", || !pool.engine.pids().contains(&pid));
     }

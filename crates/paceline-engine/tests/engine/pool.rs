@@ -3,8 +3,8 @@
 use crate::worker_program;
 use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
-    Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError,
-    Terms, Waited, now_ns,
+    Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, Sizing, StartMethod,
+    SubmitError, Terms, Waited, now_ns,
 };
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -71,6 +71,14 @@ impl Pool {
     }
 
     pub(crate) fn try_with(choice: Choice<'_>) -> Result<Self, OpenError> {
+        Self::try_start(choice, StartMethod::ForkServer(worker_program::command()))
+    }
+
+    pub(crate) fn start(workers: u16, start: StartMethod) -> Self {
+        Self::try_start(Choice { workers, chunks_per_worker: 0, setup: "" }, start).unwrap()
+    }
+
+    pub(crate) fn try_start(choice: Choice<'_>, start: StartMethod) -> Result<Self, OpenError> {
         pass_on_what_workers_say();
         let announced = Arc::<Announced>::default();
         let engine = Engine::open(Options {
@@ -78,7 +86,8 @@ impl Pool {
             chunks_per_worker: choice.chunks_per_worker,
             setup: choice.setup.as_bytes().to_vec(),
             prefix_output: false,
-            fork_server: worker_program::command(),
+            start,
+            stopped_looks: 2,
             announce: Box::new(Announcer(Arc::clone(&announced))),
         })?;
         let function = engine.register(b"").unwrap();
