@@ -47,9 +47,9 @@ class ProcessPoolExecutor(EngineExecutor):
 
     `max_workers` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `max_tasks_per_child` tasks, if
-    that is given. `mp_context` is taken for compatibility, and changes nothing: workers start as `start_method` says, by
-    default from a clean process of Paceline's own, and functions bring the globals they use with them. The other
-    arguments are those of `Pool`.
+    that is given. `mp_context` is taken for compatibility, and changes nothing: workers start as `start_method` says,
+    by default from a clean process of Paceline's own, and functions bring the globals they use with them. The other
+    arguments, `start_method` too, are those of `Pool`.
 
     Raises `ValueError` for numbers below one, and for `max_tasks_per_child` with a `fork` context, which the standard
     executor refuses too; `TypeError` for an initializer that cannot be called; `ArgumentNotPicklable` for one that

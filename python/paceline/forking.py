@@ -40,7 +40,7 @@ def prepare() -> catch_warnings[None]:
 
 
 def settle(silence: catch_warnings[None], native: Any) -> None:
-    """In the child: what this process has of the program is for the workers that are forked from it, and for nobody else.
+    """In the child: what it has of the program is for the workers that are forked from it, and for nobody else.
 
     What it puts away is kept, because an object that is let go of may write to, close or end what is the program's.
     """
@@ -68,7 +68,7 @@ def _streams() -> list[Any]:
 
 def _forget_signals() -> None:
     """An event loop of the program's is not to be woken by signals that come here."""
-    from _signal import set_wakeup_fd
+    from _signal import set_wakeup_fd  # type: ignore[import-not-found]
 
     set_wakeup_fd(-1)
 

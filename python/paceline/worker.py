@@ -26,7 +26,7 @@ _leaving: list[Callable[[], object]] = []
 
 
 def prepare(native: Any) -> None:
-    """In the fork server, or a worker that is started by itself: what no worker has to do anew, and what it costs no memory to share."""
+    """In whatever workers are forked from: what none has to do anew, and what it costs no memory to share."""
     Lines.note_speech = staticmethod(native.note_speech)
     _replace_streams(Lines)
 
@@ -138,7 +138,7 @@ def _replace_streams(kind: type[Lines]) -> None:
     """Whatever the locale, the parent is sent UTF-8; and a worker that dies has said what it had written."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        # Absent if the parent had none when the fork server was started; and in a fork of it, whatever the parent prints to.
+        # Absent if the parent had none when the fork server was started; in a fork of it, whatever it prints to.
         errors = getattr(stream, "errors", None) or "backslashreplace"
         # A fresh one: the other remembers whether what the fork server wrote to was a file.
         file: Any = open_file(number, "wb", closefd=False)
@@ -217,7 +217,7 @@ def when_leaving(action: Callable[[], object]) -> None:
 
 
 def forget_leaving() -> None:
-    """This process was forked from a worker, and leaves in another way."""
+    """Leaves out what a worker was to do of which this process is a fork, and which does it itself."""
     _kept.append(_leaving[:])
     _leaving.clear()
 
