@@ -47,7 +47,7 @@ class Stream:
 
 @final
 class Engine:
-    """A pool's engine: `workers` processes started by the fork server, and the task table they share."""
+    """A pool's engine: `workers` processes, and the task table they share."""
 
     def __new__(
         cls,
@@ -59,6 +59,7 @@ class Engine:
         prefix_output: bool = False,
         memory_limit: int = 0,
         start_timeout_ns: int = 0,
+        start_method: str = "forkserver",
     ) -> Engine:
         """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
 
@@ -66,7 +67,8 @@ class Engine:
         `start_timeout_ns` breaks the pool. Zero is no limit.
 
         `future_type` gives the class of futures when the first is to be made. With `prefix_output`, every line that a
-        worker writes begins with its process id, unless the worker itself has put more before it.
+        worker writes begins with its process id, unless the worker itself has put more before it. `start_method` is
+        `"forkserver"`, `"spawn"`, or `"fork"`, for which this process is forked before this returns.
         """
     def submit(
         self,
@@ -311,6 +313,9 @@ def send_record(record: bytes) -> None:
 
 def serve_forks(parent_pid: int) -> None:
     """The main function of the fork server, and of each worker that it forks; never called by users."""
+
+def become_worker(parent_pid: int) -> None:
+    """The main function of a worker that is started by itself; never called by users."""
 
 def preload(what: bytes) -> None:
     """Has the fork server load modules; what the bytes mean is known to `paceline.preloading`."""

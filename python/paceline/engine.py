@@ -78,6 +78,9 @@ __all__ = [
 
 # -- opening -----------------------------------------------------------------------------------------------------------
 
+# How workers come into being; see `Pool`.
+START_METHODS = ("forkserver", "spawn", "fork")
+
 
 def open_engine(
     workers: int,
@@ -92,8 +95,11 @@ def open_engine(
     memory_limit: int | str | None = None,
     max_memory_per_child: int | str | None = None,
     start_timeout: float | None = None,
+    start_method: str = "forkserver",
 ) -> Engine:
     """Starts an engine; returns before its workers are ready."""
+    if start_method not in START_METHODS:
+        raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {start_method!r}")
     looks = _looks(workers, threads_per_worker, prefix_output=bool(prefix_output))
     limits: dict[str, int] = {}
     if memory_limit is not None or max_memory_per_child is not None or start_timeout is not None:
@@ -109,6 +115,7 @@ def open_engine(
         max_tasks_per_worker=max_tasks_per_worker,
         prefix_output=bool(prefix_output),
         **limits,
+        start_method=start_method,
     )
     _listen_to_workers()
     return engine

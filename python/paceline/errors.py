@@ -126,6 +126,7 @@ class _TaskError(PacelineError):
     signal: int | None
     last_words: str
     stack: str
+    note: str | None
     limit: float | None
     memory_limit: int | None
     is_memory_short: bool
@@ -190,6 +191,7 @@ _DETAILS: dict[str, Any] = {
     "signal": None,
     "last_words": "",
     "stack": "",
+    "note": None,
     "limit": None,
     "memory_limit": None,
     "is_memory_short": False,
@@ -240,6 +242,8 @@ class _Died(_TaskError, WorkerError):
     @property
     def hint(self) -> str | None:
         """What may be done about it."""
+        if self.note is not None:
+            return self.note
         if self.is_memory_short and self.signal_name == "SIGKILL":
             return (
                 "out of memory: the system's counter of processes killed for it (`oom_kill`) rose meanwhile; "

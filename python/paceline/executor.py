@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from signal import Signals
     from threading import Thread
-    from typing import Any, Protocol
+    from typing import Any, Literal, Protocol
 
     from paceline.engine import AnyEngine
     from paceline.processes import WorkerProcess
@@ -47,9 +47,9 @@ class ProcessPoolExecutor(EngineExecutor):
 
     `max_workers` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `max_tasks_per_child` tasks, if
-    that is given. `mp_context` is taken for compatibility, and changes nothing: whatever its start method, workers
-    start from a clean process of Paceline's own, and functions bring the globals they use with them. The other
-    arguments are those of `Pool`.
+    that is given. `mp_context` is taken for compatibility, and changes nothing: workers start as `start_method` says,
+    by default from a clean process of Paceline's own, and functions bring the globals they use with them. The other
+    arguments, `start_method` too, are those of `Pool`.
 
     Raises `ValueError` for numbers below one, and for `max_tasks_per_child` with a `fork` context, which the standard
     executor refuses too; `TypeError` for an initializer that cannot be called; `ArgumentNotPicklable` for one that
@@ -83,6 +83,7 @@ class ProcessPoolExecutor(EngineExecutor):
         concurrency_per_worker: int = 100,
         threads_per_worker: int | None = None,
         prefix_output: bool = False,
+        start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
     ) -> None:
         if max_workers is None:
             max_workers = default_workers()
@@ -121,6 +122,7 @@ class ProcessPoolExecutor(EngineExecutor):
             memory_limit=memory_limit,
             max_memory_per_child=max_memory_per_child,
             start_timeout=start_timeout,
+            start_method=start_method,
         )
         self._open(engine, options)
 

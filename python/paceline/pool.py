@@ -79,12 +79,20 @@ class Pool(Calls):
     value, with the globals they use. The script itself is never imported again, so it needs no
     `if __name__ == "__main__":`. Arguments are pickled by the call; what cannot be pickled raises there.
 
+    `start_method` says how workers start. `"forkserver"` forks them from a clean process, in a millisecond or two.
+    `"spawn"` starts an interpreter for each, which takes longer and shares nothing, for libraries that do not bear a
+    fork. `"fork"` forks this process when the pool is opened, and workers from that: modules that are imported have in
+    each worker, also in one that replaces another, the state that they had then. As everywhere, a fork has of all
+    threads only the one that forks: a lock that another thread holds at that moment (of a library, of a logging
+    handler) is never released in the workers, and who waits for it there waits for ever. So open such a pool before
+    the program starts threads.
+
     `backend` says where the functions run: in `"processes"`; in `"threads"` of this process, where nothing is pickled
     and a context variable has the value it had at the call; or `"serial"`, in the thread that calls, before `submit`
     returns, so that a debugger sees it. A thread starts when there is work for it, and is named after the pool. A
     thread cannot be stopped from outside: `terminate` cancels what has not begun, and `join` waits for what runs.
-    `retries` means nothing there, because no thread dies, and `maxtasksperchild` is refused. Serial, `imap` makes each
-    call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
+    `retries` means nothing there, because no thread dies; `maxtasksperchild` and `start_method` are refused. Serial,
+    `imap` makes each call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
 
     Deliberate differences from `multiprocessing`: leaving a `with` block waits for what was submitted, unless an
     exception is on its way out, which ends everything at once. A worker that dies fails the one call that it was
@@ -116,12 +124,13 @@ class Pool(Calls):
         context_vars: Iterable[ContextVar[Any]] = (),
         threads_per_worker: int | None = None,
         prefix_output: bool = False,
+        start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
     ) -> None:
         if processes is None:
             processes = default_workers()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
-        del context  # Workers start in one way only.
+        del context  # How workers start is said by `start_method`.
         if maxtasksperchild is not None and not (type(maxtasksperchild) is int and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         self._name = name
@@ -161,6 +170,7 @@ class Pool(Calls):
                 memory_limit=memory_limit,
                 max_memory_per_child=max_memory_per_child,
                 start_timeout=start_timeout,
+                start_method=start_method,
             )
         elif backend not in {"threads", "serial"}:
             raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
@@ -171,6 +181,8 @@ class Pool(Calls):
                 "memory_limit, max_memory_per_child and start_timeout are for worker processes: "
                 "threads share the memory of this process, and cannot be ended"
             )
+        elif start_method != "forkserver":
+            raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
         else:
             prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
             workers = processes if backend == "threads" else 1

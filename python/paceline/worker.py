@@ -28,7 +28,7 @@ _leaving: list[Callable[[], object]] = []
 
 
 def prepare(native: Any) -> None:
-    """In the fork server: what no worker has to do anew, and what it costs no memory to share."""
+    """In whatever workers are forked from: what none has to do anew, and what it costs no memory to share."""
     Lines.note_speech = staticmethod(native.note_speech)
     _replace_streams(Lines)
 
@@ -142,8 +142,8 @@ def _replace_streams(kind: type[Lines]) -> None:
     """Whatever the locale, the parent is sent UTF-8; and a worker that dies has said what it had written."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        # Absent if the parent had none when the fork server was started.
-        errors = "backslashreplace" if stream is None else stream.errors
+        # Absent if the parent had none when the fork server was started; in a fork of it, whatever it prints to.
+        errors = getattr(stream, "errors", None) or "backslashreplace"
         # A fresh one: the other remembers whether what the fork server wrote to was a file.
         file: Any = open_file(number, "wb", closefd=False)
         file.raw.name = f"<{name}>"
@@ -247,6 +247,12 @@ _kept: list[Any] = []
 def when_leaving(action: Callable[[], object]) -> None:
     """Has `action` called when this worker has run its last task; not if it dies, or is killed, before."""
     _leaving.append(action)
+
+
+def forget_leaving() -> None:
+    """Leaves out what a worker was to do of which this process is a fork, and which does it itself."""
+    _kept.append(_leaving[:])
+    _leaving.clear()
 
 
 def take_leave() -> None:

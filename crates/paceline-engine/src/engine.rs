@@ -4,8 +4,9 @@
 use crate::accounts::Accounts;
 use crate::fork_guard;
 use crate::pending::{Attachment, Pending};
+use crate::start::{Maker, StartMethod};
 use crate::state::{Context, Effects, Function, InputBytes, Running, ShownFailure, State, Submission, SubmitError};
-use crate::supervisor::{ForkServerCommand, Start, Supervisor};
+use crate::supervisor::{Start, Supervisor};
 use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
 use paceline_core::{Event, Sizing, Terms};
@@ -35,8 +36,11 @@ pub struct Options {
     pub setup: Vec<u8>,
     /// Every line that a worker writes begins with its process id, or with what the worker has put before it.
     pub prefix_output: bool,
-    /// How a fork server is started, should none be running.
-    pub fork_server: ForkServerCommand,
+    /// How workers come into being.
+    pub start: StartMethod,
+    /// At how many looks in a row, one a second, a worker may be found stopped by a signal before it is killed. There are
+    /// looks while there is work; [`STOPPED_LOOKS`](crate::STOPPED_LOOKS) is meant for everybody but tests.
+    pub stopped_looks: u32,
     /// Who is told of the jobs whose end was to be announced.
     pub announce: Box<dyn Announce>,
 }
@@ -74,7 +78,8 @@ pub(crate) struct Shared {
     chunks_per_worker: u64,
     memory_limit: u64,
     prefix_output: bool,
-    fork_server: ForkServerCommand,
+    maker: Maker,
+    stopped_looks: u32,
     pub(crate) announce: Box<dyn Announce>,
     generation: u32,
     /// Something is to be announced, or the pool has ended: the driver's private reasons to wake.
@@ -131,6 +136,9 @@ impl Shared {
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut state, &context)))
             .inspect_err(|panic| state.fail(panic_message(&**panic), &context))
             .ok();
+        if state.is_busy() {
+            self.supervisor.attend();
+        }
         self.table.idle.set_interest(state.interest(), || self.table.concerns_driver());
         (result, state.take_effects())
     }
@@ -167,7 +175,7 @@ impl Shared {
             seat,
             chunks: self.chunks_per_worker,
             own_arena: own_arena.ok(),
-            fork_server: self.fork_server.clone(),
+            maker: self.maker.clone(),
         };
         self.supervisor.start(start)
     }
@@ -178,6 +186,15 @@ impl Shared {
 
     pub(crate) fn files(&self) -> &Files {
         &self.files
+    }
+
+    /// Whether somebody waits, or soon may, for something that workers have to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.lock().is_busy()
+    }
+
+    pub(crate) fn stopped_looks(&self) -> u32 {
+        self.stopped_looks
     }
 
     /// The supervisor has failed, and with it every engine that has workers.
@@ -192,6 +209,9 @@ impl Shared {
 
     /// The driver has nothing more to do.
     pub(crate) fn leave(&self) {
+        if let Maker::Fork(server) = self.maker {
+            self.supervisor.dismiss(server, Duration::from_secs(5));
+        }
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.leaving.notify_all();
     }
@@ -218,6 +238,7 @@ impl Engine {
         }
         let generation = fork_guard::settle();
         let system = OpenError::System;
+        let (maker, server) = options.start.divide();
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
         let arena = Arena::create("paceline-inputs").map_err(system)?;
         let arena_file = arena.file().try_clone().map_err(system)?;
@@ -234,7 +255,8 @@ impl Engine {
             chunks_per_worker: options.chunks_per_worker,
             memory_limit: options.memory_limit,
             prefix_output: options.prefix_output,
-            fork_server: options.fork_server,
+            maker,
+            stopped_looks: options.stopped_looks,
             announce: options.announce,
             generation,
             attention: AtomicBool::new(false),
@@ -246,6 +268,9 @@ impl Engine {
         };
         let shared = Arc::new_cyclic(|me| Shared { me: Weak::clone(me), ..shared });
         crate::driver::start(Arc::clone(&shared)).map_err(system)?;
+        if let Some(server) = server {
+            shared.supervisor.adopt(server);
+        }
         shared.with(|state, context| state.apply(Event::PoolOpened, context));
         Ok(Self { shared })
     }
@@ -465,6 +490,7 @@ impl Drop for Engine {
 mod tests {
     use super::*;
     use crate::outcome::Outcome;
+    use crate::supervisor::{ForkServerCommand, STOPPED_LOOKS};
 
     struct Nobody;
 
@@ -484,7 +510,8 @@ mod tests {
             start_timeout_ns: 0,
             setup: Vec::new(),
             prefix_output: false,
-            fork_server,
+            start: StartMethod::ForkServer(fork_server),
+            stopped_looks: STOPPED_LOOKS,
             announce: Box::new(Nobody),
         };
         Engine::open(options).unwrap()
@@ -538,7 +565,8 @@ mod tests {
                 start_timeout_ns: 0,
                 setup: Vec::new(),
                 prefix_output: false,
-                fork_server,
+                start: StartMethod::ForkServer(fork_server),
+                stopped_looks: STOPPED_LOOKS,
                 announce: Box::new(Nobody),
             };
             assert_eq!(Engine::open(options).err(), Some(OpenError::WorkerCount));

@@ -118,6 +118,8 @@ pub struct Death {
     pub is_over_limit: bool,
     /// While it lived, the system has ended processes of its control group for want of memory.
     pub is_memory_short: bool,
+    /// Why it was killed by the engine, if it was.
+    pub note: Option<&'static str>,
 }
 
 /// Why a pool cannot go on.

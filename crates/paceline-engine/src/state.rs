@@ -209,6 +209,11 @@ impl State {
         !self.failed && self.core.is_accepting()
     }
 
+    /// Whether somebody waits, or soon may, for something that workers have to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.failed && !self.effects.ended && (self.closing || self.core.unfinished_jobs() > 0)
+    }
+
     pub(crate) fn accounts(&self) -> Accounts {
         let mut accounts = self.accounts.clone();
         if self.core.unfinished_jobs() > 0 {

@@ -66,6 +66,11 @@ impl Words {
         }
     }
 
+    /// The descriptors of all voices.
+    pub(crate) fn ears(&self) -> [&OwnedFd; 3] {
+        [Voice::Output, Voice::Errors, Voice::Record].map(|voice| self.ear(voice))
+    }
+
     /// Whether lines begin with the worker's process id.
     pub(crate) fn are_prefixed(&self) -> bool {
         self.output.prefixed

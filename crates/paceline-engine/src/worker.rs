@@ -339,8 +339,9 @@ extern "C" fn in_fork() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
-/// Has this process know when it is a fork of a worker.
+/// Has this process know when it is a fork of a worker. It may be one itself, made to be a worker of a pool of that one's.
 fn watch_forks() {
+    FORKED.store(false, Ordering::Relaxed);
     // SAFETY: the handler only stores to an atomic, which is safe in a child of a threaded process.
     unsafe { libc::pthread_atfork(None, None, Some(in_fork)) };
 }

@@ -180,6 +180,14 @@ pub(crate) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     Ok(made?.bind(py))
 }
 
+/// This process was forked by a task, and is none of it.
+pub(crate) fn forget(py: Python<'_>) -> PyResult<()> {
+    end_item();
+    drop(MADE.take());
+    variable(py)?.call_method1(pyo3::intern!(py, "set"), (py.None(),))?;
+    Ok(())
+}
+
 /// The task whose code is running, if any.
 #[pyfunction]
 pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {

@@ -1,7 +1,7 @@
 //! Owns the native half of a pool: turns calls into jobs of the engine. Never decides when they run, and never waits
 //! for one while it holds the interpreter.
 
-use crate::command::fork_server_command;
+use crate::command::{fork_server_command, spawn_command};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Called, Job, Sent, announce};
@@ -10,9 +10,10 @@ use crate::output::STALLED;
 use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
+use crate::worker::forked_server;
 use paceline_engine::{
-    Accounts, Announce, FailureWatch, Mark, OpenError, Options, Pending, Running, ShownFailure, Sizing, SubmitError,
-    now_ns,
+    Accounts, Announce, FailureWatch, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, ShownFailure, Sizing,
+    StartMethod, SubmitError, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
@@ -22,7 +23,7 @@ use pyo3::types::{PyTuple, PyType};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A pool's engine: `workers` processes started by the fork server, and the task table they share.
+/// A pool's engine: `workers` processes, and the task table they share.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct Engine {
     native: Arc<paceline_engine::Engine>,
@@ -149,7 +150,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         *, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false, memory_limit = 0,
-        start_timeout_ns = 0
+        start_timeout_ns = 0, start_method = "forkserver"
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -161,6 +162,7 @@ impl Engine {
         prefix_output: bool,
         memory_limit: u64,
         start_timeout_ns: u64,
+        start_method: &str,
     ) -> PyResult<Self> {
         let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
         let options = Options {
@@ -170,7 +172,8 @@ impl Engine {
             start_timeout_ns,
             setup,
             prefix_output,
-            fork_server: fork_server_command(py)?,
+            start: start_from(py, start_method)?,
+            stopped_looks: STOPPED_LOOKS,
             announce: Box::new(ToFutures),
         };
         let engine = py.detach(|| paceline_engine::Engine::open(options)).map_err(|error| match error {
@@ -373,6 +376,16 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
     (seconds(wall), workers.collect())
+}
+
+/// How workers start, by its name; a pool whose workers are forks of this process has it forked here.
+fn start_from(py: Python<'_>, method: &str) -> PyResult<StartMethod> {
+    match method {
+        "forkserver" => Ok(StartMethod::ForkServer(fork_server_command(py)?)),
+        "spawn" => Ok(StartMethod::Spawn(spawn_command(py)?)),
+        "fork" => Ok(StartMethod::Fork(forked_server(py)?)),
+        other => Err(PyValueError::new_err(format!("there is no start method {other:?}"))),
+    }
 }
 
 fn too_many_workers() -> PyErr {

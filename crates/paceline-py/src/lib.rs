@@ -55,5 +55,5 @@ mod _paceline {
     #[pymodule_export]
     use super::voice::{line_prefix, note_speech, prefix_lines, send_record};
     #[pymodule_export]
-    use super::worker::serve_forks;
+    use super::worker::{become_worker, serve_forks};
 }

@@ -323,6 +323,7 @@ fn lost_task<'py>(py: Python<'py>, item: u32, label: &Label<'_, '_>, loss: &Loss
     details.set_item("exit_code", death.code)?;
     details.set_item("signal", death.signal)?;
     details.set_item("last_words", &death.last_words)?;
+    details.set_item("note", death.note)?;
     details.set_item("stack", &death.stack)?;
     details.set_item("peak_memory", (death.peak_bytes > 0).then_some(death.peak_bytes))?;
     details.set_item("is_memory_short", death.is_memory_short)?;

@@ -9,20 +9,36 @@ use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
 use crate::stops::{self, Stopped, may_pass};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
-use paceline_engine::fork_server::{Served, Side, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, serve};
+use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
 use paceline_engine::{AllocateError, Answers, Call, Manner, Run, kind, now_ns};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule, PyTuple};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// The main function of the fork server, and of each worker that it forks.
 #[pyfunction]
 pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
+    let socket = clean_start(py)?;
+    be(py, |preload, fork| serve(socket, parent_pid, preload, fork))
+}
+
+/// The main function of a worker that is started by itself.
+#[pyfunction]
+pub(crate) fn become_worker(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
+    let socket = clean_start(py)?;
+    be(py, |_, _| start_worker(socket, parent_pid))
+}
+
+/// The socket with which an interpreter was started for us, in which there is nothing else.
+fn clean_start(py: Python<'_>) -> PyResult<OwnedFd> {
     let system = |errno: rustix::io::Errno| PyErr::from(std::io::Error::from(errno));
     let os = PyModule::import(py, "os")?;
     // Files that the parent's libraries have open and that came along: locks on them would be held for as long as there
@@ -35,20 +51,27 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     rustix::stdio::dup2_stdin(&nothing).map_err(system)?;
     drop(nothing);
     // What every worker needs is imported once, here, and shared with all of them.
-    let names = names(py)?;
+    names(py)?;
     let side = PyModule::import(py, "paceline.worker")?;
     side.call_method1("prepare", (PyModule::import(py, "paceline._paceline")?,))?;
-    let mut fork = || match os.call_method0(intern!(py, "fork")).and_then(|pid| pid.extract::<i32>()) {
-        Ok(0) => Ok(Side::Child),
-        Ok(pid) => Ok(Side::Parent(pid)),
-        Err(error) => Err(errno_of(py, &error)),
-    };
+    Ok(socket)
+}
+
+type Preload<'a> = &'a mut dyn FnMut(&[u8]);
+type Fork<'a> = &'a mut dyn FnMut() -> Result<Side, Errno>;
+
+/// Serves as `role` has it, and works if this process turns out to be a worker; then it does not return.
+fn be(py: Python<'_>, role: impl FnOnce(Preload<'_>, Fork<'_>) -> Served) -> PyResult<()> {
+    let os = PyModule::import(py, "os")?;
+    let side = PyModule::import(py, "paceline.worker")?;
+    let names = names(py)?;
+    let mut fork = || fork_with(&os).map_err(|error| errno_of(py, &error));
     let mut preload = |what: &[u8]| {
         // Whoever needs what cannot be loaded is told when it is tried in a worker.
         let _ = PyModule::import(py, "paceline.preloading")
             .and_then(|preloading| preloading.call_method1(intern!(py, "load"), (PyBytes::new(py, what),)));
     };
-    match serve(socket, parent_pid, &mut preload, &mut fork) {
+    match role(&mut preload, &mut fork) {
         Served::Ended => Ok(()),
         Served::Worker(birth) => {
             side.setattr(intern!(py, "seat"), birth.seat)?;
@@ -63,9 +86,63 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     }
 }
 
-fn errno_of(py: Python<'_>, error: &PyErr) -> rustix::io::Errno {
+/// Forks as Python does, so that its libraries hear of it.
+fn fork_with(os: &Bound<'_, PyModule>) -> PyResult<Side> {
+    match os.call_method0(intern!(os.py(), "fork"))?.extract()? {
+        0 => Ok(Side::Child),
+        pid => Ok(Side::Parent(pid)),
+    }
+}
+
+/// Forks this very process, in the middle of whatever it does, to serve for one pool. The child never comes back.
+pub(crate) fn forked_server(py: Python<'_>) -> PyResult<ForkedServer> {
+    let os = PyModule::import(py, "os")?;
+    let forking = PyModule::import(py, "paceline.forking")?;
+    // What every worker needs is imported here, and shared with all of them.
+    names(py)?;
+    PyModule::import(py, "paceline.worker")?;
+    let parent_pid = std::process::id().cast_signed();
+    let silence = forking.call_method0(intern!(py, "prepare"))?;
+    let mut raised = None;
+    // Nothing of Python's runs between the fork and the moment at which the child is kept, so that no Ctrl-C can come in
+    // between.
+    let forked = fork_server(&mut || {
+        fork_with(&os).map_err(|error| {
+            raised = Some(error);
+            Errno::AGAIN
+        })
+    });
+    if let Ok(ForkedSide::Child(socket)) = forked {
+        serve_forked(py, socket, parent_pid, &forking, &silence)
+    }
+    silence.call_method1(intern!(py, "__exit__"), (py.None(), py.None(), py.None()))?;
+    match forked {
+        Ok(ForkedSide::Parent(server)) => Ok(server),
+        Ok(ForkedSide::Child(_)) => unreachable!("the child does not come back"),
+        Err(errno) => Err(raised.unwrap_or_else(|| std::io::Error::from(errno).into())),
+    }
+}
+
+/// Whatever happens, the program's own code is not gone on with here, nor is what it does at its end.
+fn serve_forked(
+    py: Python<'_>,
+    socket: OwnedFd,
+    parent_pid: i32,
+    forking: &Bound<'_, PyModule>,
+    silence: &Bound<'_, PyAny>,
+) -> ! {
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        current::forget(py)?;
+        forking.call_method1(intern!(py, "settle"), (silence, PyModule::import(py, "paceline._paceline")?))?;
+        be(py, |preload, fork| serve(socket, parent_pid, preload, fork))
+    }));
+    let ended_well = served.is_ok_and(|served| served.inspect_err(|error| error.print(py)).is_ok());
+    paceline_engine::worker::exit_now(i32::from(!ended_well))
+}
+
+fn errno_of(py: Python<'_>, error: &PyErr) -> Errno {
     let number = error.value(py).getattr("errno").and_then(|number| number.extract());
-    number.map_or(rustix::io::Errno::AGAIN, rustix::io::Errno::from_raw_os_error)
+    number.map_or(Errno::AGAIN, Errno::from_raw_os_error)
 }
 
 /// Ends the worker: what it printed is written, and nothing else of the forked interpreter is torn down.

@@ -24,17 +24,26 @@ pub(super) struct Life {
     pub(super) is_ready: bool,
     /// How often the system had ended a process of this one's control group for want of memory when it was asked for.
     pub(super) out_of_memory_kills: Option<u64>,
-    /// The most memory that it had, once it is gone.
-    pub(super) peak_bytes: u64,
     /// Zero until it is born.
     pub(super) pid: i32,
     /// Absent until it is born, or if there were too many descriptors.
     pub(super) watch: Option<OwnedFd>,
-    /// The fork server that was to tell of its birth is gone.
-    pub(super) is_orphan: bool,
+    /// The number of the fork server that tells of its birth and its end; none if there is no such server, or no more.
+    pub(super) server: Option<u64>,
+    /// It is a child of this very process, which has to wait for it.
+    pub(super) is_child: bool,
+    /// The socket with the message that such a child has not taken yet.
+    pub(super) cradle: Option<OwnedFd>,
+    pub(super) asked_ns: u64,
+    /// When it was found to be gone, though its fork server has not told how it ended.
+    pub(super) gone_ns: Option<u64>,
     pub(super) to_be_killed: bool,
+    /// At how many looks in a row.
+    pub(super) times_seen_stopped: u32,
     pub(super) told: Option<WorkerExit>,
     pub(super) complaint: Option<Vec<u8>>,
+    /// Why it was killed here.
+    pub(super) note: Option<&'static str>,
 }
 
 impl Life {
@@ -58,6 +67,12 @@ impl Life {
                 Ok(Received::End) | Err(_) => return false,
             }
         }
+    }
+
+    /// All that is open for it.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let own = [Some(&self.line), Some(&self.stacks), self.watch.as_ref(), self.cradle.as_ref()];
+        own.into_iter().flatten().chain(self.words.ears())
     }
 
     pub(super) fn kill(&self) {

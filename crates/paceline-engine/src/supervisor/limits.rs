@@ -4,6 +4,7 @@
 use super::{House, Life, Supervisor};
 use crate::clock::now_ns;
 use crate::engine::Shared;
+use crate::process::{Doing, doing};
 use crate::worker::stack_signal;
 use paceline_ipc::message::ToWorker;
 use paceline_ipc::socket;
@@ -20,9 +21,9 @@ const BETWEEN_GLANCES: Duration = Duration::from_micros(50);
 
 /// The engines that want to be looked at, and when.
 #[derive(Default)]
-pub(super) struct Looks(Vec<(u64, Weak<Shared>)>);
+pub(super) struct Dues(Vec<(u64, Weak<Shared>)>);
 
-impl Looks {
+impl Dues {
     pub(super) fn add(&mut self, engine: Weak<Shared>, at_ns: u64) {
         match self.0.iter_mut().find(|(_, known)| known.ptr_eq(&engine)) {
             Some((planned, _)) => *planned = at_ns.min(*planned),
@@ -30,9 +31,9 @@ impl Looks {
         }
     }
 
-    /// When the first is due, if any wants to be looked at.
-    pub(super) fn next_ns(&self) -> Option<u64> {
-        self.0.iter().map(|(at_ns, _)| *at_ns).min()
+    /// How long it is until the first is due, if any wants to be looked at.
+    pub(super) fn until_next_ns(&self) -> Option<u64> {
+        self.0.iter().map(|(at_ns, _)| *at_ns).min().map(|at_ns| at_ns.saturating_sub(now_ns()))
     }
 
     fn take_due(&mut self, now: u64) -> Vec<Weak<Shared>> {
@@ -60,11 +61,11 @@ impl Supervisor {
 impl House {
     /// Looks at the engines that are due.
     pub(super) fn look_at_due(&mut self) {
-        for engine in self.looks.take_due(now_ns()) {
+        for engine in self.dues.take_due(now_ns()) {
             if let Some(shared) = engine.upgrade()
                 && let Some(at_ns) = shared.look()
             {
-                self.looks.add(engine, at_ns);
+                self.dues.add(engine, at_ns);
             }
         }
     }
@@ -114,7 +115,7 @@ impl Life {
             return false;
         }
         let deadline = now_ns() + u64::try_from(STILL_WITHIN.as_nanos()).unwrap_or(0);
-        while now_ns() < deadline && !is_still(self.pid) {
+        while now_ns() < deadline && doing(self.pid) == Doing::Something {
             std::thread::sleep(BETWEEN_GLANCES);
         }
         true
@@ -125,11 +126,4 @@ impl Life {
             let _ = pidfd_send_signal(watch, Signal::CONT);
         }
     }
-}
-
-/// Whether a process is stopped, or gone: the field after its name, which may hold anything, tells.
-fn is_still(pid: i32) -> bool {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    matches!(state, Some('T' | 't' | 'Z' | 'X') | None)
 }

@@ -10,5 +10,7 @@ mod pool;
 mod priorities;
 mod results;
 mod servers;
+mod starts;
+mod stopped;
 mod waiting;
 mod worker_program;

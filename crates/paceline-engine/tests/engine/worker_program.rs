@@ -18,7 +18,8 @@
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
-use paceline_engine::fork_server::{Served, Side, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker, serve};
+use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::{Answers, Call, ForkServerCommand, Manner, Run, worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
@@ -27,12 +28,35 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 const FORK_SERVER: &str = "--be-the-fork-server-of";
+const WORKER: &str = "--be-a-worker-of";
 
 /// How this test program is started as a fork server.
 pub(crate) fn command() -> ForkServerCommand {
+    command_for(FORK_SERVER)
+}
+
+/// How this test program is started as a single worker.
+pub(crate) fn spawn_command() -> ForkServerCommand {
+    command_for(WORKER)
+}
+
+fn command_for(role: &str) -> ForkServerCommand {
     ForkServerCommand {
         program: std::env::current_exe().unwrap().into(),
-        arguments: vec![FORK_SERVER.into(), OsString::from(std::process::id().to_string())],
+        arguments: vec![role.into(), OsString::from(std::process::id().to_string())],
+    }
+}
+
+/// Forks a server off this very process, with the threads of the tests in the middle of whatever they do: what the child
+/// runs takes no lock that one of them may hold.
+pub(crate) fn forked_server() -> ForkedServer {
+    let parent = std::process::id().cast_signed();
+    match fork_server(&mut fork).unwrap() {
+        ForkedSide::Parent(server) => server,
+        ForkedSide::Child(socket) => {
+            let code = std::panic::catch_unwind(|| be(serve(socket, parent, &mut |_| {}, &mut fork)));
+            worker::exit_now(code.unwrap_or(1))
+        }
     }
 }
 
@@ -43,27 +67,33 @@ static START: extern "C" fn() = start;
 
 extern "C" fn start() {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(FORK_SERVER) {
-        let parent = arguments.next().and_then(|pid| pid.parse().ok()).expect("whose fork server?");
-        std::process::exit(be_fork_server(parent));
+    let role = arguments.next();
+    if let Some(FORK_SERVER | WORKER) = role.as_deref() {
+        let parent = arguments.next().and_then(|pid| pid.parse().ok()).expect("whose?");
+        std::process::exit(be_started(role.as_deref() == Some(WORKER), parent));
     }
 }
 
-fn be_fork_server(parent: i32) -> i32 {
+fn be_started(is_worker: bool, parent: i32) -> i32 {
     // SAFETY: the engine starts a fork server with its socket as standard input, and nothing else here uses that.
     let socket = unsafe { OwnedFd::from_raw_fd(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3)) };
     let nothing = std::fs::File::open("/dev/null").unwrap();
     // SAFETY: both descriptors are open.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nothing), 0) };
-    let mut fork = || {
-        // SAFETY: this process has one thread.
-        match unsafe { libc::fork() } {
-            -1 => Err(rustix::io::Errno::AGAIN),
-            0 => Ok(Side::Child),
-            pid => Ok(Side::Parent(pid)),
-        }
-    };
-    match serve(socket, parent, &mut |_| {}, &mut fork) {
+    if is_worker { be(become_worker(socket, parent)) } else { be(serve(socket, parent, &mut |_| {}, &mut fork)) }
+}
+
+fn fork() -> Result<Side, rustix::io::Errno> {
+    // SAFETY: a fork server has one thread; and see `forked_server`.
+    match unsafe { libc::fork() } {
+        -1 => Err(rustix::io::Errno::AGAIN),
+        0 => Ok(Side::Child),
+        pid => Ok(Side::Parent(pid)),
+    }
+}
+
+fn be(served: Served) -> i32 {
+    match served {
         Served::Worker(birth) => worker::work(*birth, &mut TestRun::default()),
         Served::Ended => 0,
     }
