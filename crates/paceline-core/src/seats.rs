@@ -41,6 +41,8 @@ pub(crate) struct Seats {
     lost_begun: Option<WorkerId>,
     /// The workers that outgrew their memory, and are about to be gone.
     outgrown: Vec<WorkerId>,
+    /// The workers that are being killed, for whatever reason.
+    killed: Vec<WorkerId>,
     /// How long a worker may take to start; zero for any time.
     start_timeout_ns: u64,
     live: u32,
@@ -54,6 +56,7 @@ impl Seats {
             places: vec![Seat::Empty; usize::from(workers)],
             lost_begun: None,
             outgrown: Vec::new(),
+            killed: Vec::new(),
             start_timeout_ns,
             live: 0,
             chunks_ended: 0,
@@ -123,6 +126,15 @@ impl Seats {
         is_news
     }
 
+    /// A worker is to be killed; whether that was not known.
+    pub(crate) fn note_killed(&mut self, worker: WorkerId) -> bool {
+        let is_news = !self.killed.contains(&worker);
+        if is_news {
+            self.killed.push(worker);
+        }
+        is_news
+    }
+
     pub(crate) fn is_outgrown(&self, worker: WorkerId) -> bool {
         self.outgrown.contains(&worker)
     }
@@ -175,6 +187,7 @@ impl Seats {
         self.live -= 1;
         self.lost_begun = None;
         self.outgrown.retain(|outgrown| *outgrown != worker);
+        self.killed.retain(|killed| *killed != worker);
         seat
     }
 

@@ -25,6 +25,13 @@ impl Scheduler {
     /// What it was running is told of its end what became of it.
     pub(crate) fn on_worker_outgrown(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
         if self.seats.note_outgrown(worker) {
+            self.kill_worker(worker, commands);
+        }
+    }
+
+    /// Has a worker killed, unless that is under way.
+    pub(crate) fn kill_worker(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        if self.seats.note_killed(worker) {
             commands.push(Command::KillWorker { worker });
         }
     }
