@@ -174,7 +174,7 @@ impl Scheduler {
     pub(crate) fn on_time_passed(&mut self, commands: &mut Vec<Command>) {
         self.release_due();
         self.limits.plan(self.now, self.chunks.watched() > 0);
-        self.break_if_a_start_is_overdue(commands);
+        self.end_overdue_starts(commands);
         self.dispatch(commands);
     }
 

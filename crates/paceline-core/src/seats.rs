@@ -100,14 +100,17 @@ impl Seats {
         *seat = Seat::Ready { since: now, chunks_ended };
     }
 
-    /// When the first of those that are starting has taken as long as it may, and which it is.
+    /// When the first of those that are starting has taken as long as it may, and which it is. Who is being killed needs
+    /// no looking after.
     pub(crate) fn first_overdue(&self) -> Option<(Moment, WorkerId)> {
         if self.start_timeout_ns == 0 {
             return None;
         }
         let starting = self.all().filter_map(|worker| match self.places[usize::from(worker.0)] {
-            Seat::Starting { since } => Some((Moment(since.0.saturating_add(self.start_timeout_ns)), worker)),
-            Seat::Empty | Seat::Ready { .. } => None,
+            Seat::Starting { since } if !self.killed.contains(&worker) => {
+                Some((Moment(since.0.saturating_add(self.start_timeout_ns)), worker))
+            }
+            Seat::Empty | Seat::Starting { .. } | Seat::Ready { .. } => None,
         });
         starting.min()
     }
