@@ -9,7 +9,8 @@
 //! counted, as each chunk that ends begins the row of failed starts anew. A worker that dies with a chunk begun begins
 //! the row anew too; that cannot go on for ever, as each such death uses up an attempt of an item. A chunk that was only
 //! claimed goes back as it was, so it excuses nothing. The time limit is there so that an idle pool is not broken because
-//! someone ended three of its sleeping workers in the course of a week.
+//! someone ended three of its sleeping workers in the course of a week. A worker that was ended because it outgrew its
+//! memory is no exception: if it did so before it got anything done, the next one will too.
 
 use crate::ids::{Moment, WorkerId};
 
@@ -150,7 +151,6 @@ impl Seats {
     /// Empties a seat whose worker died, and judges the death.
     pub(crate) fn bury(&mut self, worker: WorkerId, now: Moment) {
         let had_begun = self.lost_begun == Some(worker);
-        let was_outgrown = self.is_outgrown(worker);
         let seat = self.take_out(worker);
         if had_begun {
             self.failed_starts = 0;
@@ -158,8 +158,6 @@ impl Seats {
         }
         let is_failed_start = match seat {
             Seat::Empty => false,
-            // It was ended for something else.
-            Seat::Ready { .. } if was_outgrown => false,
             Seat::Starting { .. } => true,
             Seat::Ready { since, chunks_ended } => {
                 chunks_ended == self.chunks_ended && now.0.saturating_sub(since.0) < SETTLED_AFTER_NS

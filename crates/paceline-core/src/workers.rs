@@ -185,6 +185,28 @@ mod tests {
     }
 
     #[test]
+    fn workers_that_outgrow_their_memory_before_they_do_anything_break_the_pool() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 1, 1);
+        for death in 1..=3 {
+            pool.ready(0);
+            pool.tell(Event::WorkerOutgrown { worker: WorkerId(0) });
+            assert_eq!(crash_loop(&pool.exit(0, WorkerExit::Died)), death == 3);
+        }
+    }
+
+    #[test]
+    fn workers_that_outgrow_their_memory_with_something_begun_do_not_count() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 9, 1);
+        for index in 0..4 {
+            pool.ready(0);
+            pool.tell(Event::WorkerOutgrown { worker: WorkerId(0) });
+            assert!(pool.lose(0, WorkerExit::Died, (index, 0), 0).contains(&start(0)));
+        }
+    }
+
+    #[test]
     fn retired_workers_never_count() {
         let mut pool = Rehearsal::open(1, 4);
         for _ in 0..10 {
