@@ -27,6 +27,7 @@ impl Scheduler {
         job.progress = Progress::Ending(end);
         let dropped = job.drop_waiting();
         self.backlog.remove_items(dropped);
+        self.again.drop_job(number);
         if self.end_if_over(number, commands) {
             return;
         }
