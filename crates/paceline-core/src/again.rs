@@ -30,8 +30,6 @@ const LONGEST_BACKOFF_NS: u64 = 3_600_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
     job: JobId,
-    /// Tells its job from a later one of the same number.
-    place: u64,
     item: u32,
     attempt: u16,
     is_alone: bool,
@@ -57,6 +55,12 @@ impl Again {
     /// Whether something runs alone, or is to.
     pub(crate) fn is_anything_alone(&self) -> bool {
         self.lonely.is_some() || !self.alone.is_empty()
+    }
+
+    /// Drops what waits of a job that is to end early: it is not run again, and nobody is to be woken for it.
+    pub(crate) fn drop_job(&mut self, job: JobId) {
+        self.delayed.retain(|Reverse((_, waiting))| waiting.job != job);
+        self.alone.retain(|waiting| waiting.job != job);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -110,7 +114,7 @@ impl Scheduler {
             return self.put_back(number, Range::again(item, attempt));
         }
         let due = Moment(self.now.0.saturating_add(delay));
-        let waiting = Waiting { job: number, place, item, attempt, is_alone };
+        let waiting = Waiting { job: number, item, attempt, is_alone };
         if delay == 0 {
             self.again.alone.push_back(waiting);
         } else {
@@ -126,7 +130,7 @@ impl Scheduler {
             self.again.delayed.pop();
             if waiting.is_alone {
                 self.again.alone.push_back(waiting);
-            } else if self.jobs.job_at(waiting.job, waiting.place).is_some_and(|job| job.ending().is_none()) {
+            } else {
                 self.put_back(waiting.job, Range::again(waiting.item, waiting.attempt));
             }
         }
@@ -141,21 +145,19 @@ impl Scheduler {
             }
             self.again.lonely = None;
         }
-        while let Some(Waiting { job: number, place, item, attempt, .. }) = self.again.alone.front().copied() {
-            let Some(job) = self.jobs.job_at(number, place).filter(|job| job.ending().is_none()) else {
-                self.again.alone.pop_front();
-                continue;
-            };
-            if self.chunks.published() == 0 {
-                self.again.alone.pop_front();
-                let chunk = self.chunks.open(number, job, Range::again(item, attempt));
-                self.limits.note_published(self.now, job.terms.timeout_ns);
-                self.again.lonely = Some(chunk);
-                commands.push(Command::Publish { chunk, job: number, first: item, count: 1, attempt });
-            }
-            return false;
+        if self.again.alone.is_empty() {
+            return true;
         }
-        true
+        if self.chunks.published() == 0
+            && let Some(Waiting { job: number, item, attempt, .. }) = self.again.alone.pop_front()
+        {
+            let job = self.jobs.job(number);
+            let chunk = self.chunks.open(number, job, Range::again(item, attempt));
+            self.limits.note_published(self.now, job.terms.timeout_ns);
+            self.again.lonely = Some(chunk);
+            commands.push(Command::Publish { chunk, job: number, first: item, count: 1, attempt });
+        }
+        false
     }
 }
 
@@ -236,6 +238,7 @@ mod tests {
         pool.finish((0, 0));
         let cancelled = pool.tell(Event::CancelRequested { job: JobId(0), stops_running: true });
         assert_eq!(cancelled, [crate::rehearsal::cancelled(0)]);
+        assert_eq!(pool.scheduler.next_look(), None, "nobody is woken for it");
         pool.submit(0, 1, 1);
         pool.now = Moment(1_000_000);
         assert_eq!(pool.tell(Event::TimePassed), []);

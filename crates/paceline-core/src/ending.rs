@@ -18,15 +18,17 @@ impl Scheduler {
         self.jobs.ending(number) == Some(JobEnd::Cancelled)
     }
 
-    /// Ends a job in this way as soon as nothing of it is out.
+    /// Ends a job in this way as soon as nothing of it is out. One that is given up may still be cancelled: what runs of
+    /// it is stopped then, not waited for.
     pub(crate) fn end_early(&mut self, number: JobId, end: JobEnd, commands: &mut Vec<Command>) {
         let job = self.jobs.job(number);
-        if job.ending().is_some() {
+        if job.ending().is_some_and(|earlier| earlier == JobEnd::Cancelled || earlier == end) {
             return;
         }
         job.progress = Progress::Ending(end);
         let dropped = job.drop_waiting();
         self.backlog.remove_items(dropped);
+        self.again.drop_job(number);
         if self.end_if_over(number, commands) {
             return;
         }
@@ -147,6 +149,22 @@ mod tests {
         assert_eq!(pool.kept((0, 1)), []);
         assert_eq!(pool.scheduler.next_look(), None, "what runs is left to finish");
         assert_eq!(pool.finish((0, 1)), [given_up(0)]);
+    }
+
+    #[test]
+    fn job_that_is_given_up_can_be_stopped() {
+        let mut pool = Rehearsal::open(2, 2);
+        let terms = Terms { most_failures: 0, ..Terms::default() };
+        pool.tell(Event::JobSubmitted { job: JobId(0), items: 2, sizing: Sizing::Fixed(1), terms });
+        pool.tell(Event::ItemFailed { chunk: chunk((0, 0)), item: 0, trouble: Trouble::Failed });
+        assert_eq!(pool.finish((0, 0)), []);
+        assert_eq!(pool.kept((1, 0)), []);
+        assert_eq!(stop_all(&mut pool, 0), [], "its chunk is known to be with a worker");
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(0)));
+        let (worker, chunk, item) = (WorkerId(0), chunk((1, 0)), 1);
+        let stop = Command::StopItem { worker, chunk, item, cause: StopCause::Cancelled };
+        assert_eq!(pool.tell(Event::ChunkSighted { chunk, worker, finished: 0, began: Moment(0) }), [stop]);
+        assert_eq!(pool.finish((1, 0)), [cancelled(0)]);
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl Range {
 /// Untouched ── cancel requested, chunks out ──► Cancelling ── a chunk was kept, finished or held ──► Begun
 ///     └──────────────────────── a chunk was finished or held ─────────────────────────────────────────┘
 ///  any of them ── its running items are to be stopped as well, or too many have failed ──► Ending
+///  Ending, given up ── its running items are to be stopped ──► Ending, cancelled
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {

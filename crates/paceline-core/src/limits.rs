@@ -192,7 +192,7 @@ impl Scheduler {
         self.release_due();
         let is_weighing = self.limits.is_memory_limited && self.chunks.published() > 0;
         self.limits.plan(self.now, is_weighing || self.chunks.watched() > 0);
-        self.break_if_a_start_is_overdue(commands);
+        self.end_overdue_starts(commands);
         self.dispatch(commands);
     }
 

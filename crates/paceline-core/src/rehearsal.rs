@@ -13,8 +13,13 @@ pub(crate) struct Rehearsal {
 
 impl Rehearsal {
     pub(crate) fn new(workers: u16, table_slots: u32) -> Self {
+        Self::limited(workers, table_slots, 0)
+    }
+
+    /// One whose workers may take only so long to start.
+    pub(crate) fn limited(workers: u16, table_slots: u32, start_timeout_ns: u64) -> Self {
         Self {
-            scheduler: Scheduler::new(Config { workers, table_slots, start_timeout_ns: 0, is_memory_limited: false }),
+            scheduler: Scheduler::new(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false }),
             now: Moment(0),
         }
     }

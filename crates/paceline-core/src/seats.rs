@@ -9,7 +9,8 @@
 //! counted, as each chunk that ends begins the row of failed starts anew. A worker that dies with a chunk begun begins
 //! the row anew too; that cannot go on for ever, as each such death uses up an attempt of an item. A chunk that was only
 //! claimed goes back as it was, so it excuses nothing. The time limit is there so that an idle pool is not broken because
-//! someone ended three of its sleeping workers in the course of a week.
+//! someone ended three of its sleeping workers in the course of a week. A worker that was ended because it outgrew its
+//! memory is no exception: if it did so before it got anything done, the next one will too.
 
 use crate::ids::{Moment, WorkerId};
 
@@ -41,6 +42,8 @@ pub(crate) struct Seats {
     lost_begun: Option<WorkerId>,
     /// The workers that outgrew their memory, and are about to be gone.
     outgrown: Vec<WorkerId>,
+    /// The workers that are being killed, for whatever reason.
+    killed: Vec<WorkerId>,
     /// How long a worker may take to start; zero for any time.
     start_timeout_ns: u64,
     live: u32,
@@ -54,6 +57,7 @@ impl Seats {
             places: vec![Seat::Empty; usize::from(workers)],
             lost_begun: None,
             outgrown: Vec::new(),
+            killed: Vec::new(),
             start_timeout_ns,
             live: 0,
             chunks_ended: 0,
@@ -97,14 +101,17 @@ impl Seats {
         *seat = Seat::Ready { since: now, chunks_ended };
     }
 
-    /// When the first of those that are starting has taken as long as it may, and which it is.
+    /// When the first of those that are starting has taken as long as it may, and which it is. Who is being killed needs
+    /// no looking after.
     pub(crate) fn first_overdue(&self) -> Option<(Moment, WorkerId)> {
         if self.start_timeout_ns == 0 {
             return None;
         }
         let starting = self.all().filter_map(|worker| match self.places[usize::from(worker.0)] {
-            Seat::Starting { since } => Some((Moment(since.0.saturating_add(self.start_timeout_ns)), worker)),
-            Seat::Empty | Seat::Ready { .. } => None,
+            Seat::Starting { since } if !self.killed.contains(&worker) => {
+                Some((Moment(since.0.saturating_add(self.start_timeout_ns)), worker))
+            }
+            Seat::Empty | Seat::Starting { .. } | Seat::Ready { .. } => None,
         });
         starting.min()
     }
@@ -123,6 +130,15 @@ impl Seats {
         is_news
     }
 
+    /// A worker is to be killed; whether that was not known.
+    pub(crate) fn note_killed(&mut self, worker: WorkerId) -> bool {
+        let is_news = !self.killed.contains(&worker);
+        if is_news {
+            self.killed.push(worker);
+        }
+        is_news
+    }
+
     pub(crate) fn is_outgrown(&self, worker: WorkerId) -> bool {
         self.outgrown.contains(&worker)
     }
@@ -135,7 +151,6 @@ impl Seats {
     /// Empties a seat whose worker died, and judges the death.
     pub(crate) fn bury(&mut self, worker: WorkerId, now: Moment) {
         let had_begun = self.lost_begun == Some(worker);
-        let was_outgrown = self.is_outgrown(worker);
         let seat = self.take_out(worker);
         if had_begun {
             self.failed_starts = 0;
@@ -143,8 +158,6 @@ impl Seats {
         }
         let is_failed_start = match seat {
             Seat::Empty => false,
-            // It was ended for something else.
-            Seat::Ready { .. } if was_outgrown => false,
             Seat::Starting { .. } => true,
             Seat::Ready { since, chunks_ended } => {
                 chunks_ended == self.chunks_ended && now.0.saturating_sub(since.0) < SETTLED_AFTER_NS
@@ -175,6 +188,7 @@ impl Seats {
         self.live -= 1;
         self.lost_begun = None;
         self.outgrown.retain(|outgrown| *outgrown != worker);
+        self.killed.retain(|killed| *killed != worker);
         seat
     }
 
