@@ -191,7 +191,7 @@ impl Worker {
 
 /// Whether it was answered; nothing was done if its call lingers.
 fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) -> bool {
-    body.began_ns.store(now_ns(), Ordering::Relaxed);
+    body.marks.begin(now_ns());
     if manner(body, inputs, run) == Manner::Lingers {
         return false;
     }
@@ -211,7 +211,7 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         run.run(&Call { function, input: view.bytes(), item, first, count }, &mut answers);
         answers.end();
     }
-    body.ended_ns.store(now_ns(), Ordering::Relaxed);
+    body.marks.end(now_ns());
     true
 }
 
@@ -230,8 +230,7 @@ fn manner(body: &Body, inputs: &ArenaReader, run: &mut impl Run) -> Manner {
 /// Begins a call that lingers; the input is not needed any more when it has begun.
 fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
     // Should this worker die from here on, none of the items may be taken for one that was not begun.
-    body.begin_side_by_side();
-    body.begin_side_by_side();
+    body.marks.begin_side_by_side();
     let Body { function, item, first, count, .. } = *body;
     if body.input.segment == INLINE_SEGMENT {
         run.begin(number, &Call { function, input: body.inline_bytes(body.input), item, first, count });

@@ -9,6 +9,7 @@
 //! - [`table`]: slots, claim, publish, finish, withdraw, reclaim.
 //! - [`idle`]: how workers sleep and are woken, and how the parent is.
 //! - [`body`]: what a slot carries besides its state.
+//! - [`marks`]: what the worker tells of a task while it runs it.
 //! - [`record`]: how the outcomes of a chunk's items stand one after the other.
 //! - [`arena`]: segments for payloads larger than a slot.
 //! - [`slabs`]: segments shared by payloads of medium size.
@@ -16,6 +17,7 @@
 //! - [`message`] and [`socket`]: the few control messages, and descriptors, that travel beside the table.
 
 pub mod idle;
+pub mod marks;
 mod sync;
 pub mod table;
 pub mod word;

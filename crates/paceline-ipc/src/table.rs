@@ -26,6 +26,7 @@
 //! sets the summary again. Sleeping and waking has its own argument in [`crate::idle`].
 
 use crate::idle::Idle;
+use crate::marks::Marks;
 use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 use crate::word::{Phase, Word};
 
@@ -103,6 +104,26 @@ pub struct Claim {
     /// Where.
     pub place: Place,
     owner: u16,
+}
+
+/// What a worker is doing with a task, as seen in one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The worker that has claimed it; as the slot says, so not surely one that there is.
+    pub owner: u16,
+    /// When it began, in nanoseconds of the monotonic clock; zero if it has claimed the task and not begun.
+    pub began_ns: u64,
+    /// How many items it has finished.
+    pub finished: u32,
+}
+
+/// A body that can be looked at while its owner writes it.
+///
+/// # Safety
+/// The marks lie inside the body, and everybody touches them only as the atomics that they are.
+pub unsafe trait Visible {
+    /// Where the marks of this body are.
+    fn marks(body: *const Self) -> *const Marks;
 }
 
 impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS: usize>
@@ -292,6 +313,31 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     /// Whether no worker has claimed what was published here.
     pub fn is_ready(&self, place: Place) -> bool {
         self.load(place.slot as usize) == Word::ready(place.ticket)
+    }
+
+    /// What the worker is doing that runs what was published here; `None` if no worker runs it (any more). The numbers
+    /// are never those of another publication, whatever happens meanwhile.
+    ///
+    /// The word that names ticket and owner is read before the marks and after. The claim read what the parent stored
+    /// with `READY`, so whoever sees the claim sees the marks reset, or younger. Marks of a younger publication are
+    /// stored with `Release` after the word has moved on, and loaded with `Acquire` before it is read again; so it is
+    /// seen to have moved on. It never comes back, because no ticket does.
+    pub fn look(&self, place: Place) -> Option<Sight>
+    where
+        B: Visible,
+    {
+        let slot = self.slots.get(place.slot as usize)?;
+        let word = Word(slot.state.load(Ordering::Acquire));
+        let owner = word.owner();
+        if word != Word::running(owner, place.ticket) {
+            return None;
+        }
+        // SAFETY: the marks lie in the slot, and are atomics for which any bytes are valid.
+        let marks = unsafe { &*B::marks(slot.body.peek()) };
+        // In this order: whoever is seen to have finished something is seen to have begun.
+        let finished = marks.finished();
+        let began_ns = marks.began_ns();
+        (slot.state.load(Ordering::Relaxed) == word.0).then_some(Sight { owner, began_ns, finished })
     }
 
     /// About how many published tasks wait for a worker: a hint, never less than there are.

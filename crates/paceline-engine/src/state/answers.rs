@@ -6,7 +6,6 @@ use paceline_core::{Assignment, ChunkId, Event};
 use paceline_ipc::body::{Body, INLINE_SEGMENT};
 use paceline_ipc::table::{Feeder, Place};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 /// A chunk whose items all have an outcome.
 pub(super) struct Finished {
@@ -47,8 +46,8 @@ impl State {
     pub(super) fn take_answer(&mut self, place: Place, owner: u16, body: &Body) -> Option<Finished> {
         let chunk = self.chunk_of_slot[place.slot as usize];
         let what = self.core.chunk(chunk)?;
-        let began_ns = body.began_ns.load(Ordering::Relaxed);
-        let ended_ns = body.ended_ns.load(Ordering::Relaxed);
+        let began_ns = body.marks.began_ns();
+        let ended_ns = body.marks.ended_ns();
         let seat = self.seats.get(usize::from(owner))?.as_ref()?;
         let (span, _) = body.answer();
         let answer = if span.segment == INLINE_SEGMENT {

@@ -12,7 +12,6 @@ use paceline_ipc::record::Records;
 use paceline_ipc::table::{Feeder, Place};
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl State {
     pub(crate) fn on_exited(&mut self, worker: u16, birth: u64, ending: Ending, context: &Context<'_>) {
@@ -65,7 +64,7 @@ impl State {
         let (span, claimed) = body.answer();
         let claimed = claimed.min(assignment.count);
         let now = now_ns();
-        let began = body.began_ns.load(Ordering::Relaxed);
+        let began = body.marks.began_ns();
         let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
         // A worker says that it begins before it looks at what it is to run. One that has not said so has run nothing.
         let most_running = if began == 0 { 0 } else { body.most_running() };
