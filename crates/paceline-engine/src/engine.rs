@@ -198,7 +198,7 @@ impl Engine {
         let generation = fork_guard::settle();
         let system = OpenError::System;
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
-        let arena = Arena::create("paceline-inputs").map_err(system)?;
+        let arena = Arena::create_lent("paceline-inputs").map_err(system)?;
         let arena_file = arena.file().try_clone().map_err(system)?;
         let shared = Shared {
             table: MappedTable::map(&table_file).map_err(system)?,

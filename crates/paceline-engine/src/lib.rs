@@ -37,6 +37,7 @@ pub use engine::{Announce, Engine, OpenError, Options};
 pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
 pub use paceline_core::{Sizing, Terms};
 pub use paceline_ipc::arena::AllocateError;
+pub use paceline_ipc::foreign::Foreign;
 pub use pending::{Attachment, Pending, Stage, Stream};
 pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};

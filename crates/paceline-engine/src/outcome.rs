@@ -3,6 +3,7 @@
 
 use crate::fork_guard::generation;
 use paceline_ipc::arena::{ArenaReader, Span, View};
+use paceline_ipc::foreign::Foreign;
 use paceline_ipc::record::{Content, Records};
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ pub struct Breakdown {
 #[derive(Debug)]
 pub struct Answer {
     bytes: Bytes,
+    /// No more records than this are looked at, however many a worker has left.
+    items: u32,
     /// The arena in which large outcomes lie, where there are any.
     arena: Option<Arc<ArenaReader>>,
     generation: u32,
@@ -104,73 +107,94 @@ enum Bytes {
     Short([u8; SHORT], u8),
     Heap(Box<[u8]>),
     Segment(u32, View),
-    /// The worker told of a place that does not exist.
+    /// The worker told of a place that does not exist, or something else was wrong with what it left.
     Corrupt,
 }
 
 /// The bytes of one record.
 #[derive(Debug)]
 pub enum RecordBytes<'a> {
-    /// Among the other records.
-    Here(&'a [u8]),
-    /// In a segment of its own.
+    /// In memory of this process.
+    Own(&'a [u8]),
+    /// Among other records, where the worker can still write.
+    Shared(Foreign<'a>),
+    /// In a segment of its own, where the worker can still write.
     Mapped(View),
 }
 
 impl RecordBytes<'_> {
-    /// The bytes.
+    /// The bytes, as memory that somebody may change.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn foreign(&self) -> Foreign<'_> {
         match self {
-            Self::Here(bytes) => bytes,
-            Self::Mapped(view) => view.bytes(),
+            Self::Own(bytes) => Foreign::own(bytes),
+            Self::Shared(bytes) => *bytes,
+            Self::Mapped(view) => view.foreign(),
         }
     }
 }
 
 impl Answer {
-    /// Takes over records that will not stay where they are, and so are copied.
-    pub(crate) fn inline(bytes: &[u8], arena: &Arc<ArenaReader>) -> Self {
-        let elsewhere = Records::new(bytes).any(|(_, content)| matches!(content, Content::Elsewhere(_)));
-        let arena = elsewhere.then(|| Arc::clone(arena));
-        if let Ok(length) = u8::try_from(bytes.len())
-            && bytes.len() <= SHORT
+    /// Takes over the records of so many items that will not stay where they are, and so are copied.
+    pub(crate) fn inline(bytes: Foreign<'_>, items: u32, arena: &Arc<ArenaReader>) -> Self {
+        let length = bytes.len();
+        let copy = if let Ok(kept) = u8::try_from(length)
+            && length <= SHORT
         {
             let mut short = [0; SHORT];
-            short[..bytes.len()].copy_from_slice(bytes);
-            return Self { bytes: Bytes::Short(short, length), arena, generation: generation() };
+            bytes.copy_to(&mut short[..length]);
+            Bytes::Short(short, kept)
+        } else {
+            bytes.to_vec().map_or(Bytes::Corrupt, |copy| Bytes::Heap(copy.into()))
+        };
+        let mut answer = Self { bytes: copy, items, arena: None, generation: generation() };
+        if answer.raw_records().any(|(_, content)| matches!(content, Content::Elsewhere(_))) {
+            answer.arena = Some(Arc::clone(arena));
         }
-        Self { bytes: Bytes::Heap(bytes.into()), arena, generation: generation() }
+        answer
     }
 
     /// Takes over records in a segment. Few bytes are copied, and free the segment at once: there are only so many, and
     /// nobody knows how long an answer is kept. Many stay where they are.
-    pub(crate) fn segment(span: Span, arena: &Arc<ArenaReader>) -> Self {
+    pub(crate) fn segment(span: Span, items: u32, arena: &Arc<ArenaReader>) -> Self {
         let bytes = match arena.view(span) {
             Ok(view) if span.length < COPIED_BELOW => {
-                let answer = Self::inline(view.bytes(), arena);
+                let answer = Self::inline(view.foreign(), items, arena);
                 arena.release(span.segment);
                 return answer;
             }
             Ok(view) => Bytes::Segment(span.segment, view),
             Err(_) => Bytes::Corrupt,
         };
-        Self { bytes, arena: Some(Arc::clone(arena)), generation: generation() }
+        Self { bytes, items, arena: Some(Arc::clone(arena)), generation: generation() }
     }
 
-    fn raw(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Short(bytes, length) => &bytes[..usize::from(*length)],
-            Bytes::Heap(bytes) => bytes,
-            Bytes::Segment(_, view) => view.bytes(),
-            Bytes::Corrupt => &[],
-        }
+    /// Stands for records that cannot be found.
+    pub(crate) fn corrupt() -> Self {
+        Self { bytes: Bytes::Corrupt, items: 0, arena: None, generation: generation() }
+    }
+
+    fn raw_records(&self) -> impl Iterator<Item = (u8, Content<'_>)> {
+        let raw = match &self.bytes {
+            Bytes::Short(bytes, length) => Foreign::own(&bytes[..usize::from(*length)]),
+            Bytes::Heap(bytes) => Foreign::own(bytes),
+            Bytes::Segment(_, view) => view.foreign(),
+            Bytes::Corrupt => Foreign::own(&[]),
+        };
+        Records::new(raw).take(self.items as usize)
     }
 
     /// Kind and bytes of each record in order. Ends early where what the worker left cannot be read.
     pub fn records(&self) -> impl Iterator<Item = (u8, RecordBytes<'_>)> {
-        Records::new(self.raw()).map_while(|(kind, content)| match content {
-            Content::Here(bytes) => Some((kind, RecordBytes::Here(bytes))),
+        self.raw_records().map_while(|(kind, content)| match content {
+            Content::Here(bytes) if matches!(self.bytes, Bytes::Segment(..)) => {
+                Some((kind, RecordBytes::Shared(bytes)))
+            }
+            Content::Here(bytes) => {
+                // SAFETY: they are bytes of `self`, where no other process can write.
+                let own = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+                Some((kind, RecordBytes::Own(own)))
+            }
             Content::Elsewhere(span) => {
                 let view = self.arena.as_ref()?.view(span).ok()?;
                 Some((kind, RecordBytes::Mapped(view)))
@@ -186,7 +210,7 @@ impl Drop for Answer {
             // A forked child shares the segments, and they are its parent's to free.
             return;
         }
-        for (_, content) in Records::new(self.raw()) {
+        for (_, content) in self.raw_records() {
             if let Content::Elsewhere(span) = content {
                 arena.release(span.segment);
             }

@@ -1,15 +1,15 @@
 //! Owns how the answers of workers become Python objects: results, or the exceptions that took their place. Never
 //! waits for one.
 
-use crate::codec::Decoder;
+use crate::codec::{Decoder, bytes_object, decode_shared};
 use crate::pickle::names;
 use crate::worker::{KIND_RAISED, KIND_VALUE};
-use paceline_engine::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts};
+use paceline_engine::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyModule, PyString};
+use pyo3::types::{PyList, PyModule, PyString};
 
 /// What a future turns out to hold.
 pub(crate) enum Decoded {
@@ -114,7 +114,7 @@ fn each_record(
     let mut count = 0;
     for (kind, bytes) in answer.records() {
         let item = match kind {
-            KIND_VALUE => match Decoder::new(bytes.bytes(), loads).next() {
+            KIND_VALUE => match decode_value(&bytes, loads) {
                 Ok(value) => Decoded::Value(value.unbind()),
                 Err(error) => {
                     let error = error.into_value(py);
@@ -124,7 +124,7 @@ fn each_record(
                 }
             },
             KIND_RAISED => {
-                let packed = PyBytes::new(py, bytes.bytes());
+                let packed = bytes_object(py, bytes.foreign())?;
                 let error = names.pickling.bind(py).call_method1(intern!(py, "unpack_exception"), (packed,))?;
                 Decoded::Raised(error.unbind(), None)
             }
@@ -136,6 +136,13 @@ fn each_record(
         }
     }
     Ok(Some(count))
+}
+
+fn decode_value<'py>(bytes: &RecordBytes<'_>, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match bytes {
+        RecordBytes::Own(bytes) => Decoder::new(bytes, loads).next(),
+        shared => decode_shared(shared.foreign(), loads),
+    }
 }
 
 /// The module `paceline.errors`.

@@ -10,7 +10,7 @@ use crate::pickle::{Encoded, Names, encode_result, names};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, serve};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Manner, Run};
+use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -113,7 +113,7 @@ impl<'py> PythonRun<'py> {
             1 => Style::Item,
             _ => Style::Star,
         };
-        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), pickle) }
+        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), Foreign::own(pickle)) }
     }
 
     /// Reads the next item and calls the function with it.

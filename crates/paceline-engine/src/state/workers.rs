@@ -12,6 +12,8 @@ pub(super) struct Seat {
     pub(super) pid: i32,
     pub(super) arena: Arc<ArenaReader>,
     pub(super) account: Option<usize>,
+    /// It has been asked to leave.
+    pub(super) is_dismissed: bool,
 }
 
 impl State {
@@ -22,7 +24,8 @@ impl State {
         match ArenaReader::create("paceline-results") {
             Ok(arena) => {
                 let birth = (context.birth)(worker.0, &arena);
-                self.seats[seat] = Some(Seat { birth, pid: 0, arena: Arc::new(arena), account: None });
+                self.seats[seat] =
+                    Some(Seat { birth, pid: 0, arena: Arc::new(arena), account: None, is_dismissed: false });
             }
             Err(errno) => {
                 let last_words = format!("the system refused a memory file: {errno}");
@@ -30,6 +33,13 @@ impl State {
                 self.stillborn.push(worker);
             }
         }
+    }
+
+    pub(super) fn dismiss(&mut self, worker: WorkerId, context: &Context<'_>) {
+        if let Some(Some(seat)) = self.seats.get_mut(usize::from(worker.0)) {
+            seat.is_dismissed = true;
+        }
+        context.table.idle.dismiss(worker.0);
     }
 
     pub(crate) fn on_forked(&mut self, worker: u16, birth: u64, pid: i32) {

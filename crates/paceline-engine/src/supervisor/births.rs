@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// How many workers are asked for at a time: the system limits the descriptors that are under way.
 const UNBORN_LIMIT: usize = 48;
+/// How many words of the fork server are taken in before others have their turn.
+const WORDS_AT_ONCE: usize = 256;
 
 impl House {
     pub(super) fn start_queued(&mut self) {
@@ -52,6 +54,7 @@ impl House {
             watch: None,
             is_orphan: false,
             to_be_killed: false,
+            is_ready: false,
             told: None,
             complaint: None,
         };
@@ -125,7 +128,8 @@ impl House {
     }
 
     pub(super) fn on_server(&mut self, buffer: &mut [u8]) {
-        loop {
+        // Others have their turn in between; what is left is told of once more.
+        for _ in 0..WORDS_AT_ONCE {
             let Some(server) = &self.server else { return };
             match socket::receive(server.socket.as_fd(), buffer, false) {
                 Ok(Received::Datagram(length, descriptors)) => match FromForkServer::decode(&buffer[..length]) {
@@ -141,7 +145,8 @@ impl House {
     pub(super) fn on_word(&mut self, word: FromForkServer, descriptors: Vec<OwnedFd>, buffer: &mut [u8]) {
         match word {
             FromForkServer::Forked { birth, pid } => {
-                if let Some(life) = self.lives.get_mut(&birth) {
+                // Nobody is born twice.
+                if let Some(life) = self.lives.get_mut(&birth).filter(|life| life.pid == 0) {
                     life.pid = pid;
                     life.watch = descriptors.into_iter().next();
                     // One that cannot be watched must not work.
