@@ -16,6 +16,8 @@ mod driver;
 mod engine;
 mod fork_guard;
 pub mod fork_server;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 pub mod local;
 mod outcome;
 pub mod output;

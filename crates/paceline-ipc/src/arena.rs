@@ -497,6 +497,29 @@ mod tests {
     }
 
     #[test]
+    fn a_long_span_over_a_hole_is_refused_and_fills_nothing() {
+        let (mut arena, reader) = pair();
+        let segment = arena.allocate(5).unwrap().segment;
+        let entry = reader.shared.entry(segment).unwrap();
+        entry.capacity.store(1 << 40, Ordering::Relaxed);
+        assert!(reader.view(Span { segment, length: 1 << 30, ..Span::default() }).is_err());
+        assert!(reader.shared.file.backed_bytes() < 1 << 20);
+    }
+
+    #[test]
+    fn segments_of_a_lent_arena_are_freed_by_their_owner_alone() {
+        let mut arena = Arena::create_lent("test").unwrap();
+        let reader = ArenaReader::new(arena.file().try_clone().unwrap()).unwrap();
+        let first = arena.allocate(10_000).unwrap();
+        reader.release(first.segment);
+        assert_ne!(arena.allocate(10_000).unwrap().segment, first.segment);
+        reader.shared.entry(first.segment).unwrap().offset.store(0, Ordering::Relaxed);
+        arena.release(first.segment);
+        let again = arena.allocate(10_000).unwrap();
+        assert_eq!((again.segment, again.address), (first.segment, first.address));
+    }
+
+    #[test]
     fn a_huge_segment_gives_its_memory_back() {
         let (mut arena, reader) = pair();
         let huge = arena.allocate(RETURNED_FROM).unwrap();

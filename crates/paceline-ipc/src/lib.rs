@@ -14,6 +14,7 @@
 //! - [`arena`]: segments for payloads larger than a slot.
 //! - [`slabs`]: segments shared by payloads of medium size.
 //! - [`foreign`]: memory that another process can write at any moment.
+//! - `hostile`: attacks on all of this, for tests and fuzzers.
 //! - [`memory`]: anonymous memory files and their mappings.
 //! - [`message`] and [`socket`]: the few control messages, and descriptors, that travel beside the table.
 
@@ -29,6 +30,8 @@ pub mod arena;
 pub mod body;
 #[cfg(not(loom))]
 pub mod foreign;
+#[cfg(all(not(loom), any(test, feature = "hostile")))]
+pub mod hostile;
 #[cfg(not(loom))]
 pub mod memory;
 #[cfg(not(loom))]
