@@ -280,8 +280,13 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     pub fn finish(&self, claim: Claim) -> bool {
         let slot = claim.place.slot as usize;
         let ticket = claim.place.ticket;
-        if !self.exchange(slot, Word::running(claim.owner, ticket), Word::done(claim.owner, ticket)) {
-            return false;
+        let done = Word::done(claim.owner, ticket);
+        if !self.exchange(slot, Word::running(claim.owner, ticket), done) {
+            // Nobody else can have claimed this ticket: if it still runs, somebody has scribbled on its owner.
+            let word = self.load(slot);
+            if word != Word::running(word.owner(), ticket) || !self.exchange(slot, word, done) {
+                return false;
+            }
         }
         let (word, bit) = (slot / 64, 1 << (slot % 64));
         let others = self.finished.0[word].fetch_or(bit, Ordering::AcqRel);

@@ -244,6 +244,14 @@ pub(crate) fn bytes_object<'py>(py: Python<'py>, bytes: Foreign<'_>) -> PyResult
     }
 }
 
+/// The value that these bytes hold; with `shared`, as if they were in memory that a worker can still write to.
+#[pyfunction]
+#[pyo3(signature = (data, *, shared))]
+pub(crate) fn decode_value<'py>(py: Python<'py>, data: &[u8], shared: bool) -> PyResult<Bound<'py, PyAny>> {
+    let loads = crate::pickle::names(py)?.loads.bind(py);
+    if shared { decode_shared(Foreign::own(data), loads) } else { Decoder::new(data, loads).next() }
+}
+
 fn too_deep() -> PyErr {
     PyValueError::new_err("the bytes of a value nest too deeply")
 }
