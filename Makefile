@@ -160,6 +160,29 @@ miri: ## the core and the task table under miri, where it is installed
 		cargo +nightly miri test --locked -p paceline-core -p paceline-ipc --lib; \
 	else echo "miri: skipped, for it is not installed (rustup component add miri --toolchain nightly)"; fi
 
+# The fuzzers are plain programs, built with the coverage that any rustc can add; so neither a nightly toolchain nor
+# cargo-fuzz is needed, though `cargo fuzz run table --sanitizer none` in `fuzz/` is the same.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+.PHONY: fuzz
+fuzz: ## each decoder of what workers write, with chosen bytes, for FUZZ_SECONDS=60; FUZZ_TARGETS=table for one
+	@command -v c++ >/dev/null || { echo "fuzz: skipped, for there is no C++ compiler to build libFuzzer with"; exit 0; }; \
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release --target $(FUZZ_HOST) || exit; \
+	failed=; for target in $(FUZZ_TARGETS); do \
+		mkdir -p corpus/$$target artifacts/$$target target/logs; log=target/logs/$$target; \
+		if target/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
+			-print_final_stats=1 -artifact_prefix=artifacts/$$target/ corpus/$$target >$$log 2>&1; then \
+			sed -n "s/^stat::number_of_executed_units: */fuzz: $$target: survived, inputs tried: /p" $$log; \
+		else \
+			failed=yes; grep -E 'panicked|^assertion|left:|right:|SUMMARY|written to' $$log; echo "fuzz: $$target: FAILED ($$log)"; \
+		fi; \
+	done; test -z "$$failed"
+
 # Checks: what can be told without running a pool.
 
 .PHONY: check

@@ -290,6 +290,12 @@ def next_output() -> list[tuple[int, bytes]]:
 def write_output(voice: int, data: bytes) -> None:
     """Writes to file descriptor 1 or 2; a record is dropped."""
 
+def decode_value(data: bytes, *, shared: bool) -> Any:
+    """The value that these bytes hold, as an answer's do; `shared`: as if a worker could still write to them.
+
+    For tests.
+    """
+
 def flush_worker_output(*, ends_lines: bool = False) -> None:
     """Waits until all that workers have said before this call has been passed on, unless nobody takes it.
 

@@ -240,7 +240,7 @@ impl Engine {
         let system = OpenError::System;
         let (maker, server) = options.start.divide();
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
-        let arena = Arena::create("paceline-inputs").map_err(system)?;
+        let arena = Arena::create_lent("paceline-inputs").map_err(system)?;
         let arena_file = arena.file().try_clone().map_err(system)?;
         let shared = Shared {
             table: MappedTable::map(&table_file).map_err(system)?,
@@ -470,7 +470,7 @@ impl Engine {
         if self.shared.is_foreign() {
             return Vec::new();
         }
-        self.shared.with(|state, context| state.running(context)).unwrap_or_default()
+        self.shared.with(State::running).unwrap_or_default()
     }
 
     /// The process ids of the workers that live, by seat.

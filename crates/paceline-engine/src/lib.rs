@@ -16,6 +16,8 @@ mod driver;
 mod engine;
 mod fork_guard;
 pub mod fork_server;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 pub mod local;
 mod memory_use;
 mod outcome;
@@ -40,6 +42,7 @@ pub use engine::{Announce, Engine, OpenError, Options};
 pub use outcome::{Answer, Breakdown, Death, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
 pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
 pub use paceline_ipc::arena::AllocateError;
+pub use paceline_ipc::foreign::Foreign;
 pub use pending::{Attachment, FailureWatch, Mark, Pending, Stage, Stream};
 pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};

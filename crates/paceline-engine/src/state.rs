@@ -100,6 +100,8 @@ pub(crate) struct State {
     complaint: Option<Vec<u8>>,
     breakdown: Option<Arc<Breakdown>>,
     closing: bool,
+    /// The driver looks after the table from time to time.
+    is_audited: bool,
     /// Something here panicked: nothing is decided any more, and the workers are being killed.
     failed: bool,
     effects: Effects,
@@ -137,6 +139,7 @@ impl State {
             complaint: None,
             breakdown: None,
             closing: false,
+            is_audited: false,
             failed: false,
             effects: Effects::default(),
         }
@@ -180,7 +183,7 @@ impl State {
             }
             Command::FinishJob { job, end } => self.finish_job(job, end, context),
             Command::StartWorker { worker } => self.start_worker(worker, context),
-            Command::StopWorker { worker } => context.table.idle.dismiss(worker.0),
+            Command::StopWorker { worker } => self.dismiss(worker, context),
             Command::KillWorker { worker } => {
                 if let Some(seat) = &self.seats[usize::from(worker.0)] {
                     context.supervisor.kill(seat.birth);
@@ -219,6 +222,8 @@ impl State {
         if self.core.unfinished_jobs() > 0 {
             accounts.ended_ns = now_ns();
         }
+        // Workers say when they ended.
+        accounts.ended_ns = accounts.ended_ns.min(now_ns());
         accounts
     }
 }
@@ -244,6 +249,10 @@ impl State {
 
     pub(crate) fn take_effects(&mut self) -> Effects {
         self.plan_look();
+        if self.has_work() && !std::mem::replace(&mut self.is_audited, true) {
+            // The driver, which has slept for as long as there was nothing to do, is to sleep for less from now on.
+            self.effects.attention = true;
+        }
         let ended = self.effects.ended;
         std::mem::replace(&mut self.effects, Effects { ended, ..Effects::default() })
     }

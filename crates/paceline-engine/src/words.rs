@@ -107,6 +107,24 @@ impl Words {
     }
 }
 
+/// For attacks.
+#[cfg(any(test, feature = "hostile"))]
+impl Words {
+    /// As if this had been read.
+    pub(crate) fn hear(&mut self, voice: Voice, bytes: &[u8], pid: i32) {
+        match voice {
+            Voice::Output => self.output.hear(bytes, pid),
+            Voice::Errors => self.errors.hear(bytes, pid),
+            Voice::Record => self.records.hear(bytes),
+        }
+    }
+
+    /// How much is kept until more comes.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.output.unfinished.len() + self.errors.unfinished.len() + self.records.unfinished.len()
+    }
+}
+
 /// One pipe of text.
 struct Lines {
     voice: Voice,

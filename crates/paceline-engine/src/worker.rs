@@ -139,7 +139,7 @@ impl Worker {
             chunks: birth.chunks,
             life_line,
             table,
-            inputs: ArenaReader::new(MemoryFile::from_descriptor(birth.parent_arena)?)?,
+            inputs: ArenaReader::read_only(MemoryFile::from_descriptor(birth.parent_arena)?)?,
             outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?,
             setup: MemoryFile::from_descriptor(birth.setup)?,
             _stacks: birth.stacks,
@@ -155,7 +155,7 @@ impl Worker {
             return run.set_up(&[]);
         }
         let unmappable = |errno: Errno| format!("the set-up bytes cannot be mapped: {errno}").into_bytes();
-        let mapping = self.setup.map(0, self.setup.size()).map_err(unmappable)?;
+        let mapping = self.setup.map_read_only(0, self.setup.size()).map_err(unmappable)?;
         // SAFETY: the mapping lives until the call returns, and the parent wrote the bytes before it sent the file.
         run.set_up(unsafe { std::slice::from_raw_parts(mapping.address(), mapping.length()) })
     }

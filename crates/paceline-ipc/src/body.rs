@@ -2,8 +2,10 @@
 //! the worker writes. Never knows what the bytes mean.
 
 use crate::arena::Span;
+use crate::foreign::Foreign;
 use crate::marks::Marks;
 use crate::table::Visible;
+use std::marker::PhantomData;
 
 /// How many payload bytes fit into the slot itself; larger ones travel in a segment.
 pub const INLINE_BYTES: usize = 512 - 8 - 152;
@@ -106,23 +108,58 @@ impl Body {
         self.marks.switch_answer();
     }
 
-    /// How many items without an outcome the worker may be running at once, if it has begun.
-    #[must_use]
-    pub fn most_running(&self) -> u32 {
-        if self.marks.progress().is_side_by_side() { u32::MAX } else { 1 }
-    }
-
-    /// The answer's bytes, and how many items are finished in them.
-    #[must_use]
-    pub fn answer(&self) -> (Span, u32) {
-        let progress = self.marks.progress();
-        (self.answers[progress.answer()], progress.finished())
-    }
-
-    /// The inline bytes of a span that names them; at most all there are.
+    /// The inline bytes of a span that names them; at most all there are. For the worker that has claimed the slot.
     #[must_use]
     pub fn inline_bytes(&self, span: Span) -> &[u8] {
         let length = usize::try_from(span.length).unwrap_or(INLINE_BYTES).min(INLINE_BYTES);
         &self.inline[..length]
+    }
+}
+
+/// What a worker has left in a slot, for the parent: it may be anything, and change at any moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    body: *const Body,
+    memory: PhantomData<&'a Body>,
+}
+
+impl<'a> Left<'a> {
+    /// What is left in this body.
+    ///
+    /// # Safety
+    /// The body stays mapped and readable for the lifetime.
+    #[must_use]
+    pub unsafe fn new(body: *const Body) -> Self {
+        Self { body, memory: PhantomData }
+    }
+
+    /// How far the worker has come.
+    #[must_use]
+    pub fn marks(self) -> &'a Marks {
+        // SAFETY: the marks are atomics for which any bytes are valid, and mapped.
+        unsafe { &(*self.body).marks }
+    }
+
+    /// The answer's bytes, and how many items are finished in them.
+    #[must_use]
+    pub fn answer(self) -> (Span, u32) {
+        let progress = self.marks().progress();
+        // SAFETY: the body is mapped, and any bytes are a span. It is read once.
+        let span = unsafe { (&raw const (*self.body).answers[progress.answer()]).read_volatile() };
+        (span, progress.finished())
+    }
+
+    /// How many items without an outcome the worker may be running at once, if it has begun.
+    #[must_use]
+    pub fn most_running(self) -> u32 {
+        if self.marks().progress().is_side_by_side() { u32::MAX } else { 1 }
+    }
+
+    /// The inline bytes of a span that names them; at most all there are.
+    #[must_use]
+    pub fn inline_bytes(self, span: Span) -> Foreign<'a> {
+        let length = usize::try_from(span.length).unwrap_or(INLINE_BYTES).min(INLINE_BYTES);
+        // SAFETY: the bytes are those of the body, which is mapped.
+        unsafe { Foreign::new((&raw const (*self.body).inline).cast(), length) }
     }
 }

@@ -13,6 +13,8 @@
 //! - [`record`]: how the outcomes of a chunk's items stand one after the other.
 //! - [`arena`]: segments for payloads larger than a slot.
 //! - [`slabs`]: segments shared by payloads of medium size.
+//! - [`foreign`]: memory that another process can write at any moment.
+//! - `hostile`: attacks on all of this, for tests and fuzzers.
 //! - [`memory`]: anonymous memory files and their mappings.
 //! - [`message`] and [`socket`]: the few control messages, and descriptors, that travel beside the table.
 
@@ -26,6 +28,10 @@ pub mod word;
 pub mod arena;
 #[cfg(not(loom))]
 pub mod body;
+#[cfg(not(loom))]
+pub mod foreign;
+#[cfg(all(not(loom), any(test, feature = "hostile")))]
+pub mod hostile;
 #[cfg(not(loom))]
 pub mod memory;
 #[cfg(not(loom))]

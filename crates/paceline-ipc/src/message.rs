@@ -144,8 +144,9 @@ impl FromForkServer {
         let (one, two) = (i32::from_le_bytes(number(bytes, 9)?), i32::from_le_bytes(number(bytes, 13)?));
         let peak_kib = u64::from_le_bytes(number(bytes, 17)?);
         match bytes[0] {
-            1 => Ok(Self::Forked { birth, pid: one }),
-            2 => Ok(Self::Refused { birth, errno: one }),
+            // A number that stands for one process, for it may be sent signals.
+            1 if one > 1 => Ok(Self::Forked { birth, pid: one }),
+            2 if (1..4096).contains(&one) => Ok(Self::Refused { birth, errno: one }),
             3 if two == 0 => Ok(Self::Exited { birth, code: Some(one), signal: None, peak_kib }),
             3 => Ok(Self::Exited { birth, code: None, signal: Some(two), peak_kib }),
             4 => Ok(Self::Exited { birth, code: None, signal: None, peak_kib }),
@@ -236,6 +237,10 @@ mod tests {
         }
         let stop = ToWorker::Stop { item: 1 << 40, attempt: 513, drops_chunk: true };
         assert_eq!(ToWorker::decode(&stop.encode()), Ok(stop));
+        for pid in [i32::MIN, -7, -1, 0, 1] {
+            assert_eq!(FromForkServer::decode(&FromForkServer::Forked { birth: 7, pid }.encode()), Err(Malformed));
+        }
+        assert_eq!(FromForkServer::decode(&FromForkServer::Refused { birth: 7, errno: -1 }.encode()), Err(Malformed));
         assert_eq!(FromWorker::Failed(vec![0; 1 << 20]).encode().len(), LONGEST);
     }
 

@@ -33,6 +33,8 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _paceline {
     #[pymodule_export]
+    use super::codec::decode_value;
+    #[pymodule_export]
     use super::current::{Task, current_item, current_task};
     #[pymodule_export]
     use super::engine::Engine;

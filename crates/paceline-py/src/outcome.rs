@@ -1,16 +1,18 @@
 //! Owns how the answers of workers become Python objects: results, or the exceptions that took their place. Never
 //! waits for one.
 
-use crate::codec::Decoder;
+use crate::codec::{Decoder, bytes_object, decode_shared};
 use crate::functions::Style;
 use crate::job::Called;
 use crate::pickle::names;
-use paceline_engine::{Answer, Breakdown, Loss, Outcome, Part, PartContent, Parts, ShownFailure, Trouble, kind};
+use paceline_engine::{
+    Answer, Breakdown, Loss, Outcome, Part, PartContent, Parts, RecordBytes, ShownFailure, Trouble, kind,
+};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyModule, PyString};
+use pyo3::types::{PyDict, PyList, PyModule, PyString};
 
 /// What a future turns out to hold.
 pub(crate) enum Decoded {
@@ -258,7 +260,7 @@ fn each_record(
     let mut count = 0;
     for (kind, bytes) in answer.records() {
         let item = match kind {
-            kind::DONE => match Decoder::new(bytes.bytes(), loads).next() {
+            kind::DONE => match decode_value(&bytes, loads) {
                 Ok(value) => Decoded::Value(value.unbind()),
                 Err(error) => {
                     let error = error.into_value(py);
@@ -268,13 +270,13 @@ fn each_record(
                 }
             },
             kind::FAILED | kind::MAY_PASS => {
-                let packed = PyBytes::new(py, bytes.bytes());
+                let packed = bytes_object(py, bytes.foreign())?;
                 let task = label.details(py, first + count)?;
                 let error = names.pickling.bind(py).call_method1(intern!(py, "unpack_exception"), (packed, task))?;
                 Decoded::Raised(error.unbind(), None)
             }
             kind::STOPPED => {
-                let arguments = (PyBytes::new(py, bytes.bytes()), label.details(py, first + count)?);
+                let arguments = (bytes_object(py, bytes.foreign())?, label.details(py, first + count)?);
                 let error = failures_module(py)?.getattr(intern!(py, "stopped_task"))?.call1(arguments)?;
                 Decoded::Raised(error.unbind(), None)
             }
@@ -286,6 +288,13 @@ fn each_record(
         }
     }
     Ok(Some(count))
+}
+
+fn decode_value<'py>(bytes: &RecordBytes<'_>, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match bytes {
+        RecordBytes::Own(bytes) => Decoder::new(bytes, loads).next(),
+        shared => decode_shared(shared.foreign(), loads),
+    }
 }
 
 /// The module `paceline.errors`.

@@ -14,9 +14,13 @@ pub(crate) struct Terms {
     asks_workers: bool,
 }
 
+/// For calls that have no terms of their own and are cancelled by force; the same as in `paceline.options`.
+const DEFAULT_GRACE_NS: u64 = 1_000_000_000;
+
 impl Default for Terms {
     fn default() -> Self {
-        Self { native: paceline_engine::Terms::default(), asks_workers: false }
+        let native = paceline_engine::Terms { grace_ns: DEFAULT_GRACE_NS, ..paceline_engine::Terms::default() };
+        Self { native, asks_workers: false }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Manner, Run, kind, now_ns};
+use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -170,7 +170,8 @@ struct Attempt<'a, 'py> {
     loaded: &'a Loaded<'py>,
     /// Begins with the item's input.
     input: &'a [u8],
-    attempt: u16,
+    /// How often it had been begun before.
+    begun: u16,
     began_ns: Option<u64>,
 }
 
@@ -224,7 +225,7 @@ impl<'py> PythonRun<'py> {
             1 => Style::Item,
             _ => Style::Star,
         };
-        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), pickle) }
+        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), Foreign::own(pickle)) }
     }
 
     /// Reads the next item and calls the function with it.
@@ -320,7 +321,7 @@ impl<'py> PythonRun<'py> {
         let failures = PyModule::import(py, "paceline.failures").ok()?;
         let style = of.loaded.style as u8;
         let seconds = of.began_ns.map(|began| Duration::from_nanos(now_ns().saturating_sub(began)).as_secs_f64());
-        failures.call_method1(intern!(py, "details_here"), (style, value, of.attempt, seconds)).ok()
+        failures.call_method1(intern!(py, "details_here"), (style, value, of.begun, seconds)).ok()
     }
 
     fn pack(&self, how: &str, what: impl pyo3::call::PyCallArgs<'py>) -> Option<Bound<'py, PyBytes>> {
@@ -372,7 +373,7 @@ impl Run for PythonRun<'_> {
                 flush_if_owed(self.py);
                 // From here on it cannot be stopped any more.
                 let stopped = stops::end_item(current);
-                let of = Attempt { loaded: &loaded, input, attempt: call.attempt, began_ns: began_ns.take() };
+                let of = Attempt { loaded: &loaded, input, begun: call.attempt, began_ns: began_ns.take() };
                 match stopped {
                     None => self.answer(result, &of, answers),
                     Some(Stopped { drops_chunk: true, .. }) => break,
@@ -425,7 +426,7 @@ impl Run for PythonRun<'_> {
                 let _ = decoder.next();
             }
             let began_ns = Some(call.began_ns);
-            let of = Attempt { loaded: &loaded, input, attempt: call.attempt, began_ns };
+            let of = Attempt { loaded: &loaded, input, begun: call.attempt, began_ns };
             match ended {
                 Ended::Itself(result) => self.answer(result, &of, answers),
                 Ended::Stopped(stack) => self.answer_stopped(&stack, &of, answers),

@@ -57,7 +57,7 @@ impl Gathered {
             found.map(|index| parts.swap_remove(index))
         {
             let before = item - first;
-            let (head, tail) = answer.without(before as usize);
+            let (head, tail) = answer.without(before);
             for (first, count, answer) in [(first, before, head), (item + 1, count - before - 1, tail)] {
                 if count > 0 {
                     parts.push(Part { first, count, content: PartContent::Answer(answer) });

@@ -10,7 +10,8 @@ use crate::pending::FailureWatch;
 use crate::supervisor::Ending;
 use paceline_core::{Event, Held, JobId, Trouble, WorkerExit, WorkerId};
 use paceline_ipc::arena::{ArenaReader, Span};
-use paceline_ipc::body::{Body, INLINE_SEGMENT};
+use paceline_ipc::body::{INLINE_SEGMENT, Left};
+use paceline_ipc::foreign::Foreign;
 use paceline_ipc::record::Records;
 use paceline_ipc::table::{Feeder, Place};
 use std::cell::RefCell;
@@ -41,10 +42,16 @@ impl State {
         context.table.reclaim(
             &mut feeder,
             worker,
-            // SAFETY: the slot is done, so only the parent may touch its body.
-            |place, owner, body| finished.extend(this.borrow_mut().take_answer(place, owner, unsafe { &*body })),
-            // SAFETY: the worker that claimed the slot is dead.
-            |place, owner, body| held.extend(this.borrow_mut().take_held(place, owner, unsafe { &*body })),
+            |place, owner, body| {
+                // SAFETY: the body is mapped as long as the table.
+                let left = unsafe { Left::new(body) };
+                finished.extend(this.borrow().take_answer(place, owner, left));
+            },
+            |place, owner, body| {
+                // SAFETY: as above.
+                let left = unsafe { Left::new(body) };
+                held.extend(this.borrow_mut().take_held(place, owner, left));
+            },
         );
         self.feeder = feeder;
         self.file(&mut finished, context);
@@ -71,19 +78,19 @@ impl State {
     }
 
     /// Takes back what a dead worker held: its finished items are kept, the rest is the core's business.
-    fn take_held(&mut self, place: Place, owner: u16, body: &Body) -> Option<Found> {
+    fn take_held(&mut self, place: Place, owner: u16, left: Left<'_>) -> Option<Found> {
         let chunk = self.chunk_of_slot[place.slot as usize];
         let assignment = self.core.chunk(chunk)?;
         let seat = self.seats.get(usize::from(owner))?.as_ref()?;
         let arena = Arc::clone(&seat.arena);
-        let (span, claimed) = body.answer();
+        let (span, claimed) = left.answer();
         let claimed = claimed.min(assignment.count);
         let now = now_ns();
-        let began = body.marks.began_ns();
+        let began = left.marks().began_ns();
         let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
         // A worker says that it begins before it looks at what it is to run. One that has not said so has run nothing.
-        let most_running = if began == 0 { 0 } else { body.most_running() };
-        let (answer, finished) = salvage(body, span, claimed, &arena);
+        let most_running = if began == 0 { 0 } else { left.most_running() };
+        let (answer, finished) = salvage(left, span, claimed, &arena);
         let mut failures = Vec::new();
         if let Some(answer) = answer {
             failures = self.failures_in(assignment.job, assignment.first, &answer);
@@ -157,8 +164,8 @@ pub(super) struct LostItem {
 }
 
 /// The records that a dead worker had finished, and how many of them can be read.
-fn salvage(body: &Body, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (Option<Answer>, u32) {
-    let count = |bytes: &[u8]| {
+fn salvage(left: Left<'_>, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (Option<Answer>, u32) {
+    let count = |bytes: Foreign<'_>| {
         let mut records = Records::new(bytes);
         let readable = (0..claimed).take_while(|_| records.next().is_some()).count();
         (bytes.len() - records.remaining(), u32::try_from(readable).unwrap_or(claimed))
@@ -166,11 +173,12 @@ fn salvage(body: &Body, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (
     if claimed == 0 {
         (None, 0)
     } else if span.segment == INLINE_SEGMENT {
-        let (length, finished) = count(body.inline_bytes(span));
-        (Some(Answer::inline(&body.inline[..length], arena)), finished)
+        let bytes = left.inline_bytes(span);
+        let (_, finished) = count(bytes);
+        (Some(Answer::inline(bytes, finished, arena)), finished)
     } else {
         let Ok(view) = arena.view(span) else { return (None, 0) };
-        let (length, finished) = count(view.bytes());
-        (Some(Answer::segment(Span { length: length as u64, ..span }, arena)), finished)
+        let (length, finished) = count(view.foreign());
+        (Some(Answer::segment(Span { length: length as u64, ..span }, finished, arena)), finished)
     }
 }

@@ -29,9 +29,13 @@ impl State {
         let (function, function_at) = (job.function.id, job.function.place);
         let item = job.first_item + u64::from(first);
         let request = Request { function, function_at, item, first, count, attempt, input };
-        // SAFETY: the slot is free, so only the parent may touch its body.
+        // SAFETY: the slot is free, so only the parent may touch its body, and it only writes. Should somebody else write
+        // there all the same, the worker that claims the task reads nonsense; the parent reads nothing.
         let write = |body: *mut Body| unsafe { (*body).put_request(&request) };
-        let place = context.table.publish(&mut self.feeder, write).expect("the core counts the table's slots");
+        let place = context
+            .table
+            .publish(&mut self.feeder, write)
+            .expect("the task table has no slot left that nobody has written over");
         self.chunk_of_slot[place.slot as usize] = chunk;
         self.place_of_chunk[chunk.index as usize] = Some(place);
         self.effects.published += 1;

@@ -126,7 +126,8 @@ impl House {
     pub(super) fn on_word(&mut self, word: FromForkServer, descriptors: Vec<OwnedFd>, buffer: &mut [u8]) {
         match word {
             FromForkServer::Forked { birth, pid } => {
-                if let Some(life) = self.lives.get_mut(&birth) {
+                // Nobody is born twice.
+                if let Some(life) = self.lives.get_mut(&birth).filter(|life| life.pid == 0) {
                     life.pid = pid;
                     life.watch = descriptors.into_iter().next();
                     // One that cannot be watched must not work.

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, learned at a time of its own")]
 pub(super) struct Life {
     pub(super) engine: Arc<Shared>,
     pub(super) seat: u16,
@@ -47,21 +48,24 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// Takes in what the worker says; whether it may say more.
+    /// Takes in what the worker says; whether it may say more. It says that it is ready, or why it is not, and then that
+    /// it leaves: one that says anything else, or anything more, is not to be trusted.
     pub(super) fn listen(&mut self, birth: u64, buffer: &mut [u8]) -> bool {
         loop {
             match socket::receive(self.line.as_fd(), buffer, false) {
                 Ok(Received::Datagram(length, _)) => match FromWorker::decode(&buffer[..length]) {
-                    Ok(FromWorker::Ready) => {
+                    Ok(FromWorker::Ready) if !self.is_ready && self.told.is_none() => {
                         self.is_ready = true;
                         self.engine.with(|state, context| state.on_ready(self.seat, birth, context));
                     }
-                    Ok(FromWorker::Failed(reason)) => {
+                    Ok(FromWorker::Failed(reason)) if !self.is_ready && self.told.is_none() => {
                         self.told = Some(WorkerExit::FailedToStart);
                         self.complaint = Some(reason);
                     }
-                    Ok(FromWorker::Retired) => self.told = Some(WorkerExit::Retired),
-                    Err(_) => return false,
+                    Ok(FromWorker::Retired) if self.is_ready && self.told.is_none() => {
+                        self.told = Some(WorkerExit::Retired);
+                    }
+                    Ok(_) | Err(_) => return false,
                 },
                 Err(Errno::AGAIN) => return true,
                 Ok(Received::End) | Err(_) => return false,

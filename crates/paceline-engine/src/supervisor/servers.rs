@@ -14,6 +14,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+/// How many words of a fork server are taken in before others have their turn.
+const WORDS_AT_ONCE: usize = 256;
+
 /// The number of the clean server; the others have greater ones.
 pub(super) const CLEAN: u64 = 0;
 
@@ -108,7 +111,8 @@ impl House {
     }
 
     pub(super) fn on_server(&mut self, number: u64, buffer: &mut [u8]) {
-        loop {
+        // Others have their turn in between; what is left is told of once more.
+        for _ in 0..WORDS_AT_ONCE {
             let Some(server) = self.servers.get_mut(&number) else { return };
             match socket::receive(server.socket.as_fd(), buffer, false) {
                 Ok(Received::Datagram(length, descriptors)) => match FromForkServer::decode(&buffer[..length]) {

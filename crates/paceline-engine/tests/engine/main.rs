@@ -9,6 +9,7 @@ mod payloads;
 mod pool;
 mod priorities;
 mod results;
+mod scribbles;
 mod servers;
 mod starts;
 mod stopped;

@@ -192,7 +192,7 @@ pub(crate) fn read(pending: &Arc<Pending>) -> Vec<Result<String, Death>> {
             PartContent::Answer(answer) => {
                 items.extend(answer.records().map(|(kind, bytes)| {
                     assert_eq!(kind, 0);
-                    Ok(String::from_utf8(bytes.bytes().to_vec()).unwrap())
+                    Ok(String::from_utf8(bytes.foreign().to_vec().unwrap()).unwrap())
                 }));
             }
             PartContent::Lost(loss) => items.push(Err(Death::clone(&loss.death))),

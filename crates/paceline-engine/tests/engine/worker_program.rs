@@ -14,6 +14,7 @@
 //! | `shell COMMAND` | starts a command and does not wait for it |
 //! | `pid` | answers with the worker's process id |
 //! | `number` | answers with the item's number in the pool |
+//! | `scribble MEMORY PLACES SEED` | writes random bytes into as many places of the table (its words, its bodies) or the worker's own arena |
 //! | `mask` | answers with the signals that are blocked |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
@@ -229,6 +230,7 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
                 std::thread::park();
             },
             "pid" => answer.extend_from_slice(std::process::id().to_string().as_bytes()),
+            "scribble" => scribble(rest),
             "mask" => answer.extend_from_slice(blocked_signals().as_bytes()),
             // SAFETY: the child only comes back from the function, which ends it.
             "fork" => assert!(unsafe { libc::fork() } >= 0),
@@ -245,6 +247,45 @@ fn send_signal(number: i32) {
         libc::kill(libc::getpid(), number);
     }
     std::thread::sleep(Duration::from_secs(5));
+}
+
+/// What code that runs wild does to the memory that this process shares with others.
+fn scribble(how: &str) {
+    let [memory, places, seed] = *how.split(' ').collect::<Vec<_>>() else { panic!("how to scribble? {how}") };
+    let mut state: u64 = seed.parse().unwrap();
+    let mut random = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    let file = if memory == "arena" { "memfd:paceline-results" } else { "memfd:paceline-table" };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped: Vec<(usize, usize)> = maps
+        .lines()
+        .filter(|line| line.contains(file) && line.contains(" rw-s "))
+        .map(|line| {
+            let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            (usize::from_str_radix(start, 16).unwrap(), usize::from_str_radix(end, 16).unwrap())
+        })
+        .collect();
+    assert!(!mapped.is_empty(), "{maps}");
+    for _ in 0..places.parse().unwrap() {
+        let pick = |random: u64, of: usize| usize::try_from(random % of as u64).unwrap();
+        let (start, end) = mapped[pick(random(), mapped.len())];
+        let slots = end.saturating_sub(1_024 * 512);
+        let place = match memory {
+            // The first of the words before the slots; the state words; anything.
+            "hints" => start + pick(random(), 10) * 64 + pick(random(), 16) * 8,
+            "words" => slots + pick(random(), 1_024) * 512,
+            _ => start + pick(random(), (end - start) / 8) * 8,
+        };
+        let bytes = random().to_le_bytes();
+        for (number, byte) in bytes.iter().take(pick(random(), 8) + 1).enumerate() {
+            // SAFETY: none at all; that is the point. The memory is mapped, and nobody's references are to it.
+            unsafe { (place as *mut u8).add(number).write_volatile(*byte) };
+        }
+    }
 }
 
 fn blocked_signals() -> String {
