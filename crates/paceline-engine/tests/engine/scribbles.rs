@@ -30,7 +30,7 @@ fn survive(memory: &str, places: u32, seeds: std::ops::Range<u32>) -> (usize, us
                         let each = answer.records().map(|(_, bytes)| bytes.foreign().to_vec().is_ok());
                         each.filter(|read| *read).count() == part.count as usize
                     }
-                    PartContent::Died { .. } => false,
+                    PartContent::Lost(_) => false,
                 }),
                 _ => false,
             };
