@@ -1,13 +1,11 @@
-"""The limits of workers as users write them: amounts of memory, and times to start.
+"""Limits as users write them: amounts of memory, and seconds.
 
 Owns how they are read and what is wrong with them. The engine keeps them.
 """
 
 from __future__ import annotations
 
-from paceline.options import check_seconds
-
-__all__ = ["bytes_of", "nanoseconds_of"]
+__all__ = ["bytes_of", "check_seconds", "nanoseconds_of"]
 
 _UNITS = {
     "": 1,
@@ -52,6 +50,15 @@ def bytes_of(name: str, amount: int | str | None) -> int:
     if not 0 < count < 2**63:
         raise ValueError(f"{name} must be more than 0 bytes, not {amount!r}")
     return count
+
+
+def check_seconds(name: str, seconds: object) -> float:
+    """A number of seconds that is not negative. Raises `TypeError` and `ValueError` for what is none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be at least 0 seconds, not {seconds!r}")
+    return float(seconds)
 
 
 def nanoseconds_of(name: str, seconds: float | None) -> int:

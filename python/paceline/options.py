@@ -6,6 +6,7 @@ Owns the options' names, defaults and checks. What an option does is the engine'
 from __future__ import annotations
 
 from paceline.engine import LocalEngine, Terms
+from paceline.limits import check_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     Kind = type[BaseException]
 
-__all__ = ["DEFAULT_GRACE_S", "Options", "check_seconds"]
+__all__ = ["DEFAULT_GRACE_S", "Options"]
 
 _PRIORITIES = range(-(2**15), 2**15)
 DEFAULT_GRACE_S = 1.0
@@ -33,10 +34,10 @@ class Options:
     the limit it is asked to stop by a `TaskInterrupted` raised in it; `grace` seconds later its worker is killed.
     `retries` is how often it may be run again after an exception that is one of `retry_on`: a class, or a tuple of
     classes, by default `WorkerDied`; `TaskTimeout`, `MemoryLimitExceeded` and whatever the function raises may be among
-    them. `backoff` is how many seconds it then waits the first time, doubled each time, and shortened by chance to no less
-    than half. With `retry_alone`, what ran out of memory is run again while nothing else of its pool runs. Of the calls
-    that wait, those of the highest `priority` (from -32768 to 32767) begin first. `name` stands for the function in
-    errors.
+    them. `backoff` is how many seconds it then waits the first time, doubled each time, and shortened by chance to no
+    less than half. With `retry_alone`, what ran out of memory is run again while nothing else of its pool runs. Of the
+    calls that wait, those of the highest `priority` (from -32768 to 32767) begin first. `name` stands for the function
+    in errors.
 
     Raises `TypeError` and `ValueError` for what is none of these.
     """
@@ -205,15 +206,6 @@ def _wrapping(wrap: Callable[[Any], Any], start: Callable[..., Any]) -> Callable
         return start(known[1], *args, **options)
 
     return start_wrapped
-
-
-def check_seconds(name: str, seconds: object) -> float:
-    """A number of seconds that is not negative. Raises `TypeError` and `ValueError` for what is none."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
-    if not seconds >= 0:
-        raise ValueError(f"{name} must be at least 0 seconds, not {seconds!r}")
-    return float(seconds)
 
 
 def _check_kinds(kinds: object) -> tuple[Kind, ...]:

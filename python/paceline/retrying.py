@@ -48,7 +48,7 @@ def retried(function_bytes: bytes, kinds_bytes: bytes) -> Any:
     """In a worker: the function, which tells the native loop of each exception that allows another attempt."""
     from _pickle import loads
 
-    from paceline.engine import note_may_pass
+    from paceline.worker import note_may_pass
 
     function, kinds = loads(function_bytes), loads(kinds_bytes)
 

@@ -53,6 +53,8 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     _put_stdin_aside()
     _prepare_signals()
     _prepare_stops(native)
+    global note_may_pass
+    note_may_pass = native.note_may_pass
     native.retire_above(looks.get("most_memory", 0))
     _reseed()
     _replace_main(main)
@@ -210,6 +212,9 @@ def _prepare_stops(native: Any) -> None:
     if stacks >= 0:
         register(show, file=stacks, all_threads=True, chain=False)
 
+
+# Tells the native loop of an exception after which its call may be run again; set when this worker is set up.
+note_may_pass: Callable[[BaseException], None]
 
 # Stops a coroutine by number and attempt; set by the event loop, if there is one.
 stop_coroutine: Callable[[int, int], None] | None = None
