@@ -227,13 +227,12 @@ impl Worker {
 
 /// Whether it was answered; nothing was done if its call lingers.
 fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) -> bool {
-    let began_ns = now_ns();
-    body.marks.begin(began_ns);
+    body.marks.begin(now_ns());
     if manner(body, inputs, run) == Manner::Lingers {
         return false;
     }
     let Body { function, item, first, count, .. } = *body;
-    let attempt = attempt(body);
+    let (attempt, began_ns) = (attempt(body), body.marks.began_ns());
     if body.input.segment == INLINE_SEGMENT {
         // The answer may take the input's place.
         let mut copy = [0; INLINE_BYTES];
@@ -262,10 +261,13 @@ fn manner(body: &Body, inputs: &ArenaReader, run: &mut impl Run) -> Manner {
     if let Some(manner) = run.manner(body.function) {
         return manner;
     }
+    // Others' code is loaded with it, as a module is imported, which is none of the task's time.
+    body.marks.prepare();
     match inputs.view(body.function_at) {
         Ok(view) => run.load(body.function, view.bytes()),
         Err(_) => exit_now(EXIT_DISCONNECTED),
     }
+    body.marks.end_preparing(now_ns());
     run.manner(body.function).unwrap_or(Manner::AtOnce)
 }
 

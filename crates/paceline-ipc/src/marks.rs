@@ -14,8 +14,10 @@ use crate::sync::{AtomicU64, Ordering};
 const SECOND_ANSWER: u64 = 1 << 63;
 /// Whether the items run side by side.
 const SIDE_BY_SIDE: u64 = 1 << 62;
+/// Whether the worker gets ready for the task and runs nothing of it yet.
+const PREPARING: u64 = 1 << 61;
 /// The other bits of `progress` count finished items.
-const FINISHED: u64 = SIDE_BY_SIDE - 1;
+const FINISHED: u64 = PREPARING - 1;
 
 /// The marks of one task; all zero is a task that was not begun.
 #[derive(Debug)]
@@ -66,6 +68,18 @@ impl Marks {
         self.began_ns.store(now_ns, Ordering::Release);
     }
 
+    /// The worker, which has begun, gets ready for the task; its time counts anew from
+    /// [`end_preparing`](Self::end_preparing) on, which is to follow.
+    pub fn prepare(&self) {
+        self.progress.fetch_or(PREPARING, Ordering::Release);
+    }
+
+    /// The worker is ready, and begins with the task itself.
+    pub fn end_preparing(&self, now_ns: u64) {
+        self.began_ns.store(now_ns, Ordering::Release);
+        self.progress.fetch_and(!PREPARING, Ordering::Release);
+    }
+
     /// The worker has ended.
     pub fn end(&self, now_ns: u64) {
         self.ended_ns.store(now_ns, Ordering::Relaxed);
@@ -103,6 +117,12 @@ impl Progress {
     #[must_use]
     pub fn is_side_by_side(self) -> bool {
         self.0 & SIDE_BY_SIDE != 0
+    }
+
+    /// Whether the worker still gets ready.
+    #[must_use]
+    pub fn is_preparing(self) -> bool {
+        self.0 & PREPARING != 0
     }
 
     /// Which of its two places the answer has.

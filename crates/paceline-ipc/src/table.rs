@@ -133,6 +133,8 @@ pub struct Sight {
     pub began_ns: u64,
     /// How many items it has finished.
     pub finished: u32,
+    /// Whether it still gets ready, and runs nothing of the task yet.
+    pub is_preparing: bool,
 }
 
 /// A body that can be looked at while its owner writes it.
@@ -444,9 +446,10 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         // SAFETY: the marks lie in the slot, and are atomics for which any bytes are valid.
         let marks = unsafe { &*B::marks(slot.body.peek()) };
         // In this order: whoever is seen to have finished something is seen to have begun.
-        let finished = marks.finished();
+        let progress = marks.progress();
+        let (finished, is_preparing) = (progress.finished(), progress.is_preparing());
         let began_ns = marks.began_ns();
-        (slot.state.load(Ordering::Relaxed) == word.0).then_some(Sight { owner, began_ns, finished })
+        (slot.state.load(Ordering::Relaxed) == word.0).then_some(Sight { owner, began_ns, finished, is_preparing })
     }
 
     /// About how many published tasks wait for a worker: a hint, never less than there are.

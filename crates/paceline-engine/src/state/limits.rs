@@ -7,6 +7,9 @@ use crate::memory_use;
 use paceline_core::{ChunkId, Event, Moment, StopCause, WorkerId};
 use paceline_ipc::message::ToWorker;
 
+/// How long a worker may take to load a function, whatever the time limit of the task is.
+const LONGEST_LOADING_NS: u64 = 60_000_000_000;
+
 impl State {
     /// Has the supervisor come sooner, if the core wants to be told of the time sooner than it will.
     pub(super) fn plan_look(&mut self) {
@@ -36,8 +39,12 @@ impl State {
             }
             let place = self.place_of_chunk[chunk.index as usize].filter(|place| place.slot as usize == slot);
             let Some(sight) = place.and_then(|place| context.table.look(place)) else { continue };
-            // One that was claimed and not begun runs nothing yet.
-            if sight.began_ns > 0 && usize::from(sight.owner) < self.seats.len() {
+            // One that was claimed and not begun runs nothing yet; nor does one whose function is being loaded, unless that
+            // never ends, or nobody wants it any more.
+            let patience_ns = if sight.is_preparing { LONGEST_LOADING_NS } else { 0 };
+            let is_wanted = self.core.chunk(chunk).is_some_and(|what| !self.core.is_being_cancelled(what.job));
+            let runs = sight.began_ns > 0 && (!is_wanted || now_ns().saturating_sub(sight.began_ns) >= patience_ns);
+            if runs && usize::from(sight.owner) < self.seats.len() {
                 let (worker, began) = (WorkerId(sight.owner), Moment(sight.began_ns));
                 self.apply(Event::ChunkSighted { chunk, worker, finished: sight.finished, began }, context);
             }
