@@ -6,6 +6,8 @@ PYTHON ?= python3
 # `make test` also runs the Python tests on each of these that works by its name (python3.12, ...) or under pyenv.
 OTHER_PYTHONS ?= 3.11 3.12 3.13
 SEEDS ?= 10000
+# `make sim` runs more, or with SEED=42 shows that one.
+SEEDS_SIM ?= 100000
 SOAK_TIMEOUT_S ?= 7200
 
 VENV := .venv
@@ -141,9 +143,8 @@ wheel-check: build ## the wheel that users get works in an empty environment, wi
 	cd target/wheel-check && venv/bin/python -W error -I ../../checks/wheel.py
 
 .PHONY: sim
-sim: ## replay one seed of the simulation with its events: make sim SEED=42
-	@test -n "$(SEED)" || { echo "which seed? make sim SEED=42" >&2; exit 2; }
-	cargo run --locked --release -p paceline-sim -- --seed $(SEED)
+sim: ## SEEDS_SIM=100000 seeds of the simulation; SEED=42 replays that one, with its events
+	cargo run --locked --release -p paceline-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS_SIM))
 
 .PHONY: loom
 loom: ## every interleaving of the task table's claims, completions, cancels and deaths

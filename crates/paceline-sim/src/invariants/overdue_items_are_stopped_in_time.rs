@@ -1,8 +1,8 @@
 //! What runs for longer than it may, and what runs of a cancelled job, is asked to stop in time: after no more than its
 //! limit, the time from one look to the next, and what the engine sleeps over a look. Ended, no later than its grace and
-//! a look after that.
+//! a look after that. A look that shows an item to be overdue is enough for either.
 
-use paceline_core::JobEnd;
+use paceline_core::{ChunkId, Event, JobEnd};
 
 use super::require;
 use crate::fact::Fact;
@@ -13,7 +13,36 @@ use crate::scenario::STEP_NS;
 const SHORTEST_WAIT_NS: u64 = SHORTEST_PERIOD_NS / 4;
 
 pub(super) fn overdue_items_are_stopped_in_time(ledger: &Ledger, fact: Fact) -> Result<(), String> {
-    let Fact::Settled { .. } = fact else { return Ok(()) };
+    match fact {
+        Fact::Settled { .. } => nothing_is_overdue(ledger),
+        Fact::Answered { event: Event::ChunkSighted { chunk, finished, .. }, .. } => {
+            what_is_seen_is_dealt_with(ledger, chunk, finished)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What has just been seen to be overdue has been asked to stop, and ended if that was long enough ago.
+fn what_is_seen_is_dealt_with(ledger: &Ledger, chunk: ChunkId, finished: u32) -> Result<(), String> {
+    let Some(out) = ledger.find_out(chunk).filter(|out| finished < out.count) else { return Ok(()) };
+    let Some((_, since_ns)) = out.sighted.filter(|&(sighted, _)| sighted == finished) else { return Ok(()) };
+    let (job, item) = (&ledger.jobs[out.job], out.first + finished);
+    let (limit_ns, grace_ns) = (job.terms.timeout_ns, job.terms.grace_ns);
+    if let Some(stop) = out.stop_of(item) {
+        let is_ended = stop.ended_ns == Some(ledger.now_ns);
+        // The look that has it asked gives it its grace, even if that is none.
+        let has_had_grace = stop.asked_ns < ledger.now_ns && stop.asked_ns + grace_ns <= ledger.now_ns;
+        return require(is_ended || !has_had_grace, || {
+            format!("item {item} of {chunk:?} has had its grace and goes on")
+        });
+    }
+    let is_overdue = limit_ns > 0 && since_ns + limit_ns <= ledger.now_ns;
+    let is_cancelled = job.ending == Some(JobEnd::Cancelled);
+    require(!is_overdue && !is_cancelled, || format!("item {item} of {chunk:?} is seen to be overdue and goes on"))
+}
+
+/// Nothing runs that has to have been stopped by now.
+fn nothing_is_overdue(ledger: &Ledger) -> Result<(), String> {
     for out in &ledger.out {
         let Some(item) = out.running_item() else { continue };
         let chunk = out.chunk;

@@ -30,7 +30,7 @@ impl Ledger {
             Command::StopItem { chunk, item, cause, .. } => {
                 let asked_ns = self.now_ns;
                 if let Some(out) = self.out_of(chunk) {
-                    out.stop = Some(Stop { item, cause, asked_ns });
+                    out.stop = Some(Stop { item, cause, asked_ns, ended_ns: None });
                 }
             }
             Command::ForgetItem { job, item } => {
@@ -51,7 +51,13 @@ impl Ledger {
                 let since_ns = self.now_ns;
                 self.seats[usize::from(worker.0)] = Seat { is_taken: true, since_ns, ..Seat::default() };
             }
-            Command::EndItem { .. } | Command::StopWorker { .. } => {}
+            Command::EndItem { chunk, .. } => {
+                let now_ns = self.now_ns;
+                if let Some(stop) = self.out_of(chunk).and_then(|out| out.stop.as_mut()) {
+                    stop.ended_ns = Some(now_ns);
+                }
+            }
+            Command::StopWorker { .. } => {}
             Command::KillWorker { worker } => self.seats[usize::from(worker.0)].is_killed = true,
             Command::BreakPool { .. } => self.standing = super::Standing::GivenUp,
             Command::EndPool => self.ends += 1,

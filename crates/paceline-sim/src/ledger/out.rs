@@ -19,6 +19,8 @@ pub(crate) struct Stop {
     pub(crate) item: u32,
     pub(crate) cause: StopCause,
     pub(crate) asked_ns: u64,
+    /// When its worker was last to be ended for it.
+    pub(crate) ended_ns: Option<u64>,
 }
 
 /// A published chunk of which the core has not been told the end.
@@ -49,6 +51,8 @@ pub(crate) struct Out {
     pub(crate) turn_ns: u64,
     /// Since when the one before it was.
     pub(crate) last_turn_ns: u64,
+    /// How many items the core was last told to have ended, and since when it knows that the next one runs.
+    pub(crate) sighted: Option<(u32, u64)>,
     /// Nothing of it runs any more: its worker is done with it, or gone.
     pub(crate) is_done: bool,
     /// The last stop that the core has asked for.
@@ -73,6 +77,7 @@ impl Out {
             finished: 0,
             turn_ns: 0,
             last_turn_ns: 0,
+            sighted: None,
             is_done: false,
             stop: None,
         }
@@ -85,7 +90,7 @@ impl Out {
 
     /// Since when this item is the first of those that run, or was until a moment ago.
     pub(crate) fn ran_since_ns(&self, item: u32) -> Option<u64> {
-        self.began_ns?;
+        self.began_ns.filter(|_| item < self.first + self.count)?;
         if item == self.first + self.finished {
             Some(self.turn_ns)
         } else {

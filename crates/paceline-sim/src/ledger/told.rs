@@ -56,10 +56,14 @@ impl Ledger {
                     job.count_failures(1);
                 }
             }
-            Event::ChunkSighted { chunk, .. } => {
-                if let Some(out) = self.find_out(chunk) {
-                    self.jobs[out.job].is_known_to_have_begun = true;
+            Event::ChunkSighted { chunk, finished, began, .. } => {
+                let now_ns = self.now_ns;
+                let Some(out) = self.out_of(chunk) else { return };
+                if out.sighted.is_none_or(|(earlier, _)| finished > earlier) {
+                    out.sighted = Some((finished, if finished == 0 { began.0 } else { now_ns }));
                 }
+                let job = out.job;
+                self.jobs[job].is_known_to_have_begun = true;
             }
             Event::TimePassed => {
                 self.last_look_ns = self.now_ns;
