@@ -92,7 +92,13 @@ pub(crate) enum Doing {
 
 /// What the process with this id is doing.
 pub(crate) fn doing(pid: i32) -> Doing {
-    let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return Doing::Gone };
+    let stat = match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        // The file may be gone when it is opened, or the process when it is read.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)) => return Doing::Gone,
+        // Without a descriptor to look with, nothing is seen.
+        Err(_) => return Doing::Something,
+    };
     // The name in parentheses may have any bytes in it, parentheses too.
     let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
     match state {

@@ -55,6 +55,8 @@ fn lack_of_descriptors_is_told_and_hangs_nothing() {
     }
     let first = Pool::open(1);
     assert_eq!(first.run("echo before"), "before");
+    // It may answer before it is told of, and what it is watched by is to be there when descriptors are counted.
+    first.await_workers(1);
     let (mut refused, mut broken, mut opened) = (0, 0, 0);
     for spare in 0..36 {
         // Their numbers have gaps, which a new one fills.
@@ -80,6 +82,27 @@ fn lack_of_descriptors_is_told_and_hangs_nothing() {
     }
     assert!(refused > 0 && broken > 0 && opened > 0, "{refused} refused, {broken} broken, {opened} opened");
     first.finish();
+}
+
+#[test]
+fn fork_server_is_not_taken_for_dead_where_descriptors_lack() {
+    if !is_alone("leftovers::fork_server_is_not_taken_for_dead_where_descriptors_lack") {
+        return;
+    }
+    let pool = Pool::open(1);
+    assert_eq!(pool.run("echo before"), "before");
+    let worker = pool.await_workers(1)[0];
+    let server = parent_of(worker);
+    // It owes the end of its worker for longer than it is left in peace, and there is no descriptor to look at it with.
+    allow_descriptors(3);
+    kill(server, 19);
+    kill(worker, 9);
+    std::thread::sleep(Duration::from_millis(2_500));
+    allow_descriptors(1_024);
+    kill(server, 18);
+    assert_eq!(pool.run("echo after"), "after");
+    assert_eq!(parent_of(pool.await_workers(1)[0]), server);
+    pool.finish();
 }
 
 /// Processor time of this process, of a fork server and of the workers, by process.

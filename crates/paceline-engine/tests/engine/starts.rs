@@ -86,9 +86,9 @@ fn fork_of_this_process_serves_one_pool_and_ends_with_it() {
     let clean = Pool::open(1);
     let pool = Pool::start(2, StartMethod::Fork(forked_server()));
     let other = Pool::start(1, StartMethod::Fork(forked_server()));
-    let servers = [&clean, &pool, &other].map(|pool| {
+    let servers = [(&clean, 1), (&pool, 2), (&other, 1)].map(|(pool, workers)| {
         assert_eq!(pool.run("echo yes"), "yes");
-        parent_of(pool.engine.pids()[0])
+        parent_of(pool.await_workers(workers)[0])
     });
     assert!(servers[0] != servers[1] && servers[1] != servers[2] && servers[2] != servers[0]);
     assert!(servers.iter().all(|server| parent_of(*server) == us()));
@@ -115,7 +115,7 @@ fn fork_of_this_process_keeps_nothing_of_the_supervisors() {
     assert_eq!(clean.run("echo yes"), "yes");
     let pool = Pool::start(1, StartMethod::Fork(forked_server()));
     assert_eq!(pool.run("echo yes"), "yes");
-    let server = parent_of(pool.engine.pids()[0]);
+    let server = parent_of(pool.await_workers(1)[0]);
     let files: Vec<_> = std::fs::read_dir(format!("/proc/{server}/fd"))
         .unwrap()
         .map(|file| std::fs::read_link(file.unwrap().path()).unwrap().to_string_lossy().into_owned())
@@ -135,7 +135,7 @@ fn lost_fork_of_this_process_breaks_its_pool_once_a_worker_is_missing() {
     }
     let pool = Pool::start(1, StartMethod::Fork(forked_server()));
     assert_eq!(pool.run("echo yes"), "yes");
-    let worker = pool.engine.pids()[0];
+    let worker = pool.await_workers(1)[0];
     let server = parent_of(worker);
     let running = pool.submit("sleep 100; echo done");
     eventually("it has begun", || pool.engine.is_running(&running));

@@ -24,7 +24,7 @@ fn stopped_fork_server_is_replaced_when_a_worker_is_to_be_born() {
     }
     let first = Pool::open(1);
     assert_eq!(first.run("echo yes"), "yes");
-    let server = parent_of(first.engine.pids()[0]);
+    let server = parent_of(first.await_workers(1)[0]);
     stop(server);
     let pool = Pool::open(2);
     assert_eq!(pool.run("echo born"), "born");
@@ -41,7 +41,7 @@ fn stopped_fork_server_hides_no_death() {
     }
     let pool = Pool::open(1);
     assert_eq!(pool.run("echo yes"), "yes");
-    let server = parent_of(pool.engine.pids()[0]);
+    let server = parent_of(pool.await_workers(1)[0]);
     stop(server);
     // A child of the worker's holds whatever the worker held, so that no end of file tells of its death.
     let death = pool.death("shell sleep 20; signal 9");
@@ -69,7 +69,7 @@ fn stopped_worker_costs_its_task_and_is_replaced() {
     let pool = Pool::start(1, StartMethod::Spawn(spawn_command()));
     let job = pool.submit("sleep 60000");
     eventually("it has begun", || pool.engine.is_running(&job));
-    let worker = pool.engine.pids()[0];
+    let worker = pool.await_workers(1)[0];
     stop(worker);
     let death = pool.answers(&job).pop().unwrap().unwrap_err();
     assert_eq!((death.pid, death.signal), (worker, Some(9)));
@@ -91,7 +91,7 @@ fn worker_that_is_continued_in_time_goes_on() {
     let pool = Pool::open(1);
     let job = pool.submit("sleep 300; echo done");
     eventually("it has begun", || pool.engine.is_running(&job));
-    let worker = pool.engine.pids()[0];
+    let worker = pool.await_workers(1)[0];
     for _ in 0..4 {
         stop(worker);
         kill(worker, CONTINUE);
@@ -105,7 +105,7 @@ fn worker_that_is_continued_in_time_goes_on() {
 fn stopped_worker_of_a_pool_without_work_is_left_alone() {
     let pool = Pool::open(1);
     assert_eq!(pool.run("echo yes"), "yes");
-    let worker = pool.engine.pids()[0];
+    let worker = pool.await_workers(1)[0];
     stop(worker);
     // Longer than it takes to be killed where there is work.
     let end = Instant::now() + Duration::from_millis(3_500);
