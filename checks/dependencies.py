@@ -15,19 +15,27 @@ from pathlib import Path
 PATIENCE_S = 60
 REQUIREMENTS = sorted(Path().glob("requirements-*.txt"))
 # cargo-deny says one of these where it cannot have the database, or what it needs for that.
-UNREACHABLE = ("failed to fetch", "unable to fetch", "failed to obtain", "failed to clone", "failed to open advisory database")
+UNREACHABLE = (
+    "failed to fetch",
+    "unable to fetch",
+    "failed to obtain",
+    "failed to clone",
+    "failed to open advisory database",
+)
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
     """What it says, or None if it takes too long."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        return subprocess.run(  # noqa: S603 - commands of this file
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return None
 
 
 def check_crates() -> bool:
-    """Licences, bans and sources, for which nothing has to be reached; then advisories, for which the database has to."""
+    """Licences, bans and sources, for which nothing has to be reached; then advisories, for which something has to."""
     if shutil.which("cargo-deny") is None:
         print("cargo deny: skipped, for it is not installed (make tools)")
         return True
@@ -55,7 +63,9 @@ def check_tools() -> bool:
         print("pip-audit: skipped, for it is not installed")
         return True
     named = [part for path in REQUIREMENTS for part in ("-r", str(path))]
-    audit = run([program, *named, "--no-deps", "--disable-pip", "--timeout", "5", "--progress-spinner", "off", "-f", "json"])
+    audit = run(
+        [program, *named, "--no-deps", "--disable-pip", "--timeout", "5", "--progress-spinner", "off", "-f", "json"]
+    )
     try:
         found = json.loads(audit.stdout)["dependencies"] if audit else []
     except (ValueError, KeyError):

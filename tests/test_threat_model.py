@@ -26,7 +26,7 @@ PRIVATE = 0o600
 
 @pytest.fixture
 def pool():
-    """A pool that has done everything that could leave a trace: small and large payloads both ways, output, a record."""
+    """A pool that has done everything that could leave a trace: small and large payloads, both ways."""
     with paceline.Pool(2) as pool:
         assert pool.map(len, [b"x" * size for size in (10, 1_000, 100_000)]) == [10, 1_000, 100_000]
         assert len(pool.submit(bytes, 200_000).result()) == 200_000
@@ -42,14 +42,14 @@ def open_files(pid):
     """Number, target and `/proc` path of each descriptor."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            yield int(entry.name), os.readlink(entry), entry
+            yield int(entry.name), str(entry.readlink()), entry
         except FileNotFoundError:
             continue
 
 
 def listing(folder):
     try:
-        return set(os.listdir(folder))
+        return {entry.name for entry in Path(folder).iterdir()}
     except FileNotFoundError:
         return set()
 
@@ -65,7 +65,11 @@ def test_open_pool_leaves_no_name_in_any_folder(tmp_path, monkeypatch):
             target
             for pid in ours()
             for _, target, _ in open_files(pid)
-            if any(target.startswith(f"{folder}/{name}") for folder, new in zip(folders, appeared, strict=True) for name in new)
+            if any(
+                target.startswith(f"{folder}/{name}")
+                for folder, new in zip(folders, appeared, strict=True)
+                for name in new
+            )
         ]
     assert not held
 
@@ -109,8 +113,16 @@ def own_descriptors():
     return found
 
 
+INHERITED = """
+import os
+for number in os.listdir("/proc/self/fd"):
+    if int(number) > 2 and os.path.exists(f"/proc/self/fd/{number}"):
+        print(os.readlink(f"/proc/self/fd/{number}"))
+"""
+
+
 def test_programs_that_are_started_inherit_nothing(pool):
-    program = [sys.executable, "-I", "-c", "import os; print([os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if fd not in '012' and os.path.exists(f'/proc/self/fd/{fd}')])"]  # fmt: skip
+    program = [sys.executable, "-I", "-c", INHERITED]
     for output in (
         subprocess.run(program, check=True, capture_output=True, close_fds=False, text=True).stdout,
         pool.submit(subprocess.check_output, program, close_fds=False, text=True).result(),
@@ -124,7 +136,9 @@ def test_programs_that_are_started_inherit_nothing(pool):
 def writable_mappings():
     """Of the process that calls it: the memory files that it may write to."""
     lines = Path("/proc/self/maps").read_text().splitlines()
-    return {line.split("/memfd:paceline-")[1].split()[0] for line in lines if "/memfd:paceline-" in line and " rw" in line}
+    return {
+        line.split("/memfd:paceline-")[1].split()[0] for line in lines if "/memfd:paceline-" in line and " rw" in line
+    }
 
 
 def test_worker_cannot_write_what_it_only_reads(pool):
@@ -133,7 +147,7 @@ def test_worker_cannot_write_what_it_only_reads(pool):
 
 def test_worker_holds_nothing_of_another_pool(pool):
     def memory_files():
-        return {os.stat(entry).st_ino for _, target, entry in open_files(os.getpid()) if "memfd:paceline" in target} | {
+        return {entry.stat().st_ino for _, target, entry in open_files(os.getpid()) if "memfd:paceline" in target} | {
             line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:paceline" in line
         }
 
@@ -171,7 +185,9 @@ def test_another_user_reaches_nothing_by_proc(pool):
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         command = [python, "-I", "-S", "-c", ATTEMPT, *map(str, ours())]
         try:
-            tried = subprocess.run(command, user=nobody, group=nobody, extra_groups=[], cwd="/", capture_output=True, check=False)
+            tried = subprocess.run(
+                command, user=nobody, group=nobody, extra_groups=[], cwd="/", capture_output=True, check=False
+            )
         except PermissionError:
             continue
         if tried.returncode == 0:
