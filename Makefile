@@ -9,6 +9,7 @@ SEEDS ?= 10000
 # `make sim` runs more, or with SEED=42 shows that one.
 SEEDS_SIM ?= 100000
 SOAK_TIMEOUT_S ?= 7200
+CARGO_DENY := 0.20.2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -187,7 +188,7 @@ fuzz: ## each decoder of what workers write, with chosen bytes, for FUZZ_SECONDS
 # Checks: what can be told without running a pool.
 
 .PHONY: check
-check: check-rust check-python check-layers ## formats, lints, types, stubs, layers, and the quick tests
+check: check-rust check-python check-layers check-dependencies ## formats, lints, types, stubs, layers, dependencies, and the quick tests
 
 .PHONY: check-rust
 check-rust: $(BIN)/.python
@@ -206,6 +207,14 @@ check-python: build
 check-layers: build
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+.PHONY: check-dependencies
+check-dependencies: $(BIN)/.dev
+	@$(BIN)/python checks/dependencies.py
+
+.PHONY: tools
+tools: ## install what some checks need and skip where it is not there (minutes)
+	cargo install --locked cargo-deny --version $(CARGO_DENY)
 
 .PHONY: format
 format: $(BIN)/.dev ## put everything into the form that `make check` asks for

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import signal
+import textwrap
 import time
 
 import pytest
@@ -73,10 +74,10 @@ def test_dump_without_a_pool_says_so():
     assert "worker process" in dumped() or dumped() == "no worker processes\n"
 
 
-def test_signal_dumps(tmp_path):
+def test_signal_dumps():
     program = Program(
-        tmp_path,
-        """
+        "-c",
+        textwrap.dedent("""
         import os, signal, paceline, time
         paceline.dump_on_signal(signal.SIGUSR1)
         def work(_):
@@ -89,7 +90,7 @@ def test_signal_dumps(tmp_path):
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGUSR1)
             print(future.result())
-        """,
+        """),
     )
     code, out, err = program.finish()
     assert (code, out) == (0, "7\n"), err

@@ -1,7 +1,9 @@
 //! Owns anonymous memory files and their mappings. Nothing here has a name in any file system: memory goes when the
 //! last process that holds the file or a mapping of it goes.
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, Mode, SealFlags, fallocate, fchmod, fcntl_add_seals, fstat, ftruncate, memfd_create,
+};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +25,7 @@ impl MemoryFile {
     /// # Errors
     /// What the system says when it refuses the file or its size.
     pub fn create(label: &str, size: u64) -> Result<Self, Errno> {
-        let descriptor = memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let descriptor = nameless(label)?;
         ftruncate(&descriptor, size)?;
         fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok(Self { descriptor, size })
@@ -43,7 +45,7 @@ impl MemoryFile {
     /// # Errors
     /// What the system says when it refuses the file or the memory.
     pub fn holding(label: &str, bytes: &[u8]) -> Result<Self, Errno> {
-        let descriptor = memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let descriptor = nameless(label)?;
         let file = Self { descriptor, size: bytes.len() as u64 };
         let mut written = 0;
         while written < bytes.len() {
@@ -132,6 +134,13 @@ impl MemoryFile {
         let address = NonNull::new(address.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { address, length })
     }
+}
+
+fn nameless(label: &str) -> Result<OwnedFd, Errno> {
+    let descriptor = memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    // Nobody else gets at it anyway, for it has no name; but the system makes it with every right for everybody.
+    fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
+    Ok(descriptor)
 }
 
 impl AsFd for MemoryFile {

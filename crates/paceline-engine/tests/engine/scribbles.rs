@@ -1,4 +1,5 @@
-//! A worker writes wherever it can, as native code does that runs wild: the parent survives, and every wait ends.
+//! A worker writes wherever it can, as native code does that runs wild: the parent survives, and every wait ends. So with
+//! a worker that says what it may not say.
 
 use crate::pool::{DEADLINE, Pool};
 use paceline_engine::{Outcome, PartContent, Sizing};
@@ -66,4 +67,17 @@ fn scribbles_all_over_the_table_end_every_wait() {
 #[test]
 fn scribbles_on_a_workers_own_arena_end_every_wait() {
     survive("arena", 20_000, 0..6);
+}
+
+#[test]
+fn worker_that_says_what_it_may_not_say_is_ended_and_replaced() {
+    let pool = Pool::open(1);
+    assert_eq!(pool.run("echo begun"), "begun");
+    // It is ready once more; it failed to start after all; it says what nobody knows; it never stops.
+    for message in ["1 1", "2 1", "77 1", "0 20000"] {
+        let pid = pool.await_workers(1)[0];
+        assert_eq!(pool.death(&format!("babble {message}; hang")).pid, pid, "{message}");
+        assert_eq!(pool.run("echo alive"), "alive", "{message}");
+    }
+    pool.finish();
 }

@@ -15,6 +15,7 @@
 //! | `pid` | answers with the worker's process id |
 //! | `number` | answers with the item's number in the pool |
 //! | `scribble MEMORY PLACES SEED` | writes random bytes into as many places of the table (its words, its bodies) or the worker's own arena |
+//! | `babble BYTE COUNT` | sends this message of one byte so often on every socket that the worker has |
 //! | `mask` | answers with the signals that are blocked |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
@@ -231,6 +232,7 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
             },
             "pid" => answer.extend_from_slice(std::process::id().to_string().as_bytes()),
             "scribble" => scribble(rest),
+            "babble" => babble(rest),
             "mask" => answer.extend_from_slice(blocked_signals().as_bytes()),
             // SAFETY: the child only comes back from the function, which ends it.
             "fork" => assert!(unsafe { libc::fork() } >= 0),
@@ -247,6 +249,18 @@ fn send_signal(number: i32) {
         libc::kill(libc::getpid(), number);
     }
     std::thread::sleep(Duration::from_secs(5));
+}
+
+/// What code that runs wild does to the sockets by which this process is heard; neither waits nor fails.
+fn babble(how: &str) {
+    let (byte, count) = how.split_once(' ').unwrap();
+    let message = [byte.parse::<u8>().unwrap()];
+    for _ in 0..count.parse().unwrap() {
+        for descriptor in 3..64 {
+            // SAFETY: one byte is sent, or an error comes back.
+            unsafe { libc::send(descriptor, message.as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        }
+    }
 }
 
 /// What code that runs wild does to the memory that this process shares with others.
