@@ -8,6 +8,7 @@ OTHER_PYTHONS ?= 3.11 3.12 3.13
 SEEDS ?= 10000
 # `make sim` runs more, or with SEED=42 shows that one.
 SEEDS_SIM ?= 100000
+ROUNDS ?= 3
 SOAK_TIMEOUT_S ?= 7200
 CARGO_DENY := 0.20.2
 
@@ -151,8 +152,13 @@ sim: ## SEEDS_SIM=100000 seeds of the simulation; SEED=42 replays that one, with
 loom: ## every interleaving of the task table's claims, completions, cancels and deaths
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p paceline-ipc --test loom
 
+.PHONY: faults
+faults: build $(BIN)/.bench ## every fault with every start method and call, beside the peers; writes docs/fault-matrix.md
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(FAULTS)
+
 .PHONY: soak
-soak: build ## the fault tests over and over, with kills at random moments
+soak: build ## a million tasks among random faults, for ten minutes; then the fault tests over and over
+	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=$(SOAK_TIMEOUT_S) $(ARGS)
 
 .PHONY: miri
