@@ -6,8 +6,11 @@ PYTHON ?= python3
 # `make test` also runs the Python tests on each of these that works by its name (python3.12, ...) or under pyenv.
 OTHER_PYTHONS ?= 3.11 3.12 3.13
 SEEDS ?= 10000
+# `make sim` runs more, or with SEED=42 shows that one.
+SEEDS_SIM ?= 100000
 ROUNDS ?= 3
 SOAK_TIMEOUT_S ?= 7200
+CARGO_DENY := 0.20.2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -142,9 +145,8 @@ wheel-check: build ## the wheel that users get works in an empty environment, wi
 	cd target/wheel-check && venv/bin/python -W error -I ../../checks/wheel.py
 
 .PHONY: sim
-sim: ## replay one seed of the simulation with its events: make sim SEED=42
-	@test -n "$(SEED)" || { echo "which seed? make sim SEED=42" >&2; exit 2; }
-	cargo run --locked --release -p paceline-sim -- --seed $(SEED)
+sim: ## SEEDS_SIM=100000 seeds of the simulation; SEED=42 replays that one, with its events
+	cargo run --locked --release -p paceline-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS_SIM))
 
 .PHONY: loom
 loom: ## every interleaving of the task table's claims, completions, cancels and deaths
@@ -166,10 +168,33 @@ miri: ## the core and the task table under miri, where it is installed
 		cargo +nightly miri test --locked -p paceline-core -p paceline-ipc --lib; \
 	else echo "miri: skipped, for it is not installed (rustup component add miri --toolchain nightly)"; fi
 
+# The fuzzers are plain programs, built with the coverage that any rustc can add; so neither a nightly toolchain nor
+# cargo-fuzz is needed, though `cargo fuzz run table --sanitizer none` in `fuzz/` is the same.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+FUZZ_FLAGS := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+.PHONY: fuzz
+fuzz: ## each decoder of what workers write, with chosen bytes, for FUZZ_SECONDS=60; FUZZ_TARGETS=table for one
+	@command -v c++ >/dev/null || { echo "fuzz: skipped, for there is no C++ compiler to build libFuzzer with"; exit 0; }; \
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release --target $(FUZZ_HOST) || exit; \
+	failed=; for target in $(FUZZ_TARGETS); do \
+		mkdir -p corpus/$$target artifacts/$$target target/logs; log=target/logs/$$target; \
+		if target/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
+			-print_final_stats=1 -artifact_prefix=artifacts/$$target/ corpus/$$target >$$log 2>&1; then \
+			sed -n "s/^stat::number_of_executed_units: */fuzz: $$target: survived, inputs tried: /p" $$log; \
+		else \
+			failed=yes; grep -E 'panicked|^assertion|left:|right:|SUMMARY|written to' $$log; echo "fuzz: $$target: FAILED ($$log)"; \
+		fi; \
+	done; test -z "$$failed"
+
 # Checks: what can be told without running a pool.
 
 .PHONY: check
-check: check-rust check-python check-layers ## formats, lints, types, stubs, layers, and the quick tests
+check: check-rust check-python check-layers check-dependencies ## formats, lints, types, stubs, layers, dependencies, and the quick tests
 
 .PHONY: check-rust
 check-rust: $(BIN)/.python
@@ -188,6 +213,14 @@ check-python: build
 check-layers: build
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+.PHONY: check-dependencies
+check-dependencies: $(BIN)/.dev
+	@$(BIN)/python checks/dependencies.py
+
+.PHONY: tools
+tools: ## install what some checks need and skip where it is not there (minutes)
+	cargo install --locked cargo-deny --version $(CARGO_DENY)
 
 .PHONY: format
 format: $(BIN)/.dev ## put everything into the form that `make check` asks for

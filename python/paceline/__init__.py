@@ -13,17 +13,23 @@ from paceline import adapters  # noqa: F401 - loaded for its effect: what is, or
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from paceline.completion import as_completed as as_completed
+    from paceline.dump import dump as dump
+    from paceline.dump import dump_on_signal as dump_on_signal
     from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
     from paceline.errors import ArgumentNotRebuilt as ArgumentNotRebuilt
     from paceline.errors import CallError as CallError
     from paceline.errors import FunctionError as FunctionError
     from paceline.errors import InternalError as InternalError
+    from paceline.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from paceline.errors import PacelineError as PacelineError
     from paceline.errors import PoolClosed as PoolClosed
     from paceline.errors import RemoteError as RemoteError
     from paceline.errors import RemoteTraceback as RemoteTraceback
     from paceline.errors import ResultNotPicklable as ResultNotPicklable
     from paceline.errors import ResultNotRebuilt as ResultNotRebuilt
+    from paceline.errors import TaskInterrupted as TaskInterrupted
+    from paceline.errors import TaskTimeout as TaskTimeout
+    from paceline.errors import TooManyFailures as TooManyFailures
     from paceline.errors import WorkerDied as WorkerDied
     from paceline.errors import WorkerError as WorkerError
     from paceline.errors import WorkerStartError as WorkerStartError
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
     from paceline.report import WorkerReport as WorkerReport
     from paceline.seeds import task_random as task_random
     from paceline.seeds import task_rng as task_rng
+    from paceline.tasks import CurrentTask as CurrentTask
+    from paceline.tasks import current_task as current_task
 
     __version__: str
 
@@ -46,9 +54,11 @@ __all__ = [
     "ArgumentNotPicklable",
     "ArgumentNotRebuilt",
     "CallError",
+    "CurrentTask",
     "FunctionError",
     "Future",
     "InternalError",
+    "MemoryLimitExceeded",
     "PacelineError",
     "Pool",
     "PoolClosed",
@@ -58,12 +68,18 @@ __all__ = [
     "Report",
     "ResultNotPicklable",
     "ResultNotRebuilt",
+    "TaskInterrupted",
+    "TaskTimeout",
     "ThreadPoolExecutor",
+    "TooManyFailures",
     "WorkerDied",
     "WorkerError",
     "WorkerReport",
     "WorkerStartError",
     "as_completed",
+    "current_task",
+    "dump",
+    "dump_on_signal",
     "map",
     "map_reduce",
     "preload",
@@ -73,6 +89,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "CurrentTask": "tasks",
     "Future": "future",
     "Pool": "pool",
     "ProcessPoolExecutor": "executor",
@@ -80,6 +97,9 @@ _HOME_OF = {
     "Report": "report",
     "WorkerReport": "report",
     "as_completed": "completion",
+    "current_task": "tasks",
+    "dump": "dump",
+    "dump_on_signal": "dump",
     "map": "pool",
     "map_reduce": "pool",
     "preload": "preloading",

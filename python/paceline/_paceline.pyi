@@ -11,7 +11,7 @@ class TaskFuture:
     `concurrent.futures.wait`, `as_completed` and `asyncio.wrap_future` look at.
     """
 
-    def cancel(self) -> bool: ...
+    def cancel(self, *, force: bool = False) -> bool: ...
     def cancelled(self) -> bool: ...
     def running(self) -> bool: ...
     def done(self) -> bool: ...
@@ -47,7 +47,7 @@ class Stream:
 
 @final
 class Engine:
-    """A pool's engine: `workers` processes started by the fork server, and the task table they share."""
+    """A pool's engine: `workers` processes, and the task table they share."""
 
     def __new__(
         cls,
@@ -57,11 +57,18 @@ class Engine:
         future_type: Callable[[], type[TaskFuture]],
         max_tasks_per_worker: int | None = None,
         prefix_output: bool = False,
+        memory_limit: int = 0,
+        start_timeout_ns: int = 0,
+        start_method: str = "forkserver",
     ) -> Engine:
         """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
 
+        A worker with more than `memory_limit` bytes of its own is ended; one that takes longer to start than
+        `start_timeout_ns` breaks the pool. Zero is no limit.
+
         `future_type` gives the class of futures when the first is to be made. With `prefix_output`, every line that a
-        worker writes begins with its process id, unless the worker itself has put more before it.
+        worker writes begins with its process id, unless the worker itself has put more before it. `start_method` is
+        `"forkserver"`, `"spawn"`, or `"fork"`, for which this process is forked before this returns.
         """
     def submit(
         self,
@@ -70,15 +77,14 @@ class Engine:
         kwargs: dict[str, Any] | None,
         /,
         *,
-        retries: int = 0,
-        priority: int = 0,
+        terms: Terms | None = None,
         name: str | None = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
         """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises.
 
-        What has the highest `priority` (an i16) goes first, and within one priority what was submitted first.
+        What has the highest priority goes first, and within one priority what was submitted first.
         """
     def map(
         self,
@@ -88,15 +94,20 @@ class Engine:
         *,
         star: bool = False,
         chunksize: int | None = None,
-        retries: int = 0,
-        priority: int = 0,
+        on_error: str = "raise",
+        max_failures: int | None = None,
+        base: int = 0,
+        terms: Terms | None = None,
         name: str | None = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
 
-        The result raises the exception of the first failed item. `chunksize=None` chooses chunks by measured time.
+        With `on_error="raise"` the result raises the exception of the first failed item; "return" has exceptions in the
+        places of results, "skip" leaves them out, and "pairs" makes each item a pair of whether it has a result, and that
+        or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
+        raised. `base` is the index of the first item, for errors. `chunksize=None` chooses chunks by measured time.
         """
     def close(self, cancel_pending: bool = False) -> None:
         """No more submissions; the workers leave when everything has ended. Does not wait.
@@ -119,10 +130,36 @@ class Engine:
         """Whether calls are made in the caller's own thread, before `submit` returns."""
     def pids(self) -> list[int]:
         """The process ids of the workers that are alive now, by seat."""
+    def running(self) -> list[tuple[int, str, int, int, int, float]]:
+        """What each worker runs now: process id, function, number of the item, its place in its map, attempt from zero,
+        seconds since it (or its chunk) began."""
     def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
         """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
         worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
         indices in the pool's order of submission."""
+
+@final
+class Terms:
+    """On which terms calls run: how long, how often, how urgently."""
+
+    def __new__(
+        cls,
+        *,
+        retries: int = 0,
+        priority: int = 0,
+        timeout: float | None = None,
+        grace: float = 1.0,
+        backoff: float = 0.0,
+        retry_deaths: bool = True,
+        retry_overruns: bool = False,
+        retry_outgrowths: bool = True,
+        retry_failures: bool = False,
+        retry_alone: bool = False,
+    ) -> Terms:
+        """Times are in seconds. The `retry_...` tell after what a call is run again; of failures, the worker knows.
+
+        Of the calls that wait, what has the highest `priority` (an i16) goes first.
+        """
 
 @final
 class Task:
@@ -134,6 +171,12 @@ class Task:
     @property
     def item(self) -> int:
         """Its number in the pool's order of submission."""
+    @property
+    def index(self) -> int:
+        """Its place among the items of its map; zero of a single call."""
+    @property
+    def attempt(self) -> int:
+        """How often it had been begun before."""
     @property
     def kept(self) -> dict[str, Any]:
         """What is kept until it ends."""
@@ -170,16 +213,15 @@ class LocalEngine:
         kwargs: dict[str, Any] | None,
         /,
         *,
-        retries: int = 0,
-        priority: int = 0,
+        terms: Terms | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,
     ) -> Any:
         """Calls `fn(*args, **kwargs)` in a thread of the pool; the future of it.
 
-        Higher priorities begin first, equal ones in the order of submission. `retries` and `name` are taken and mean
-        nothing, because no thread dies.
+        Higher priorities begin first, equal ones in the order of submission. Of the `terms` nothing else means anything
+        here, nor does `name`, because no thread dies or can be stopped.
         """
     def map(
         self,
@@ -189,8 +231,10 @@ class LocalEngine:
         *,
         star: bool = False,
         chunksize: int | None = None,
-        retries: int = 0,
-        priority: int = 0,
+        on_error: str = "raise",
+        max_failures: int | None = None,
+        base: int = 0,
+        terms: Terms | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,
@@ -246,6 +290,12 @@ def next_output() -> list[tuple[int, bytes]]:
 def write_output(voice: int, data: bytes) -> None:
     """Writes to file descriptor 1 or 2; a record is dropped."""
 
+def decode_value(data: bytes, *, shared: bool) -> Any:
+    """The value that these bytes hold, as an answer's do; `shared`: as if a worker could still write to them.
+
+    For tests.
+    """
+
 def flush_worker_output(*, ends_lines: bool = False) -> None:
     """Waits until all that workers have said before this call has been passed on, unless nobody takes it.
 
@@ -270,6 +320,9 @@ def send_record(record: bytes) -> None:
 def serve_forks(parent_pid: int) -> None:
     """The main function of the fork server, and of each worker that it forks; never called by users."""
 
+def become_worker(parent_pid: int) -> None:
+    """The main function of a worker that is started by itself; never called by users."""
+
 def preload(what: bytes) -> None:
     """Has the fork server load modules; what the bytes mean is known to `paceline.preloading`."""
 
@@ -279,3 +332,22 @@ def end_processes(timeout: float) -> None:
 
     Waits for the processes at most `timeout` seconds.
     """
+
+def worker_stacks(timeout: float) -> list[tuple[int, str]]:
+    """The process id of every worker of this process, and what each is doing, in its own words.
+
+    Waits at most `timeout` seconds for those that do not answer; their text is empty.
+    """
+
+def begin_stops(stack: Callable[[], str]) -> list[tuple[int, int, bool]]:
+    """In a worker, after the signal for it: the items to be stopped, by number and attempt, and whether each is the one
+    that this thread runs, which counts as stopped from now on; `stack` then says what it is doing."""
+
+def note_may_pass(error: BaseException) -> None:
+    """In a worker: the call that raised this may be run again."""
+
+def retire_above(limit: int) -> None:
+    """In a worker: it leaves for a fresh one when it has more memory than this after a task; zero for any amount."""
+
+def stop_signals() -> tuple[int, int]:
+    """The signals on which a worker stops what it runs, and on which it writes down what it is doing."""

@@ -14,13 +14,14 @@ from itertools import islice
 from typing import TypeVar
 
 from paceline.engine import Stream
-from paceline.errors import PoolClosed, WorkerError
+from paceline.errors import PoolClosed, TooManyFailures, WorkerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Self
 
+    from paceline.failure_policy import FailurePolicy
     from paceline.future import Future
 
 R = TypeVar("R")
@@ -120,12 +121,16 @@ class Input:
         chunksize: int,
         limit: int,
         ordered: bool,
+        pairs: bool,
     ) -> None:
         # What starts a call, and what starts a chunk of them.
         self._submit, self._start_map = starts
         self._fn = fn
         self._chunksize = chunksize
         self.chunked = chunksize > 1
+        # Each chunk gives a list of pairs: whether an item has a result, and that or the exception.
+        self.pairs = pairs
+        self._read = 0
         self._limit = limit
         self._ordered = ordered
         # In order of submission; without order, in that of their ends, while `_out` has those that have not ended.
@@ -182,7 +187,10 @@ class Input:
         waiter, stream = awaited()
         options: dict[str, Any] = {"stream": stream, "waiter": waiter}
         try:
-            if self._chunksize == 1:
+            if self.pairs:
+                options |= {"on_error": "pairs", "base": self._read % 2**32}
+                future = self._start_map(self._fn, chunk, chunksize=len(chunk), **options)
+            elif self._chunksize == 1:
                 future = self._submit(self._fn, (chunk[0],), None, **options)
             else:
                 future = self._start_map(self._fn, chunk, chunksize=len(chunk), **options)
@@ -193,6 +201,7 @@ class Input:
             self._line.append(_Raised(error))
             self._changed.set()
             return
+        self._read += len(chunk)
         waiter.call = future
         started = _Chunk(future, waiter)
         if self._ordered:
@@ -257,8 +266,10 @@ class AsyncResults(AsyncIterator[R]):
     begun; `aclose` does so at once.
     """
 
-    def __init__(self, source: Input, owner: object) -> None:
+    def __init__(self, source: Input, owner: object, policy: FailurePolicy) -> None:
         self._source = source
+        self._policy = policy
+        self._given = 0
         # The pool must live as long as its iterators, or they would have nobody to work for them.
         self._owner = owner
         self._values: deque[R] = deque()
@@ -267,7 +278,32 @@ class AsyncResults(AsyncIterator[R]):
     def __aiter__(self) -> Self:
         return self
 
+    async def _next_of_pairs(self) -> R:
+        """The next result, where failures are treated as `on_error` and `max_failures` say."""
+        while True:
+            while not self._values:
+                self._values.extend((await self._source.next()).future.result(0))
+            pair: Any = self._values.popleft()
+            has_result, value = pair
+            index, self._given = self._given, self._given + 1
+            if has_result:
+                result: R = value
+                return result
+            try:
+                self._policy.note(index, value)
+            except TooManyFailures:
+                self._source.abandon()
+                self._values.clear()
+                raise
+            if self._policy.raises:
+                raise value
+            if self._policy.returns:
+                failure: R = value
+                return failure
+
     async def __anext__(self) -> R:
+        if self._source.pairs:
+            return await self._next_of_pairs()
         while not self._values:
             if self._error is not None:
                 error, self._error = self._error, None

@@ -1,50 +1,31 @@
-"""The ways to call a function on a pool: one call or many, waited for or not, in order or as they end.
+"""The ways to call a function on a pool: one call, waited for or not, with callbacks, or awaited.
 
-Owns the signatures and what each method promises. How a pool opens and closes is told in `paceline.pool`; how work is
-done is the engine's affair, and how functions and arguments become bytes that of `paceline.pickling`.
+Owns the signatures and what each method promises; those for many items are in `paceline.maps`. How a pool opens and
+closes is told in `paceline.pool`; how work is done is the engine's affair, and how functions and arguments become bytes
+that of `paceline.pickling`.
 """
 
 from __future__ import annotations
 
-from paceline.engine import LocalEngine
+from paceline.maps import MISSING, Maps, deliver, pool_closed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from typing import Any, ParamSpec, TypeVar, overload
 
-    from paceline.aio import AsyncResults, Awaited
-    from paceline.context import ContextCarrier
-    from paceline.engine import AnyEngine, Stream
-    from paceline.errors import PoolClosed
+    from paceline.aio import Awaited
+    from paceline.engine import Stream
     from paceline.future import Future
-    from paceline.imap import Feeds, ImapIterator
 
     P = ParamSpec("P")
     R = TypeVar("R")
-    T = TypeVar("T")
 
 __all__ = ["MISSING", "Calls", "pool_closed"]
 
-# Stands for an argument that was not given, where None is a value like any other.
-MISSING: Any = type("Missing", (), {"__slots__": (), "__repr__": lambda self: "MISSING"})()
 
-
-class Calls:
+class Calls(Maps):
     """The calling methods of a `Pool`, and of the views that `Pool.options` gives."""
-
-    _engine: AnyEngine
-    _state: str
-    # The engine's `submit` and `map` with the options of these calls.
-    _submit: Callable[..., Any]
-    _start_map: Callable[..., Any]
-    _carrier: ContextCarrier | None
-
-    def _inputs(self) -> Feeds:
-        """The inputs of `imap` that are still being read."""
-        raise NotImplementedError
-
-    # -- one call ------------------------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:
 
@@ -139,260 +120,8 @@ class Calls:
             args = tuple(args)
         future: Future[Any] = self._submit(func, args, dict(kwds) if kwds else None)
         if callback is not None or error_callback is not None:
-            _deliver(future, callback, error_callback)
+            deliver(future, callback, error_callback)
         return future
-
-    # -- many calls ----------------------------------------------------------------------------------------------------
-
-    if TYPE_CHECKING:
-
-        @overload
-        def map(
-            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int | None = None
-        ) -> list[R]: ...
-
-        @overload
-        def map(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None) -> list[R]: ...
-
-    def map(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int | None = None) -> list[Any]:
-        """Calls `func(item)` for every item, in the workers, and returns the list of results in the items' order.
-
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     print(pool.map(str.upper, ["a", "b"]))
-        ['A', 'B']
-
-        Items travel in chunks of `chunksize`; by default chunks are sized by the measured time of the calls, so that
-        small ones cost little and long ones spread evenly. Chunks are an affair of transport only: a call that raises,
-        or whose worker dies, spoils no other item. All items are read before anything else happens.
-
-        Raises what the first item in order that failed raised, when all have ended.
-        """
-        return self.map_async(func, iterable, chunksize).result()
-
-    if TYPE_CHECKING:
-
-        @overload
-        def map_async(
-            self,
-            func: Callable[[T], Coroutine[Any, Any, R]],
-            iterable: Iterable[T],
-            chunksize: int | None = None,
-            callback: Callable[[list[R]], object] | None = None,
-            error_callback: Callable[[BaseException], object] | None = None,
-        ) -> Future[list[R]]: ...
-
-        @overload
-        def map_async(
-            self,
-            func: Callable[[T], R],
-            iterable: Iterable[T],
-            chunksize: int | None = None,
-            callback: Callable[[list[R]], object] | None = None,
-            error_callback: Callable[[BaseException], object] | None = None,
-        ) -> Future[list[R]]: ...
-
-    def map_async(
-        self,
-        func: Callable[[T], Any],
-        iterable: Iterable[T],
-        chunksize: int | None = None,
-        callback: Callable[[list[Any]], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[list[Any]]:
-        """Like `map`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
-        return self._map(func, iterable, chunksize, callback, error_callback, star=False)
-
-    if TYPE_CHECKING:
-
-        @overload
-        def starmap(
-            self,
-            func: Callable[..., Coroutine[Any, Any, R]],
-            iterable: Iterable[Iterable[Any]],
-            chunksize: int | None = None,
-        ) -> list[R]: ...
-
-        @overload
-        def starmap(
-            self, func: Callable[..., R], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
-        ) -> list[R]: ...
-
-    def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
-    ) -> list[Any]:
-        """Like `map`, but calls `func(*item)`: each item is an iterable of the arguments.
-
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     print(pool.starmap(pow, [(2, 3), (3, 2)]))
-        [8, 9]
-        """
-        return self.starmap_async(func, iterable, chunksize).result()
-
-    if TYPE_CHECKING:
-
-        @overload
-        def starmap_async(
-            self,
-            func: Callable[..., Coroutine[Any, Any, R]],
-            iterable: Iterable[Iterable[Any]],
-            chunksize: int | None = None,
-            callback: Callable[[list[R]], object] | None = None,
-            error_callback: Callable[[BaseException], object] | None = None,
-        ) -> Future[list[R]]: ...
-
-        @overload
-        def starmap_async(
-            self,
-            func: Callable[..., R],
-            iterable: Iterable[Iterable[Any]],
-            chunksize: int | None = None,
-            callback: Callable[[list[R]], object] | None = None,
-            error_callback: Callable[[BaseException], object] | None = None,
-        ) -> Future[list[R]]: ...
-
-    def starmap_async(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
-        callback: Callable[[list[Any]], object] | None = None,
-        error_callback: Callable[[BaseException], object] | None = None,
-    ) -> Future[list[Any]]:
-        """Like `starmap`, but returns the future of the list at once. Callbacks are called as by `apply_async`."""
-        return self._map(func, iterable, chunksize, callback, error_callback, star=True)
-
-    def _map(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Any],
-        chunksize: int | None,
-        callback: Callable[[list[R]], object] | None,
-        error_callback: Callable[[BaseException], object] | None,
-        *,
-        star: bool,
-    ) -> Future[list[R]]:
-        if self._state != "RUN":
-            raise pool_closed("Pool not running")
-        if chunksize is not None and chunksize < 1:
-            raise ValueError(f"chunksize must be at least 1, not {chunksize}")
-        future: Future[list[Any]] = self._start_map(func, iterable, star=star, chunksize=chunksize)
-        if callback is not None or error_callback is not None:
-            _deliver(future, callback, error_callback)
-        return future
-
-    if TYPE_CHECKING:
-
-        @overload
-        def imap(
-            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int = 1
-        ) -> ImapIterator[R]: ...
-
-        @overload
-        def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]: ...
-
-    def imap(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[Any]:
-        """Calls `func(item)` for every item, and returns an iterator over the results in the items' order.
-
-        >>> from itertools import count
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     for root in pool.imap(abs, count(-2)):
-        ...         print(root)
-        ...         if root == 0:
-        ...             break
-        2
-        1
-        0
-
-        The input is read only as far ahead of the results taken as keeps the workers busy, so it may be endless; after
-        `close` it is read to its end. An input that raises does so in the place of the item it did not give. The
-        iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
-        begun.
-        """
-        return self._imap(func, iterable, chunksize, ordered=True)
-
-    if TYPE_CHECKING:
-
-        @overload
-        def imap_unordered(
-            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int = 1
-        ) -> ImapIterator[R]: ...
-
-        @overload
-        def imap_unordered(
-            self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1
-        ) -> ImapIterator[R]: ...
-
-    def imap_unordered(self, func: Callable[[T], Any], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[Any]:
-        """Like `imap`, but gives the results in the order in which the calls end."""
-        return self._imap(func, iterable, chunksize, ordered=False)
-
-    def _imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, *, ordered: bool) -> ImapIterator[R]:
-        from paceline.imap import Feed, ImapIterator
-
-        if self._state != "RUN":
-            raise pool_closed("Pool not running")
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        if self._carrier is not None:
-            # The input may be read later, and by another thread.
-            func = self._carrier.wrap(func)
-        starts = (self._submit, self._start_map)
-        feed = Feed(starts, self._engine.workers, func, iterable, chunksize, ordered=ordered)
-        if isinstance(self._engine, LocalEngine):
-            feed.stay_in_this_process(in_caller=self._engine.runs_in_caller)
-        self._inputs().add(feed)
-        feed.start()
-        return ImapIterator(feed, self)
-
-    def map_reduce(
-        self,
-        mapper: Callable[[T], R],
-        reducer: Callable[[R, R], R],
-        iterable: Iterable[T],
-        *,
-        initial: R = MISSING,
-        chunksize: int | None = None,
-        commutative: bool = False,
-    ) -> R:
-        """Calls `mapper(item)` for every item, and combines all results into one by `reducer(left, right)`.
-
-        >>> from operator import add
-        >>> from paceline import Pool
-        >>> with Pool(2) as pool:
-        ...     print(pool.map_reduce(str.upper, add, ["a", "b", "c"], initial="> "))
-        > ABC
-
-        Both are called in the workers: each maps a block of items and reduces what comes out, and such partial results
-        are then combined, neighbours only and in the items' order, by whichever worker is free. So `reducer` must be
-        associative: `r(r(a, b), c)` equals `r(a, r(b, c))`. `initial`, if given, is combined once, with the result of
-        the first item on its right. Without items the result is `initial`; without that as well, `TypeError` is raised,
-        as by `functools.reduce`. The input is read with a bound, ahead of the workers by some blocks at most.
-
-        Sums of floating point are not quite associative, so their last digits depend on the grouping. The grouping is
-        the same for the same number of items and the same `chunksize` (the items of a block; by default blocks grow
-        from one item to 1024), whatever the items are kept in, the number of workers, and the time that calls take. So
-        is the result. `commutative=True` gives that up: partial results are combined as they come, in any order, which
-        holds fewer of them in memory where the calls' times differ much.
-
-        Raises what the mapper or the reducer raises, with a note that tells the item; of several failures the first in
-        the items' order (if commutative: in time). What comes after it is cancelled, and what has begun is waited for.
-        Raises `WorkerDied` if a worker died and there are no `retries` left, and `ValueError` for a `chunksize` below
-        one.
-        """
-        from paceline.reduce import Reduction, map_reduce
-
-        if self._state != "RUN":
-            raise pool_closed("Pool not running")
-        given = {} if initial is MISSING else {"initial": initial}
-        limit = max(4 * self._engine.workers, 16)
-        reduction = Reduction(self._submit, mapper, reducer, limit=limit, commutative=commutative, **given)
-        result: R = map_reduce(reduction, iterable, chunksize, self._inputs().add)
-        return result
-
-    # -- awaited -------------------------------------------------------------------------------------------------------
 
     if TYPE_CHECKING:
 
@@ -426,88 +155,6 @@ class Calls:
         waiter, stream = _awaited()
         waiter.call = self._submit(fn, args, kwargs or None, stream=stream, waiter=waiter)
         return waiter
-
-    if TYPE_CHECKING:
-
-        @overload
-        def amap(
-            self,
-            fn: Callable[[T], Coroutine[Any, Any, R]],
-            items: Iterable[T] | AsyncIterable[T],
-            *,
-            chunksize: int = 1,
-            ordered: bool = True,
-            buffersize: int | None = None,
-        ) -> AsyncResults[R]: ...
-
-        @overload
-        def amap(
-            self,
-            fn: Callable[[T], R],
-            items: Iterable[T] | AsyncIterable[T],
-            *,
-            chunksize: int = 1,
-            ordered: bool = True,
-            buffersize: int | None = None,
-        ) -> AsyncResults[R]: ...
-
-    def amap(
-        self,
-        fn: Callable[[T], Any],
-        items: Iterable[T] | AsyncIterable[T],
-        *,
-        chunksize: int = 1,
-        ordered: bool = True,
-        buffersize: int | None = None,
-    ) -> AsyncResults[Any]:
-        """Calls `fn(item)` for every item, and returns an asynchronous iterator over the results.
-
-        >>> import asyncio
-        >>> from paceline import Pool
-        >>> async def main():
-        ...     with Pool(2) as pool:
-        ...         print([root async for root in pool.amap(abs, range(-3, 1))])
-        >>> asyncio.run(main())
-        [3, 2, 1, 0]
-
-        Results come in the items' order, or, unless `ordered`, in the order in which the calls end. `items` may be an
-        asynchronous iterable, and endless: it is read only so far ahead that `buffersize` chunks (by default enough to
-        keep the workers busy) are submitted and not yet taken. Items travel in chunks of `chunksize`. A plain iterable
-        is read by the event loop, and should not block.
-
-        Raises `RuntimeError` where no event loop is running, and `ValueError` for sizes below one. A call that raises
-        does so in its place; asked again, the iterator goes on. Dropping the iterator half-way, or `await
-        iterator.aclose()`, cancels what has not begun.
-        """
-        from paceline.aio import AsyncResults, Input
-
-        if self._state != "RUN":
-            raise pool_closed("Pool not running")
-        if chunksize < 1 or (buffersize is not None and buffersize < 1):
-            raise ValueError("chunksize and buffersize must be at least 1")
-        if self._carrier is not None:
-            fn = self._carrier.wrap(fn)
-        limit = buffersize or max(4 * self._engine.workers, 256 // chunksize)
-        starts = (self._submit, self._start_map)
-        return AsyncResults(Input(starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered), self)
-
-
-def pool_closed(message: str) -> PoolClosed:
-    """The error for a pool that takes no more calls."""
-    # Imported here, because whatever comes before the first pool delays the start of the fork server.
-    from paceline.errors import PoolClosed
-
-    return PoolClosed(message)
-
-
-def _deliver(
-    future: Future[Any],
-    callback: Callable[[Any], object] | None,
-    error_callback: Callable[[BaseException], object] | None,
-) -> None:
-    from paceline.future import Delivery
-
-    Delivery(callback, error_callback).attach(future)
 
 
 def _awaited() -> tuple[Awaited[Any], Stream]:

@@ -18,6 +18,7 @@ from paceline._paceline import (
     Stream,
     Task,
     TaskFuture,
+    Terms,
     current_item,
     current_task,
     default_workers,
@@ -28,6 +29,7 @@ from paceline._paceline import (
     promise_to_listen,
     renounce_listening,
     sharers,
+    worker_stacks,
     write_output,
 )
 
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     class Owner(Protocol):
         """A pool or an executor."""
 
+        _engine: AnyEngine
+
         def _end_at_exit(self, interrupted: bool, /) -> None: ...
 
 
@@ -53,21 +57,27 @@ __all__ = [
     "Stream",
     "Task",
     "TaskFuture",
+    "Terms",
     "choose_seed",
     "current_item",
     "current_task",
     "default_workers",
     "flush_worker_output",
     "open_engine",
+    "open_engines",
     "open_local_engine",
     "preload",
     "register",
     "see_off",
     "sharers",
     "unregister",
+    "worker_stacks",
 ]
 
 # -- opening -----------------------------------------------------------------------------------------------------------
+
+# How workers come into being; see `Pool`.
+START_METHODS = ("forkserver", "spawn", "fork")
 
 
 def open_engine(
@@ -80,15 +90,30 @@ def open_engine(
     concurrency_per_worker: int = 100,
     threads_per_worker: int | None = None,
     prefix_output: bool = False,
+    memory_limit: int | str | None = None,
+    max_memory_per_child: int | str | None = None,
+    start_timeout: float | None = None,
+    start_method: str = "forkserver",
 ) -> Engine:
     """Starts an engine; returns before its workers are ready."""
+    if start_method not in START_METHODS:
+        raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {start_method!r}")
     looks = _looks(workers, threads_per_worker, prefix_output=bool(prefix_output))
+    limits: dict[str, int] = {}
+    if memory_limit is not None or max_memory_per_child is not None or start_timeout is not None:
+        from paceline.limits import bytes_of, nanoseconds_of
+
+        limits["memory_limit"] = bytes_of("memory_limit", memory_limit)
+        limits["start_timeout_ns"] = nanoseconds_of("start_timeout", start_timeout)
+        looks["most_memory"] = bytes_of("max_memory_per_child", max_memory_per_child)
     engine = Engine(
         workers=workers,
         setup=make_setup(initializer, initargs, seed=seed, concurrency_per_worker=concurrency_per_worker, looks=looks),
         future_type=_future_type,
         max_tasks_per_worker=max_tasks_per_worker,
         prefix_output=bool(prefix_output),
+        **limits,
+        start_method=start_method,
     )
     _listen_to_workers()
     return engine
@@ -301,6 +326,14 @@ def register(owner: Owner) -> None:
         _open = WeakSet()
         _left.clear()
     _open.add(owner)
+
+
+def open_engines() -> list[Engine]:
+    """The engines of worker processes that are open here."""
+    if os.getpid() != _home:
+        return []
+    engines = [owner._engine for owner in list(_open or ())]  # noqa: SLF001 - no word for users.
+    return [engine for engine in [*engines, *_left] if isinstance(engine, Engine)]
 
 
 def unregister(owner: Owner) -> None:

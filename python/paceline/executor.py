@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from signal import Signals
     from threading import Thread
-    from typing import Any, Protocol
+    from typing import Any, Literal, Protocol
 
     from paceline.engine import AnyEngine
     from paceline.processes import WorkerProcess
@@ -47,9 +47,9 @@ class ProcessPoolExecutor(EngineExecutor):
 
     `max_workers` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `max_tasks_per_child` tasks, if
-    that is given. `mp_context` is taken for compatibility, and changes nothing: whatever its start method, workers
-    start from a clean process of Paceline's own, and functions bring the globals they use with them. The other
-    arguments are those of `Pool`.
+    that is given. `mp_context` is taken for compatibility, and changes nothing: workers start as `start_method` says,
+    by default from a clean process of Paceline's own, and functions bring the globals they use with them. The other
+    arguments, `start_method` too, are those of `Pool`.
 
     Raises `ValueError` for numbers below one, and for `max_tasks_per_child` with a `fork` context, which the standard
     executor refuses too; `TypeError` for an initializer that cannot be called; `ArgumentNotPicklable` for one that
@@ -69,12 +69,21 @@ class ProcessPoolExecutor(EngineExecutor):
         initargs: Iterable[Any] = (),
         *,
         max_tasks_per_child: int | None = None,
+        timeout: float | None = None,
+        grace: float = 1.0,
         retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float = 0.0,
+        retry_alone: bool = False,
+        memory_limit: int | str | None = None,
+        max_memory_per_child: int | str | None = None,
+        start_timeout: float | None = None,
         priority: int = 0,
         seed: int | None = None,
         concurrency_per_worker: int = 100,
         threads_per_worker: int | None = None,
         prefix_output: bool = False,
+        start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
     ) -> None:
         if max_workers is None:
             max_workers = default_workers()
@@ -91,7 +100,15 @@ class ProcessPoolExecutor(EngineExecutor):
                     "supply a different mp_context."
                 )
         self._context = mp_context
-        options = Options(retries=retries, priority=priority)
+        options = Options(
+            timeout=timeout,
+            grace=grace,
+            retries=retries,
+            retry_on=retry_on,
+            backoff=backoff,
+            retry_alone=retry_alone,
+            priority=priority,
+        )
         self.seed = choose_seed(seed)
         engine = open_engine(
             max_workers,
@@ -102,6 +119,10 @@ class ProcessPoolExecutor(EngineExecutor):
             concurrency_per_worker=concurrency_per_worker,
             threads_per_worker=threads_per_worker,
             prefix_output=prefix_output,
+            memory_limit=memory_limit,
+            max_memory_per_child=max_memory_per_child,
+            start_timeout=start_timeout,
+            start_method=start_method,
         )
         self._open(engine, options)
 

@@ -14,6 +14,7 @@ from time import monotonic
 
 from paceline.engine import LocalEngine, open_local_engine, register, see_off, unregister
 from paceline.errors import ArgumentNotPicklable, PoolClosed
+from paceline.failure_policy import FailurePolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, ParamSpec, TypeVar, overload
 
     from paceline.engine import AnyEngine
+    from paceline.failure_policy import OnError
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
     from paceline.options import Options
@@ -127,6 +129,18 @@ class EngineExecutor(concurrent.futures.Executor):
             buffersize: int | None = None,
         ) -> Iterator[R]: ...
 
+        @overload
+        def map(
+            self,
+            fn: Callable[..., Any],
+            *iterables: Iterable[Any],
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> Iterator[Any]: ...
+
     def map(
         self,
         fn: Callable[..., Any],
@@ -134,6 +148,8 @@ class EngineExecutor(concurrent.futures.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
     ) -> Iterator[Any]:
         """Calls `fn` with one item of each iterable, until the shortest ends; an iterator over the results, in order.
 
@@ -141,12 +157,20 @@ class EngineExecutor(concurrent.futures.Executor):
         above one) may be submitted before their results are taken. The iterator raises what a call raised, in its
         place, and ends there, cancelling what has not begun; it raises `TimeoutError` when a result is not there
         `timeout` seconds after this call.
+
+        With `on_error="return"` the exception of a call that raised is given in its place, with `on_error="skip"`
+        nothing is, and the iterator goes on. With more than `max_failures` failures it raises `TooManyFailures`.
         """
+        policy = FailurePolicy(fn, on_error, max_failures)
         if not self._takes_chunks:
             chunksize = 1
         _check(chunksize, buffersize)
         deadline = None if timeout is None else monotonic() + timeout
         items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
+        if policy.is_special:
+            chunks = enumerate(iter(lambda: list(islice(items, chunksize)), []))
+            futures = (self._submit_chunk(fn, chunk, number * chunksize) for number, chunk in chunks)
+            return policy.apply(_results(deque(islice(futures, buffersize)), futures, deadline, chunked=True))
         if chunksize == 1:
             futures = (self.submit(fn, *item) for item in items)
         else:
@@ -169,8 +193,25 @@ class EngineExecutor(concurrent.futures.Executor):
             self, fn: Callable[..., R], *iterables: Iterable[Any], chunksize: int = 1, buffersize: int | None = None
         ) -> ImapIterator[R]: ...
 
+        @overload
+        def map_unordered(
+            self,
+            fn: Callable[..., Any],
+            *iterables: Iterable[Any],
+            chunksize: int = 1,
+            buffersize: int | None = None,
+            on_error: OnError = "raise",
+            max_failures: int | None = None,
+        ) -> ImapIterator[Any]: ...
+
     def map_unordered(
-        self, fn: Callable[..., Any], *iterables: Iterable[Any], chunksize: int = 1, buffersize: int | None = None
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
     ) -> ImapIterator[Any]:
         """Like `map`, but gives the results in the order in which the calls end, and reads the input as they are taken.
 
@@ -190,6 +231,7 @@ class EngineExecutor(concurrent.futures.Executor):
         from paceline.imap import Feed, ImapIterator
 
         _check(chunksize, buffersize)
+        policy = FailurePolicy(fn, on_error, max_failures)
         if self._refusal is not None:
             raise self._refuse()
         if len(iterables) == 1:
@@ -199,25 +241,30 @@ class EngineExecutor(concurrent.futures.Executor):
             starts = (self._submit_item, partial(self._start_map, star=True))
             items = zip(*iterables)  # noqa: B905 - to the shortest, as `map` does.
         feed = Feed(starts, self._engine.workers, fn, items, chunksize, ordered=False)
+        feed.gives_pairs = policy.is_special
         if isinstance(self._engine, LocalEngine):
             feed.stay_in_this_process(in_caller=False)
         if buffersize is not None:
             feed.limit = buffersize
         self._inputs().add(feed)
         feed.start()
-        return ImapIterator(feed, self)
+        return ImapIterator(feed, self, policy)
 
     def _submit_item(self, fn: Callable[..., Any], item: tuple[tuple[Any, ...]], _: None, **options: Any) -> Any:
         return self._submit(fn, item[0], None, **options)
 
-    def _submit_chunk(self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> Future[Any]:
+    def _submit_chunk(
+        self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], base: int | None = None
+    ) -> Future[Any]:
+        """With `base`, the index of the first item, its result is a list of pairs: whether it has one, and which."""
         if self._refusal is not None:
             raise self._refuse()
+        options: dict[str, Any] = {} if base is None else {"on_error": "pairs", "base": base % 2**32}
         future: Future[Any]
         try:
-            future = self._start_map(fn, chunk, star=True, chunksize=len(chunk))
+            future = self._start_map(fn, chunk, star=True, chunksize=len(chunk), **options)
         except ArgumentNotPicklable as error:
-            future = _here().map(_raise, [error])
+            future = _here().map(_raise, [error] * (1 if base is None else len(chunk)), **options)
         return future
 
     def _refuse(self) -> Exception:

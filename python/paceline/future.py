@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
     class _NativeFuture(concurrent.futures.Future[R]):
+        def cancel(self, *, force: bool = False) -> bool: ...
         def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]: ...
 
 else:
@@ -48,7 +49,8 @@ class Future(_NativeFuture["R"]):
     what `multiprocessing` calls an `AsyncResult`, with `get`, `wait`, `ready` and `successful`.
 
     Every wait lets other threads run and can be interrupted with Ctrl-C. A task that has not begun can be cancelled;
-    one that is running cannot. The result is unpickled by the thread that asks for it first.
+    one that is running is stopped by `cancel(force=True)`. The result is unpickled by the thread that asks for it
+    first.
     """
 
     __slots__ = ()

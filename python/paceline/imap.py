@@ -17,7 +17,7 @@ from itertools import islice
 from time import monotonic
 
 from paceline.engine import Stream
-from paceline.errors import PoolClosed, WorkerError
+from paceline.errors import PoolClosed, TooManyFailures, WorkerError
 from paceline.future import timeout_error
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, Self, TypeVar
 
     from paceline.engine import AnyEngine
+    from paceline.failure_policy import FailurePolicy
     from paceline.future import Future
 
     R = TypeVar("R")
@@ -85,6 +86,9 @@ class Feed:
         self.exhausted = False
         self.stopped = False
         self.in_caller = False
+        # Each chunk gives a list of pairs: whether an item has a result, and that or the exception.
+        self.gives_pairs = False
+        self._read = 0
         self.when_read: Callable[[Feed], object] = lambda feed: None
 
     def stay_in_this_process(self, *, in_caller: bool) -> None:
@@ -176,10 +180,14 @@ class Feed:
 
     def _submit(self, chunk: list[Any]) -> Future[Any]:
         future: Future[Any]
-        if self.chunksize == 1:
+        if self.gives_pairs:
+            options = {"on_error": "pairs", "base": self._read % 2**32}
+            future = self.start_map(self.fn, chunk, chunksize=len(chunk), stream=self.stream, **options)
+        elif self.chunksize == 1:
             future = self.submit(self.fn, (chunk[0],), None, stream=self.stream)
         else:
             future = self.start_map(self.fn, chunk, chunksize=len(chunk), stream=self.stream)
+        self._read += len(chunk)
         return future
 
     def _end(self, error: BaseException | None) -> None:
@@ -251,8 +259,10 @@ class ImapIterator(Iterator["R"]):
     has not begun and reads no more of the input.
     """
 
-    def __init__(self, feed: Feed, owner: object) -> None:
+    def __init__(self, feed: Feed, owner: object, policy: FailurePolicy) -> None:
         self._feed = feed
+        self._policy = policy
+        self._given = 0
         # The pool must live as long as its iterators, or they would have nobody to work for them.
         self._owner = owner
         self._begun = False
@@ -269,10 +279,37 @@ class ImapIterator(Iterator["R"]):
         """The next result; raises `StopIteration` after the last, `TimeoutError` after `timeout` seconds."""
         self._begun = True
         feed = self._feed
+        if feed.gives_pairs:
+            return self._next_of_pairs(timeout)
         if feed.chunksize > 1:
             return self._next_of_chunks(timeout)
         value: R = self._next_future(timeout).result(0)
         return value
+
+    def _next_of_pairs(self, timeout: float | None) -> R:
+        """The next result, where failures are treated as `on_error` and `max_failures` say."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            while not self._buffer:
+                remaining = None if deadline is None else max(0.0, deadline - monotonic())
+                self._buffer.extend(self._next_future(remaining).result(0))
+            pair: Any = self._buffer.popleft()
+            has_result, value = pair
+            index, self._given = self._given, self._given + 1
+            if has_result:
+                result: R = value
+                return result
+            try:
+                self._policy.note(index, value)
+            except TooManyFailures:
+                self._abandon()
+                self._buffer.clear()
+                raise
+            if self._policy.raises:
+                raise value
+            if self._policy.returns:
+                failure: R = value
+                return failure
 
     def _next_of_chunks(self, timeout: float | None) -> R:
         deadline = None if timeout is None else monotonic() + timeout

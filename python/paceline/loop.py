@@ -14,6 +14,9 @@ import asyncio
 from contextvars import copy_context
 from threading import Thread, current_thread, local, main_thread
 
+from paceline import worker
+from paceline.errors import TaskInterrupted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -32,24 +35,48 @@ class Loop:
     def __init__(self, variable: ContextVar[Task | None]) -> None:
         self._loop = asyncio.new_event_loop()
         self._variable = variable
-        self._ended: list[tuple[tuple[int, int], asyncio.Task[Any]]] = []
+        self._ended: list[tuple[tuple[int, int], asyncio.Task[Any], str | None]] = []
         self._bell: int | None = None
+        # Those that have not ended, by number and attempt, and where those were that were stopped.
+        self._running: dict[tuple[int, int], asyncio.Task[Any]] = {}
+        self._stopped: dict[tuple[int, int], str] = {}
+        worker.stop_coroutine = self._stop
 
     def begin(self, key: tuple[int, int], coroutine: Coroutine[Any, Any, Any], task: Task) -> None:
         """Begins a coroutine, which runs as `task`; `go_on` tells of its end. Raises `TypeError` for anything else."""
         context = copy_context()
         context.run(self._variable.set, task)
         running = self._loop.create_task(coroutine, context=context)
-        running.add_done_callback(lambda ended: self._end(key, ended))
+        name = (task.item, task.attempt)
+        self._running[name] = running
+        running.add_done_callback(lambda ended: self._end(key, name, ended))
 
-    def _end(self, key: tuple[int, int], ended: asyncio.Task[Any]) -> None:
-        self._ended.append((key, ended))
+    def _end(self, key: tuple[int, int], name: tuple[int, int], ended: asyncio.Task[Any]) -> None:
+        self._running.pop(name, None)
+        self._ended.append((key, ended, self._stopped.pop(name, None)))
         self._loop.stop()
 
-    def go_on(self, bell: int, may_wait: bool) -> list[tuple[tuple[int, int], asyncio.Task[Any]]]:
-        """Runs until some coroutine has ended, or `bell` can be read; the keys and the tasks of those that have ended.
+    def _stop(self, item: int, attempt: int) -> None:
+        """Cancels a coroutine that has not ended. Called between any two steps of this thread."""
+        running = self._running.get((item, attempt))
+        if running is None or running.done():
+            return
+        from paceline.failures import stack_text
 
-        Without `may_wait`, runs only what need not wait.
+        frames = running.get_stack()
+        is_here = asyncio.current_task(self._loop) is running if self._loop.is_running() else False
+        self._stopped[item, attempt] = stack_text(frames[-1]) if frames else ""
+        if is_here:
+            # It holds the loop up, and would not hear of a cancel before it awaits something.
+            raise TaskInterrupted("the task ran over its time limit, or was cancelled by force")
+        # The loop may be asleep.
+        self._loop.call_soon_threadsafe(running.cancel)
+
+    def go_on(self, bell: int, may_wait: bool) -> list[tuple[tuple[int, int], asyncio.Task[Any], str | None]]:
+        """Runs until some coroutine has ended, or `bell` can be read.
+
+        Returns the keys and the tasks of those that have ended, and where each was if it was stopped. Without
+        `may_wait`, runs only what need not wait.
         """
         loop = self._loop
         if self._bell != bell:
@@ -60,7 +87,7 @@ class Loop:
             loop.call_soon(loop.call_soon, loop.stop)
         try:
             loop.run_forever()
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, TaskInterrupted):
             # It is the outcome of whichever task it came from, as it is with plain functions.
             pass
         ended, self._ended = self._ended, []

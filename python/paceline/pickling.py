@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Literal
 
+    from paceline.failures import Details
     from paceline.guard import Guard
 
 __all__ = [
@@ -114,8 +115,30 @@ def _dump_with_context(fn: Any) -> tuple[bytes, Guard | Literal[False] | None]:
     return data, guard
 
 
+def _dump_retried(fn: Any) -> tuple[bytes, Guard | Literal[False] | None]:
+    """Of a function that may be run again after some exceptions."""
+    from paceline.retrying import with_kinds
+
+    data, guard = dump_function(fn.function)
+    numbers: dict[int, None] = {}
+    try:
+        kinds = _dump(fn.kinds, downwards=True, numbers=numbers)
+    except Exception as error:
+        raise _not_picklable("the exceptions of retry_on", fn.kinds, error) from error
+    data = with_kinds(data, kinds)
+    if numbers:
+        from paceline.classes import with_definitions
+
+        data = with_definitions(data, numbers)
+    return data, guard
+
+
 # What stands for a function when it is sent, by the module of its class.
-_STAND_INS = {"paceline.classes": _dump_bringing, "paceline.context": _dump_with_context}
+_STAND_INS = {
+    "paceline.classes": _dump_bringing,
+    "paceline.context": _dump_with_context,
+    "paceline.retrying": _dump_retried,
+}
 
 
 def _plain(thing: object) -> bytes | None:
@@ -384,26 +407,27 @@ def _type_name(obj: object) -> str:
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 
-def pack_exception(exc: BaseException) -> bytes:
-    """In a worker: the bytes of an exception, with its traceback as text. Never raises."""
+def pack_exception(exc: BaseException, details: Details | None = None) -> bytes:
+    """In a worker: the bytes of an exception, its traceback as text, and what is told of its task. Never raises."""
     try:
         from paceline.tracebacks import traceback_text
 
         body, shell, reason = _exception_bytes(exc)
         notes = [str(note) for note in getattr(exc, "__notes__", ())]
-        return _pickle.dumps((body, shell, reason, _type_name(exc), _text(exc), traceback_text(exc), notes), _PROTOCOL)
+        described = (_type_name(exc), _text(exc), traceback_text(exc))
+        return _pickle.dumps((body, shell, reason, *described, notes, details), _PROTOCOL)
     except Exception as error:
         reason = f"describing it failed with {_type_name(error)}"
-        return _pickle.dumps((None, None, reason, type(exc).__name__, "", "", []), _PROTOCOL)
+        return _pickle.dumps((None, None, reason, type(exc).__name__, "", "", [], details), _PROTOCOL)
 
 
-def pack_unpicklable_result(result: object, error: BaseException) -> bytes:
+def pack_unpicklable_result(result: object, error: BaseException, details: Details | None = None) -> bytes:
     """In a worker: the bytes of the `ResultNotPicklable` that stands for a result. Never raises."""
     from paceline.errors import ResultNotPicklable
 
     if not isinstance(error, Exception):
         # Somebody wants to leave, from within a `__reduce__`.
-        return pack_exception(error)
+        return pack_exception(error, details)
     try:
         path, culprit = _search(result)
         where = f" at {', '.join(path)}" if path else ""
@@ -414,7 +438,7 @@ def pack_unpicklable_result(result: object, error: BaseException) -> bytes:
         failure.__cause__ = error
     except Exception:
         failure = ResultNotPicklable("cannot pickle the result")
-    return pack_exception(failure)
+    return pack_exception(failure, details)
 
 
 def argument_not_rebuilt(error: BaseException) -> BaseException:
@@ -445,15 +469,16 @@ def result_not_rebuilt(error: BaseException) -> BaseException:
     return failure
 
 
-def unpack_exception(data: bytes) -> BaseException:
+def unpack_exception(data: bytes, task: dict[str, Any] | None = None) -> BaseException:
     """At home: the exception, its cause being the worker's traceback; or a `RemoteError` that describes it.
 
-    Never raises.
+    `task` is what is known here of the task that raised it, if it was one. Never raises.
     """
     from paceline.errors import InternalError, RemoteError, RemoteTraceback
+    from paceline.failures import told
 
     try:
-        body, shell, reason, type_name, message, text, notes = _pickle.loads(data)
+        body, shell, reason, type_name, message, text, notes, details = _pickle.loads(data)
     except Exception as error:
         return InternalError(f"the description of a failure cannot be read: {_type_name(error)}: {_one_line(error)}")
     exc: BaseException | None = None
@@ -475,7 +500,7 @@ def unpack_exception(data: bytes) -> BaseException:
         pass
     if text:
         # Past `__setattr__`, which frozen dataclasses close.
-        BaseException.__setattr__(exc, "__cause__", RemoteTraceback(text))
+        BaseException.__setattr__(exc, "__cause__", RemoteTraceback(text, "" if task is None else told(task, details)))
     return exc
 
 

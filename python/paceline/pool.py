@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from paceline.context import ContextCarrier
     from paceline.engine import AnyEngine
+    from paceline.failure_policy import OnError
     from paceline.imap import Feeds
     from paceline.options import Options
     from paceline.processes import WorkerProcess
@@ -52,8 +53,9 @@ class Pool(Calls):
 
     `processes` is the number of workers, by default as many as this process may use CPUs. Each calls
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `maxtasksperchild` tasks, if that
-    is given. `context` is taken for compatibility, and changes nothing. `name` appears in the pool's `repr`; `retries`
-    and `priority` are those of every call, as `options` has them. The numbers that `paceline.task_rng` gives to a task
+    is given. `context` is taken for compatibility, and changes nothing. `name` appears in the pool's `repr`; `timeout`,
+    `grace`, `retries`, `retry_on`, `backoff`, `retry_alone` and `priority` are those of every call, as `options` has
+    them. The numbers that `paceline.task_rng` gives to a task
     follow from `seed` and the task's place alone; without one, a fresh seed is drawn, which the attribute `seed` tells.
     Of coroutine functions, up to `concurrency_per_worker` calls are under way at a time in each worker
     process; a thread runs each to its end.
@@ -65,6 +67,10 @@ class Pool(Calls):
     default as many as keep all workers together within the CPUs that this process may use, unless the environment says
     how many.
 
+    A worker that has more than `memory_limit` bytes of its own (a number, or a text such as `"500MB"`) is ended, and
+    the call that it runs fails with `MemoryLimitExceeded`. One that has more than `max_memory_per_child` after a call
+    leaves for a fresh one. An initializer that takes longer than `start_timeout` seconds breaks the pool.
+
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
     raises `WorkerStartError`, which shows its traceback.
@@ -73,12 +79,20 @@ class Pool(Calls):
     value, with the globals they use. The script itself is never imported again, so it needs no
     `if __name__ == "__main__":`. Arguments are pickled by the call; what cannot be pickled raises there.
 
+    `start_method` says how workers start. `"forkserver"` forks them from a clean process, in a millisecond or two.
+    `"spawn"` starts an interpreter for each, which takes longer and shares nothing, for libraries that do not bear a
+    fork. `"fork"` forks this process when the pool is opened, and workers from that: modules that are imported have in
+    each worker, also in one that replaces another, the state that they had then. As everywhere, a fork has of all
+    threads only the one that forks: a lock that another thread holds at that moment (of a library, of a logging
+    handler) is never released in the workers, and who waits for it there waits for ever. So open such a pool before
+    the program starts threads.
+
     `backend` says where the functions run: in `"processes"`; in `"threads"` of this process, where nothing is pickled
     and a context variable has the value it had at the call; or `"serial"`, in the thread that calls, before `submit`
     returns, so that a debugger sees it. A thread starts when there is work for it, and is named after the pool. A
     thread cannot be stopped from outside: `terminate` cancels what has not begun, and `join` waits for what runs.
-    `retries` means nothing there, because no thread dies, and `maxtasksperchild` is refused. Serial, `imap` makes each
-    call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
+    `retries` means nothing there, because no thread dies; `maxtasksperchild` and `start_method` are refused. Serial,
+    `imap` makes each call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
 
     Deliberate differences from `multiprocessing`: leaving a `with` block waits for what was submitted, unless an
     exception is on its way out, which ends everything at once. A worker that dies fails the one call that it was
@@ -95,27 +109,45 @@ class Pool(Calls):
         *,
         backend: Literal["processes", "threads", "serial"] = "processes",
         name: str | None = None,
+        timeout: float | None = None,
+        grace: float = 1.0,
         retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float = 0.0,
+        retry_alone: bool = False,
+        memory_limit: int | str | None = None,
+        max_memory_per_child: int | str | None = None,
+        start_timeout: float | None = None,
         priority: int = 0,
         seed: int | None = None,
         concurrency_per_worker: int = 100,
         context_vars: Iterable[ContextVar[Any]] = (),
         threads_per_worker: int | None = None,
         prefix_output: bool = False,
+        start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
     ) -> None:
         if processes is None:
             processes = default_workers()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
-        del context  # Workers start in one way only.
+        del context  # How workers start is said by `start_method`.
         if maxtasksperchild is not None and not (type(maxtasksperchild) is int and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         self._name = name
         self._given: Options | None = None
-        if retries or priority:
+        asked: dict[str, Any] = {
+            "timeout": timeout,
+            "grace": grace,
+            "retries": retries,
+            "retry_on": retry_on,
+            "backoff": backoff,
+            "retry_alone": retry_alone,
+            "priority": priority,
+        }
+        if asked != _NOTHING_ASKED:
             from paceline.options import Options
 
-            self._given = Options(retries=retries, priority=priority)
+            self._given = Options(**asked)
         self._carrier: ContextCarrier | None = None
         if context_vars:
             from paceline.context import ContextCarrier
@@ -135,11 +167,22 @@ class Pool(Calls):
                 concurrency_per_worker=concurrency_per_worker,
                 threads_per_worker=threads_per_worker,
                 prefix_output=prefix_output,
+                memory_limit=memory_limit,
+                max_memory_per_child=max_memory_per_child,
+                start_timeout=start_timeout,
+                start_method=start_method,
             )
         elif backend not in {"threads", "serial"}:
             raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
         elif maxtasksperchild is not None:
             raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
+        elif (memory_limit, max_memory_per_child, start_timeout) != (None, None, None):
+            raise ValueError(
+                "memory_limit, max_memory_per_child and start_timeout are for worker processes: "
+                "threads share the memory of this process, and cannot be ended"
+            )
+        elif start_method != "forkserver":
+            raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
         else:
             prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
             workers = processes if backend == "threads" else 1
@@ -157,9 +200,21 @@ class Pool(Calls):
         ...     print(pool.options(retries=3).submit(divmod, 17, 5).result())
         (3, 2)
 
-        `retries` is how often a call may be run again after the worker that ran it has died. Of the calls that wait,
-        those of the highest `priority` (from -32768 to 32767, zero by default) begin first. `name` stands for the
-        function in errors. They are given here because all keywords of `submit` belong to the function.
+        `timeout` is the time limit of each call (of a map: of each item), in seconds from its beginning in its worker.
+        At the limit, `TaskInterrupted` is raised in it, so that it can clean up; `grace` seconds later its worker is
+        killed, with its process group, and replaced. The future gets `TaskTimeout`, with the stack at the limit. It
+        works on code that is stuck in C or ignores all signals; finished items of the same chunk are kept, the others
+        run elsewhere.
+
+        `retries` is how often a call may be run again after an exception of `retry_on`: a class or a tuple of classes,
+        by default `WorkerDied`; `TaskTimeout`, `MemoryLimitExceeded`, and whatever the function raises may be among
+        them. `backoff` is how many seconds it waits before the first retry, doubled each time, and shortened by chance
+        to no less than half. With `retry_alone`, what ran out of memory is run again while nothing else of the pool is.
+        `paceline.current_task().attempt` tells the function which attempt it is.
+
+        Of the calls that wait, those of the highest `priority` (from -32768 to 32767, zero by default) begin first.
+        `name` stands for the function in errors. They are given here because all keywords of `submit` belong to the
+        function.
 
         Raises `TypeError` for other options, and `ValueError` for values that are out of range.
         """
@@ -276,6 +331,17 @@ class Pool(Calls):
         unregister(self)
 
 
+# The defaults of calls, kept here so that a pool of calls without options need not load their file.
+_NOTHING_ASKED = {
+    "timeout": None,
+    "grace": 1.0,
+    "retries": 0,
+    "retry_on": None,
+    "backoff": 0.0,
+    "retry_alone": False,
+    "priority": 0,
+}
+
 # Of the pools of threads that have no name.
 _numbers = count(1)
 
@@ -321,9 +387,26 @@ if TYPE_CHECKING:
         fn: Callable[[T], R], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
     ) -> list[R]: ...
 
+    @overload
+    def map(  # noqa: A001 - the same.
+        fn: Callable[[T], Any],
+        iterable: Iterable[T],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
+    ) -> list[Any]: ...
+
 
 def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
-    fn: Callable[[T], Any], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
+    fn: Callable[[T], Any],
+    iterable: Iterable[T],
+    workers: int | None = None,
+    *,
+    chunksize: int | None = None,
+    on_error: OnError = "raise",
+    max_failures: int | None = None,
 ) -> list[Any]:
     """Calls `fn(item)` for every item on all cores, and returns the list of results in the items' order.
 
@@ -333,13 +416,13 @@ def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
 
     Starts `workers` processes for this one call (by default as many as there are CPUs to use, and never more than
     items), and ends them after it; where several such calls follow each other, a `Pool` saves a few milliseconds each.
-    Raises what `Pool.map` raises.
+    `on_error` and `max_failures` are those of `Pool.map`. Raises what that raises.
     """
     items = iterable if isinstance(iterable, (list, tuple, range)) else list(iterable)
     if not items:
         return []
     with Pool(_enough(workers, len(items))) as pool:
-        return pool.map(fn, items, chunksize)
+        return pool.map(fn, items, chunksize, on_error=on_error, max_failures=max_failures)
 
 
 if TYPE_CHECKING:
@@ -362,6 +445,17 @@ if TYPE_CHECKING:
         chunksize: int | None = None,
     ) -> list[R]: ...
 
+    @overload
+    def starmap(
+        fn: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+        on_error: OnError = "raise",
+        max_failures: int | None = None,
+    ) -> list[Any]: ...
+
 
 def starmap(
     fn: Callable[..., Any],
@@ -369,6 +463,8 @@ def starmap(
     workers: int | None = None,
     *,
     chunksize: int | None = None,
+    on_error: OnError = "raise",
+    max_failures: int | None = None,
 ) -> list[Any]:
     """Like `map`, but calls `fn(*item)`.
 
@@ -380,7 +476,7 @@ def starmap(
     if not items:
         return []
     with Pool(_enough(workers, len(items))) as pool:
-        return pool.starmap(fn, items, chunksize)
+        return pool.starmap(fn, items, chunksize, on_error=on_error, max_failures=max_failures)
 
 
 def map_reduce(

@@ -31,12 +31,12 @@ def traceback_text(exc: BaseException) -> str:
     while waiting:
         one = waiting.pop()
         if one is not None:
-            one.stack[:] = [frame for frame in one.stack if not _is_own(frame.filename)]
+            one.stack[:] = [frame for frame in one.stack if not is_own(frame.filename)]
             waiting += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
     return "".join(told.format())
 
 
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
     return file.startswith(_OWN_FOLDER) and file != _USERS_OWN
 
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 # The number of this worker in its pool, from zero. One that takes another's place has the other's number.
 seat = 0
+# The descriptor to which it writes what it is doing, when it is asked to.
+stacks = -1
 
 _leaving: list[Callable[[], object]] = []
 
 
 def prepare(native: Any) -> None:
-    """In the fork server: what no worker has to do anew, and what it costs no memory to share."""
+    """In whatever workers are forked from: what none has to do anew, and what it costs no memory to share."""
     Lines.note_speech = staticmethod(native.note_speech)
     _replace_streams(Lines)
 
@@ -50,6 +52,10 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     _enter(folder)
     _put_stdin_aside()
     _prepare_signals()
+    _prepare_stops(native)
+    global note_may_pass
+    note_may_pass = native.note_may_pass
+    native.retire_above(looks.get("most_memory", 0))
     _reseed()
     _replace_main(main)
     _take_over(authkey)
@@ -138,8 +144,8 @@ def _replace_streams(kind: type[Lines]) -> None:
     """Whatever the locale, the parent is sent UTF-8; and a worker that dies has said what it had written."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        # Absent if the parent had none when the fork server was started.
-        errors = "backslashreplace" if stream is None else stream.errors
+        # Absent if the parent had none when the fork server was started; in a fork of it, whatever it prints to.
+        errors = getattr(stream, "errors", None) or "backslashreplace"
         # A fresh one: the other remembers whether what the fork server wrote to was a file.
         file: Any = open_file(number, "wb", closefd=False)
         file.raw.name = f"<{name}>"
@@ -182,6 +188,38 @@ def _prepare_signals() -> None:
     enable(file=2)  # A crash in native code leaves its traceback in the worker's last words.
 
 
+def _prepare_stops(native: Any) -> None:
+    """Has tasks stopped, and what this worker is doing written to the file `stacks`, when the parent asks for it."""
+    from _signal import signal
+    from faulthandler import register
+
+    stop, show = native.stop_signals()
+
+    def on_stop(number: int, frame: Any) -> None:  # noqa: ARG001 - it is a handler of signals.
+        from paceline.errors import TaskInterrupted
+        from paceline.failures import stack_text
+
+        interrupted = False
+        for item, attempt, is_here in native.begin_stops(lambda: stack_text(frame)):
+            if is_here:
+                interrupted = True
+            elif stop_coroutine is not None:
+                stop_coroutine(item, attempt)
+        if interrupted:
+            raise TaskInterrupted("the task ran over its time limit, or was cancelled by force")
+
+    signal(stop, on_stop)
+    if stacks >= 0:
+        register(show, file=stacks, all_threads=True, chain=False)
+
+
+# Tells the native loop of an exception after which its call may be run again; set when this worker is set up.
+note_may_pass: Callable[[BaseException], None]
+
+# Stops a coroutine by number and attempt; set by the event loop, if there is one.
+stop_coroutine: Callable[[int, int], None] | None = None
+
+
 def _reseed() -> None:
     """No two workers may draw the same numbers from generators that the fork server had seeded already."""
     for name in ("random", "numpy.random"):
@@ -214,6 +252,12 @@ _kept: list[Any] = []
 def when_leaving(action: Callable[[], object]) -> None:
     """Has `action` called when this worker has run its last task; not if it dies, or is killed, before."""
     _leaving.append(action)
+
+
+def forget_leaving() -> None:
+    """Leaves out what a worker was to do of which this process is a fork, and which does it itself."""
+    _kept.append(_leaving[:])
+    _leaving.clear()
 
 
 def take_leave() -> None:

@@ -13,16 +13,21 @@ use crate::jobs::{Progress, Range};
 use crate::scheduler::Scheduler;
 
 impl Scheduler {
-    /// A job that has ended, or has begun, or is being decided about, stays as it is.
-    pub(crate) fn on_cancel_requested(&mut self, number: JobId, commands: &mut Vec<Command>) {
+    /// A job that has ended stays as it is; so does one that has begun, or is being decided about, unless what runs of it
+    /// is to be stopped.
+    pub(crate) fn on_cancel_requested(&mut self, number: JobId, stops_running: bool, commands: &mut Vec<Command>) {
         if !self.jobs.is_live(number) {
             return;
         }
         let job = self.jobs.job(number);
-        if job.progress == Progress::Untouched {
+        if stops_running {
+            self.end_early(number, JobEnd::Cancelled, commands);
+        } else if job.progress == Progress::Untouched {
             self.begin_cancel(number, commands);
-            self.dispatch(commands);
+        } else {
+            return;
         }
+        self.dispatch(commands);
     }
 
     /// Cancels every job of which nothing has begun. All of them are marked before anything more is published, or one
@@ -52,6 +57,10 @@ impl Scheduler {
         let number = assignment.job;
         let job = self.jobs.job(number);
         self.chunks.take_back(chunk, job);
+        if job.ending().is_some() {
+            self.end_if_over(number, commands);
+            return self.dispatch(commands);
+        }
         let is_decided = job.progress == Progress::Cancelling && job.chunks_out == 0;
         let range = Range { first: assignment.first, count: assignment.count, attempt: assignment.attempt };
         self.put_back(number, range);
@@ -65,8 +74,11 @@ impl Scheduler {
         let Some(assignment) = self.chunks.assignment(chunk) else {
             return;
         };
-        self.jobs.job(assignment.job).progress = Progress::Begun;
+        self.jobs.job(assignment.job).note_begun();
         self.chunks.keep(chunk);
+        if self.is_being_cancelled(assignment.job) {
+            self.look_at(chunk);
+        }
         self.dispatch(commands);
     }
 

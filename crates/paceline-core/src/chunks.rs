@@ -8,6 +8,7 @@
 
 use crate::ids::{ChunkId, JobId};
 use crate::jobs::{Job, Progress, Range};
+use crate::limits::Watch;
 
 /// Stands for "no chunk" in the links between the chunks of a job.
 pub(crate) const NO_CHUNK: u32 = u32::MAX;
@@ -58,6 +59,10 @@ struct Slot {
     assignment: Assignment,
     older: u32,
     standing: Standing,
+    /// How many of its items have failed and are to be run again.
+    again: u32,
+    /// What is known of it, if it has to be looked at.
+    watch: Option<Watch>,
 }
 
 /// The assignments that are out.
@@ -72,6 +77,8 @@ pub(crate) struct Chunks {
     /// How many stand as `Overtaken`, and as `Claimed`.
     overtaken: u32,
     claimed: u32,
+    /// How many have to be looked at.
+    watched: u32,
     /// What is less urgent than this is published with care: what has been overtaken may be so again.
     careful_below: i16,
     /// For how many more publications.
@@ -90,6 +97,7 @@ impl Chunks {
             least_urgent: i16::MAX,
             overtaken: 0,
             claimed: 0,
+            watched: 0,
             careful_below: i16::MIN,
             careful_for: 0,
             few,
@@ -126,10 +134,14 @@ impl Chunks {
         debug_assert!(self.published < self.limit, "a chunk is published though the table is full");
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
-        let (Range { first, count, attempt }, priority) = (range, job.priority);
+        let (Range { first, count, attempt }, priority) = (range, job.terms.priority);
         slot.assignment = Assignment { job: number, first, count, attempt, priority };
         slot.older = job.newest_chunk;
         slot.standing = Standing::Out;
+        if job.terms.timeout_ns > 0 {
+            slot.watch = Some(Watch::default());
+            self.watched += 1;
+        }
         let chunk = ChunkId { index, generation: slot.generation };
         job.newest_chunk = index;
         job.chunks_out += 1;
@@ -142,15 +154,21 @@ impl Chunks {
     }
 
     /// Ends a current assignment of which a worker had claimed at least something; every later answer to it is refused.
-    pub(crate) fn close(&mut self, chunk: ChunkId, job: &mut Job) {
-        debug_assert!(job.progress == Progress::Begun, "the links of a job that may be cancelled are broken");
+    /// How many of its items have failed and are to be run again.
+    pub(crate) fn close(&mut self, chunk: ChunkId, job: &mut Job) -> u32 {
+        debug_assert!(
+            !matches!(job.progress, Progress::Untouched | Progress::Cancelling),
+            "the links of a job that may be cancelled are broken"
+        );
         job.chunks_out -= 1;
+        let again = self.slots[chunk.index as usize].again;
         self.retire(chunk.index);
+        again
     }
 
     /// Ends an assignment that nobody had claimed.
     pub(crate) fn take_back(&mut self, chunk: ChunkId, job: &mut Job) {
-        if job.progress != Progress::Begun {
+        if matches!(job.progress, Progress::Untouched | Progress::Cancelling) {
             self.unlink(chunk.index, job);
         }
         job.chunks_out -= 1;
@@ -178,6 +196,50 @@ impl Chunks {
             }
             index = slot.older;
         }
+    }
+
+    /// Asks every chunk of a job back that nobody has been asked for, whatever the links. Those that are asked for, and
+    /// those that a worker is known to have.
+    pub(crate) fn ask_back_all_of(&mut self, job: JobId) -> (Vec<ChunkId>, Vec<ChunkId>) {
+        let (mut asked, mut claimed) = (Vec::new(), Vec::new());
+        for (index, slot) in (0..).zip(&mut self.slots) {
+            let chunk = ChunkId { index, generation: slot.generation };
+            if slot.assignment.job == job && slot.standing == Standing::Out {
+                slot.standing = Standing::AskedBack;
+                asked.push(chunk);
+            } else if slot.assignment.job == job && slot.standing == Standing::Claimed {
+                claimed.push(chunk);
+            }
+        }
+        (asked, claimed)
+    }
+
+    /// How many chunks have to be looked at.
+    pub(crate) fn watched(&self) -> u32 {
+        self.watched
+    }
+
+    /// What is known of a chunk that has to be looked at; none if it need not.
+    pub(crate) fn watch(&self, index: u32) -> Option<&Watch> {
+        self.slots[index as usize].watch.as_ref()
+    }
+
+    pub(crate) fn watch_mut(&mut self, index: u32) -> Option<&mut Watch> {
+        self.slots[index as usize].watch.as_mut()
+    }
+
+    /// Has a chunk looked at from now on, if it is not already.
+    pub(crate) fn begin_watch(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.watch.is_none() {
+            slot.watch = Some(Watch::default());
+            self.watched += 1;
+        }
+    }
+
+    /// One more item of a chunk has failed and is to be run again.
+    pub(crate) fn note_again(&mut self, chunk: ChunkId) {
+        self.slots[chunk.index as usize].again += 1;
     }
 
     /// Every chunk that may lie unclaimed in the table and is less urgent than this.
@@ -239,6 +301,8 @@ impl Chunks {
         self.leave_standing(index, Standing::Free);
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
+        slot.again = 0;
+        self.watched -= u32::from(slot.watch.take().is_some());
         self.free.push(index);
         self.published -= 1;
     }
@@ -259,6 +323,8 @@ impl Chunks {
             assignment: Assignment { job: JobId(0), first: 0, count: 0, attempt: 0, priority: 0 },
             older: NO_CHUNK,
             standing: Standing::Free,
+            again: 0,
+            watch: None,
         });
         index
     }

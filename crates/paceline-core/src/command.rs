@@ -1,5 +1,6 @@
 //! Owns the closed list of what the core can ask of the engine; the engine carries these out and decides nothing.
 
+use crate::event::Trouble;
 use crate::ids::{ChunkId, JobId, WorkerId};
 
 /// How a job ended.
@@ -7,8 +8,10 @@ use crate::ids::{ChunkId, JobId, WorkerId};
 pub enum JobEnd {
     /// Every item has an outcome: what the function gave, or a failure that the core told.
     Complete,
-    /// Cancelled before anything of it began.
+    /// Cancelled: nothing of it began, or what had begun was stopped.
     Cancelled,
+    /// More of its items failed than may; those that had not begun were never run.
+    GivenUp,
     /// Given up with the pool: terminated, or broken.
     Abandoned,
 }
@@ -23,6 +26,20 @@ pub enum Breakage {
         /// How many died in a row.
         deaths: u32,
     },
+    /// A worker took longer to start than it may.
+    StartTooSlow {
+        /// Its seat.
+        worker: WorkerId,
+    },
+}
+
+/// Why an item is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// It has run as long as it may.
+    Overrun,
+    /// Its job is to be cancelled: the rest of the chunk is not to be run either.
+    Cancelled,
 }
 
 /// Something to be done, in the order given.
@@ -47,7 +64,34 @@ pub enum Command {
         /// Which.
         chunk: ChunkId,
     },
-    /// Give this item the outcome "its worker died"; it was running in `worker`, and will not be run again.
+    /// Ask the worker to stop this item, which it was seen to run, softly.
+    StopItem {
+        /// Who runs it.
+        worker: WorkerId,
+        /// Of which chunk.
+        chunk: ChunkId,
+        /// Which item of the job.
+        item: u32,
+        /// Why.
+        cause: StopCause,
+    },
+    /// The item has not stopped in time: end the worker at once, if it still runs the item.
+    EndItem {
+        /// Who runs it.
+        worker: WorkerId,
+        /// Of which chunk.
+        chunk: ChunkId,
+        /// Which item of the job.
+        item: u32,
+    },
+    /// Forget the outcome that the engine has kept of this item: it is run again.
+    ForgetItem {
+        /// Whose item.
+        job: JobId,
+        /// Which item.
+        item: u32,
+    },
+    /// Give this item the outcome that its worker's end stands for; it was running in `worker`, and will not be run again.
     FailItem {
         /// Whose item.
         job: JobId,
@@ -57,6 +101,8 @@ pub enum Command {
         worker: WorkerId,
         /// How often it had been begun before.
         attempt: u16,
+        /// What became of it: overran, died, or outgrew.
+        trouble: Trouble,
     },
     /// The job has ended: tell whoever waits. Its number may be used again.
     FinishJob {

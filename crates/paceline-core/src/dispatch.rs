@@ -14,6 +14,9 @@ impl Scheduler {
     /// as many chunks out as it may have, or its cancel is being decided), those behind it wait with it. Both end by
     /// themselves: a chunk ends, the engine answers. A more urgent job that comes meanwhile stands before it.
     pub(crate) fn dispatch(&mut self, commands: &mut Vec<Command>) {
+        if self.again.is_anything_alone() && !self.dispatch_alone(commands) {
+            return;
+        }
         while let Some(Entry { place, priority, job: number }) = self.backlog.front() {
             let overtakes = self.chunks.has_less_urgent_than(priority);
             if !overtakes && !self.chunks.has_room_for(priority) {
@@ -37,6 +40,7 @@ impl Scheduler {
             }
             self.backlog.remove_items(range.count);
             let chunk = self.chunks.open(number, job, range);
+            self.limits.note_published(self.now, job.terms.timeout_ns);
             let Range { first, count, attempt } = range;
             commands.push(Command::Publish { chunk, job: number, first, count, attempt });
         }
@@ -49,7 +53,7 @@ impl Scheduler {
         self.backlog.add_items(range.count);
         if !job.is_queued {
             job.is_queued = true;
-            self.backlog.enter(Entry { place: job.place, priority: job.priority, job: number });
+            self.backlog.enter(Entry { place: job.place, priority: job.terms.priority, job: number });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Owns the closed list of what can happen to a pool; the engine reports these and nothing else.
 
-use crate::ids::{ChunkId, JobId, WorkerId};
+use crate::ids::{ChunkId, JobId, Moment, WorkerId};
 
 /// How the items of a job are grouped into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +13,71 @@ pub enum Sizing {
 }
 
 /// The terms on which a job runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How many times an item may be run again after the worker that ran it died.
+    /// How many times an item may be run again after a trouble of a kind that `retry_on` names.
     pub retries: u16,
     /// The higher, the sooner it goes out; what is equally urgent goes by age.
     pub priority: i16,
+    /// After which troubles an item is run again.
+    pub retry_on: RetryOn,
+    /// How long an item waits before it is run again for the first time, in nanoseconds; twice as long each time after.
+    pub backoff_ns: u64,
+    /// How long an item may run, in nanoseconds; zero for any time.
+    pub timeout_ns: u64,
+    /// How long an item that has been asked to stop may take to do so, in nanoseconds.
+    pub grace_ns: u64,
+    /// With more failed items than this, the rest of the job is given up.
+    pub most_failures: u32,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            retries: 0,
+            priority: 0,
+            retry_on: RetryOn::default(),
+            backoff_ns: 0,
+            timeout_ns: 0,
+            grace_ns: 0,
+            most_failures: u32::MAX,
+        }
+    }
+}
+
+/// After which troubles an item may be run again, beside those of which the worker says so ([`Trouble::MayPass`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent wishes of the user's")]
+pub struct RetryOn {
+    /// Its worker died.
+    pub death: bool,
+    /// It ran over its time limit.
+    pub overrun: bool,
+    /// Its worker outgrew its memory.
+    pub outgrowth: bool,
+    /// What outgrew the memory is run again while nothing else of the pool runs.
+    pub alone_after_outgrowth: bool,
+}
+
+impl Default for RetryOn {
+    fn default() -> Self {
+        Self { death: true, overrun: false, outgrowth: true, alone_after_outgrowth: false }
+    }
+}
+
+/// What can become of an item that ran, other than a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// It failed, and would again.
+    Failed,
+    /// It failed, and may be run again for it, as the worker knows.
+    MayPass,
+    /// It ran over its time limit, and was stopped.
+    Overran,
+    /// Its worker died.
+    Died,
+    /// Its worker outgrew the memory that it may have, and was ended.
+    Outgrew,
 }
 
 /// Why a worker is gone.
@@ -69,6 +128,8 @@ pub enum Event {
     CancelRequested {
         /// Which.
         job: JobId,
+        /// Whether to cancel it also if something of it has begun: that is stopped, and the job ends when it has.
+        stops_running: bool,
     },
     /// A chunk was taken back from the table before any worker claimed it.
     ChunkWithdrawn {
@@ -80,6 +141,34 @@ pub enum Event {
         /// Which.
         chunk: ChunkId,
     },
+    /// An item of a chunk has an outcome that is a failure. Comes for each such item, before its chunk is told to be
+    /// finished or lost. The engine need not tell it of jobs that have neither retries nor a limit of failures.
+    ItemFailed {
+        /// Of which chunk; refused if it is not the current assignment.
+        chunk: ChunkId,
+        /// Which item of the job.
+        item: u32,
+        /// In what way.
+        trouble: Trouble,
+    },
+    /// A worker was seen at work on a chunk. To be told, of each chunk that [`Scheduler::is_watched`] names and that a
+    /// worker has begun, before [`Event::TimePassed`].
+    ///
+    /// [`Scheduler::is_watched`]: crate::Scheduler::is_watched
+    ChunkSighted {
+        /// Which; refused if it is not the current assignment.
+        chunk: ChunkId,
+        /// Who has it.
+        worker: WorkerId,
+        /// How many of its items have an outcome.
+        finished: u32,
+        /// When the worker began with the chunk.
+        began: Moment,
+    },
+    /// The moment has come at which the core wanted to be told ([`Scheduler::next_look`]).
+    ///
+    /// [`Scheduler::next_look`]: crate::Scheduler::next_look
+    TimePassed,
     /// Every item of a chunk has an outcome, and the engine has kept them all.
     ChunkFinished {
         /// Which; refused if it is not the current assignment.
@@ -89,6 +178,11 @@ pub enum Event {
     },
     /// A worker has started and takes chunks.
     WorkerReady {
+        /// Its seat.
+        worker: WorkerId,
+    },
+    /// A worker has more memory than it may have, or was ended by the system for want of it.
+    WorkerOutgrown {
         /// Its seat.
         worker: WorkerId,
     },

@@ -3,7 +3,6 @@
 
 use crate::command::{Command, JobEnd};
 use crate::ids::{ChunkId, JobId};
-use crate::jobs::Progress;
 use crate::scheduler::Scheduler;
 
 impl Scheduler {
@@ -13,18 +12,21 @@ impl Scheduler {
         };
         let job = self.jobs.job(assignment.job);
         job.pace.note(assignment.count, busy_ns);
-        job.progress = Progress::Begun;
-        self.chunks.close(chunk, job);
+        job.note_begun();
+        let again = self.chunks.close(chunk, job);
         self.seats.note_progress();
-        self.end_items(assignment.job, assignment.count, commands);
+        self.end_items(assignment.job, assignment.count - again, commands);
         self.dispatch(commands);
     }
 
-    /// Counts items that have an outcome now, and ends the job with its last.
+    /// Counts items that have an outcome now, and ends the job with its last; or with its last chunk, if it is to end
+    /// early.
     pub(crate) fn end_items(&mut self, number: JobId, items: u32, commands: &mut Vec<Command>) {
         let job = self.jobs.job(number);
         job.unended -= items;
-        if job.unended == 0 {
+        if job.ending().is_some() {
+            self.end_if_over(number, commands);
+        } else if job.unended == 0 {
             debug_assert!(job.waiting == 0 && job.chunks_out == 0, "a complete job has items that wait or run");
             self.end_job(number, JobEnd::Complete, commands);
         }

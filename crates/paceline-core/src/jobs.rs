@@ -5,6 +5,7 @@
 //! pool has been as full as it gets.
 
 use crate::chunks::NO_CHUNK;
+use crate::command::JobEnd;
 use crate::event::{Sizing, Terms};
 use crate::ids::JobId;
 use crate::sizing::Pace;
@@ -18,11 +19,20 @@ pub(crate) struct Range {
     pub(crate) attempt: u16,
 }
 
+impl Range {
+    /// One item that is to be run again, having been begun so often.
+    pub(crate) fn again(item: u32, attempt: u16) -> Self {
+        Self { first: item, count: 1, attempt }
+    }
+}
+
 /// How far a job has come, as far as a cancel is concerned. Only these changes are legal:
 ///
 /// ```text
 /// Untouched ── cancel requested, chunks out ──► Cancelling ── a chunk was kept, finished or held ──► Begun
 ///     └──────────────────────── a chunk was finished or held ─────────────────────────────────────────┘
+///  any of them ── its running items are to be stopped as well, or too many have failed ──► Ending
+///  Ending, given up ── its running items are to be stopped ──► Ending, cancelled
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -30,8 +40,10 @@ pub(crate) enum Progress {
     Untouched,
     /// Its chunks have been asked back; nothing more of it is published until that is decided.
     Cancelling,
-    /// A worker has claimed some of it: it cannot be cancelled any more.
+    /// A worker has claimed some of it: it cannot be cancelled any more, unless what runs is stopped.
     Begun,
+    /// Nothing more of it is published; it ends in this way when nothing of it is out any more.
+    Ending(JobEnd),
 }
 
 /// One job.
@@ -39,8 +51,6 @@ pub(crate) enum Progress {
 pub(crate) struct Job {
     /// Place in the order of submission, over all jobs of the pool.
     pub(crate) place: u64,
-    /// The higher, the sooner it goes out.
-    pub(crate) priority: i16,
     /// Ranges that came back, the lowest last, so that the next to go out is taken from the end.
     returned: Vec<Range>,
     pub(crate) pace: Pace,
@@ -53,7 +63,9 @@ pub(crate) struct Job {
     pub(crate) waiting: u32,
     pub(crate) chunks_out: u32,
     pub(crate) newest_chunk: u32,
-    pub(crate) retries: u16,
+    /// How many items have failed for good.
+    pub(crate) failures: u32,
+    pub(crate) terms: Terms,
     pub(crate) progress: Progress,
     /// Whether the backlog has an entry for it.
     pub(crate) is_queued: bool,
@@ -64,7 +76,6 @@ impl Default for Job {
     fn default() -> Self {
         Self {
             place: 0,
-            priority: 0,
             returned: Vec::new(),
             pace: Pace::default(),
             sizing: Sizing::Measured,
@@ -74,7 +85,8 @@ impl Default for Job {
             waiting: 0,
             chunks_out: 0,
             newest_chunk: NO_CHUNK,
-            retries: 0,
+            failures: 0,
+            terms: Terms::default(),
             progress: Progress::Untouched,
             is_queued: false,
             is_live: false,
@@ -118,6 +130,28 @@ impl Job {
         range
     }
 
+    /// Notes that a worker has claimed some of it.
+    pub(crate) fn note_begun(&mut self) {
+        if !matches!(self.progress, Progress::Ending(_)) {
+            self.progress = Progress::Begun;
+        }
+    }
+
+    /// How it is to end, if not when its last item has an outcome.
+    pub(crate) fn ending(&self) -> Option<JobEnd> {
+        match self.progress {
+            Progress::Ending(end) => Some(end),
+            Progress::Untouched | Progress::Cancelling | Progress::Begun => None,
+        }
+    }
+
+    /// Lets go of all items that wait; how many these were.
+    pub(crate) fn drop_waiting(&mut self) -> u32 {
+        self.returned.clear();
+        self.next = self.items;
+        std::mem::take(&mut self.waiting)
+    }
+
     /// Takes a range back that was published, keeping the order of items.
     pub(crate) fn put_back(&mut self, range: Range) {
         debug_assert!(range.first + range.count <= self.next, "items came back that were never published");
@@ -156,9 +190,13 @@ impl Jobs {
         self.slots.get_mut(number.0 as usize).filter(|job| job.is_live && job.place == place)
     }
 
+    /// How the job of this number is to end, if early.
+    pub(crate) fn ending(&self, number: JobId) -> Option<JobEnd> {
+        self.slots.get(number.0 as usize).filter(|job| job.is_live)?.ending()
+    }
+
     /// Makes a slot the job of this number.
     pub(crate) fn admit(&mut self, number: JobId, items: u32, sizing: Sizing, terms: Terms) -> &mut Job {
-        let Terms { retries, priority } = terms;
         let index = number.0 as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, Job::default);
@@ -170,13 +208,12 @@ impl Jobs {
         returned.clear();
         *job = Job {
             place: self.submitted,
-            priority,
             returned,
             sizing,
             items,
             unended: items,
             waiting: items,
-            retries,
+            terms,
             is_live: true,
             ..Job::default()
         };

@@ -6,20 +6,23 @@
 //! [`Command`]s.
 //!
 //! The map: `event`, `command` and `ids` are the contract. [`Scheduler`] hands each event to the file named for what
-//! happens (`submit`, `finish`, `lost`, `cancel`, `overtake`, `workers`, `shutdown`), and `dispatch` fills the table afterwards.
-//! What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses how many items make a chunk.
+//! happens (`submit`, `finish`, `lost`, `cancel`, `ending`, `again`, `limits`, `overtake`, `workers`, `shutdown`), and `dispatch`
+//! fills the table afterwards. What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses how many items make a chunk.
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod backlog;
 mod cancel;
 mod chunks;
 mod command;
 mod dispatch;
+mod ending;
 mod event;
 mod finish;
 mod ids;
 mod jobs;
+mod limits;
 mod lost;
 mod overtake;
 #[cfg(test)]
@@ -32,7 +35,7 @@ mod submit;
 mod workers;
 
 pub use chunks::Assignment;
-pub use command::{Breakage, Command, JobEnd};
-pub use event::{Event, Held, Sizing, Terms, WorkerExit};
+pub use command::{Breakage, Command, JobEnd, StopCause};
+pub use event::{Event, Held, RetryOn, Sizing, Terms, Trouble, WorkerExit};
 pub use ids::{ChunkId, JobId, Moment, WorkerId};
 pub use scheduler::{Config, Scheduler};

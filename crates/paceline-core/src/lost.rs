@@ -3,9 +3,9 @@
 
 use crate::chunks::Assignment;
 use crate::command::Command;
-use crate::event::Held;
+use crate::event::{Held, Trouble};
 use crate::ids::WorkerId;
-use crate::jobs::{Progress, Range};
+use crate::jobs::Range;
 use crate::scheduler::Scheduler;
 
 impl Scheduler {
@@ -26,24 +26,37 @@ impl Scheduler {
         debug_assert!(attempt == 0 || count == 1, "an item that was lost is not alone in its chunk");
         assert!(finished <= count, "{finished} items of a chunk of {count} are said to be finished");
         assert!(running <= count - finished, "{running} items of a chunk of {count} are said to run, and be finished");
+        let watch = self.chunks.watch(chunk.index).copied();
+        let is_outgrown = self.seats.is_outgrown(worker);
         let job = self.jobs.job(number);
-        job.progress = Progress::Begun;
-        let is_tried_again = attempt < job.retries;
-        self.chunks.close(chunk, job);
+        job.note_begun();
+        let again = self.chunks.close(chunk, job);
+        if job.ending().is_some() {
+            self.end_if_over(number, commands);
+            return;
+        }
         let ran = first + finished..first + finished + running;
         let rest = Range { first: ran.end, count: first + count - ran.end, attempt };
         if rest.count > 0 {
             self.put_back(number, rest);
         }
-        if is_tried_again {
-            for item in ran.rev() {
-                self.put_back(number, Range { first: item, count: 1, attempt: attempt + 1 });
+        let mut failed = 0;
+        for item in ran {
+            let trouble = match watch.map(|watch| watch.trouble_of(item - first)) {
+                Some(Trouble::Overran) => Trouble::Overran,
+                _ if is_outgrown => Trouble::Outgrew,
+                _ => Trouble::Died,
+            };
+            if self.is_tried_again(number, attempt, trouble) {
+                self.run_again(number, item, attempt, trouble);
+            } else {
+                commands.push(Command::FailItem { job: number, item, worker, attempt, trouble });
+                failed += 1;
             }
-        } else {
-            commands.extend(ran.map(|item| Command::FailItem { job: number, item, worker, attempt }));
         }
-        let ended = if is_tried_again { finished } else { finished + running };
-        if ended > 0 {
+        self.count_failures(number, failed, commands);
+        let ended = finished - again + failed;
+        if ended > 0 && self.jobs.is_live(number) {
             self.end_items(number, ended, commands);
         }
     }
@@ -58,7 +71,7 @@ mod tests {
     use crate::rehearsal::{Rehearsal, complete, publish, publish_again, start};
 
     fn fail(job: u32, item: u32, worker: u16, attempt: u16) -> Command {
-        Command::FailItem { job: JobId(job), item, worker: WorkerId(worker), attempt }
+        Command::FailItem { job: JobId(job), item, worker: WorkerId(worker), attempt, trouble: Trouble::Died }
     }
 
     #[test]

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn lost_urgent_item_overtakes_as_well() {
         let mut pool = Rehearsal::open(2, 2);
-        let terms = Terms { retries: 1, priority: 1 };
+        let terms = Terms { retries: 1, priority: 1, ..Terms::default() };
         pool.tell(Event::JobSubmitted { job: JobId(0), items: 1, sizing: Sizing::Fixed(1), terms });
         pool.submit(1, 4, 1);
         let answer = pool.lose(0, WorkerExit::Died, (0, 0), 0);

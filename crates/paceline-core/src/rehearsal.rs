@@ -13,7 +13,15 @@ pub(crate) struct Rehearsal {
 
 impl Rehearsal {
     pub(crate) fn new(workers: u16, table_slots: u32) -> Self {
-        Self { scheduler: Scheduler::new(Config { workers, table_slots }), now: Moment(0) }
+        Self::limited(workers, table_slots, 0)
+    }
+
+    /// One whose workers may take only so long to start.
+    pub(crate) fn limited(workers: u16, table_slots: u32, start_timeout_ns: u64) -> Self {
+        Self {
+            scheduler: Scheduler::new(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false }),
+            now: Moment(0),
+        }
     }
 
     pub(crate) fn open(workers: u16, table_slots: u32) -> Self {
@@ -33,17 +41,17 @@ impl Rehearsal {
     }
 
     pub(crate) fn submit_sized(&mut self, job: u32, items: u32, sizing: Sizing, retries: u16) -> Vec<Command> {
-        self.tell(Event::JobSubmitted { job: JobId(job), items, sizing, terms: Terms { retries, priority: 0 } })
+        self.tell(Event::JobSubmitted { job: JobId(job), items, sizing, terms: Terms { retries, ..Terms::default() } })
     }
 
     /// Submits a job of chunks of one item.
     pub(crate) fn submit_urgent(&mut self, job: u32, items: u32, priority: i16) -> Vec<Command> {
-        let terms = Terms { retries: 0, priority };
+        let terms = Terms { priority, ..Terms::default() };
         self.tell(Event::JobSubmitted { job: JobId(job), items, sizing: Sizing::Fixed(1), terms })
     }
 
     pub(crate) fn cancel(&mut self, job: u32) -> Vec<Command> {
-        self.tell(Event::CancelRequested { job: JobId(job) })
+        self.tell(Event::CancelRequested { job: JobId(job), stops_running: false })
     }
 
     pub(crate) fn withdrawn(&mut self, id: (u32, u32)) -> Vec<Command> {

@@ -1,12 +1,14 @@
 //! Owns the scheduler: the state of one pool, and the table that hands each event to its handler. Never decides
 //! anything itself: what an event means is told in the file named for what happens.
 
+use crate::again::Again;
 use crate::backlog::Backlog;
 use crate::chunks::{Assignment, Chunks};
 use crate::command::Command;
 use crate::event::Event;
 use crate::ids::{ChunkId, Moment};
 use crate::jobs::Jobs;
+use crate::limits::Limits;
 use crate::seats::Seats;
 use crate::shutdown::Phase;
 
@@ -17,6 +19,10 @@ pub struct Config {
     pub workers: u16,
     /// How many chunks may be in the task table at once, at least one.
     pub table_slots: u32,
+    /// How long a worker may take to start, in nanoseconds; zero for any time.
+    pub start_timeout_ns: u64,
+    /// Whether the engine is to look at its workers' memory while they have something to run.
+    pub is_memory_limited: bool,
 }
 
 /// Of the table's slots, chunks that may be overtaken again fill one in so many, or two for each worker.
@@ -33,6 +39,10 @@ pub struct Scheduler {
     pub(crate) chunks: Chunks,
     pub(crate) backlog: Backlog,
     pub(crate) seats: Seats,
+    pub(crate) again: Again,
+    pub(crate) limits: Limits,
+    /// The moment of the event that is being handled.
+    pub(crate) now: Moment,
 }
 
 impl Scheduler {
@@ -53,7 +63,10 @@ impl Scheduler {
             jobs: Jobs::default(),
             chunks: Chunks::new(config.table_slots, few),
             backlog: Backlog::default(),
-            seats: Seats::new(config.workers),
+            seats: Seats::new(config.workers, config.start_timeout_ns),
+            again: Again::default(),
+            limits: Limits::new(config.is_memory_limited),
+            now: Moment::default(),
         }
     }
 
@@ -64,19 +77,29 @@ impl Scheduler {
     /// If the event cannot be (a job number in use is submitted, an empty seat exits): a mistake of the engine.
     /// Answers to assignments of the past are no mistake, and change nothing.
     pub fn handle(&mut self, now: Moment, event: Event, commands: &mut Vec<Command>) {
+        self.now = now;
         match event {
             Event::PoolOpened => self.on_pool_opened(commands),
             Event::JobSubmitted { job, items, sizing, terms } => {
                 self.on_job_submitted(job, items, sizing, terms, commands);
             }
-            Event::CancelRequested { job } => self.on_cancel_requested(job, commands),
+            Event::CancelRequested { job, stops_running } => self.on_cancel_requested(job, stops_running, commands),
             Event::ChunkWithdrawn { chunk } => self.on_chunk_withdrawn(chunk, commands),
             Event::ChunkKept { chunk } => self.on_chunk_kept(chunk, commands),
+            // The end of its chunk follows, and sees to the rest.
+            Event::ItemFailed { chunk, item, trouble } => {
+                return self.on_item_failed(chunk, item, trouble, commands);
+            }
+            Event::ChunkSighted { chunk, worker, finished, began } => {
+                self.on_chunk_sighted(chunk, worker, (finished, began), commands);
+            }
+            Event::TimePassed => self.on_time_passed(commands),
+            Event::WorkerOutgrown { worker } => self.on_worker_outgrown(worker, commands),
             Event::ChunkFinished { chunk, busy_ns } => self.on_chunk_finished(chunk, busy_ns, commands),
-            Event::WorkerReady { worker } => self.on_worker_ready(now, worker),
+            Event::WorkerReady { worker } => self.on_worker_ready(worker),
             // The worker's exit follows, and sees to the rest.
             Event::ChunkLost { worker, held } => return self.on_chunk_lost(worker, held, commands),
-            Event::WorkerExited { worker, exit } => self.on_worker_exited(now, worker, exit, commands),
+            Event::WorkerExited { worker, exit } => self.on_worker_exited(worker, exit, commands),
             Event::PoolClosed { cancel_waiting } => self.on_pool_closed(cancel_waiting, commands),
             Event::PoolTerminated => self.on_pool_terminated(commands),
         }
@@ -91,10 +114,10 @@ impl Scheduler {
         self.backlog.waiting_items()
     }
 
-    /// Whether any item waits outside the task table.
+    /// Whether any item waits outside the task table for nothing but room in it.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        self.backlog.waiting_items() > 0
+        self.backlog.waiting_items() > 0 || self.again.is_anything_alone()
     }
 
     /// How many jobs have been submitted and have not ended.

@@ -9,7 +9,8 @@
 //! counted, as each chunk that ends begins the row of failed starts anew. A worker that dies with a chunk begun begins
 //! the row anew too; that cannot go on for ever, as each such death uses up an attempt of an item. A chunk that was only
 //! claimed goes back as it was, so it excuses nothing. The time limit is there so that an idle pool is not broken because
-//! someone ended three of its sleeping workers in the course of a week.
+//! someone ended three of its sleeping workers in the course of a week. A worker that was ended because it outgrew its
+//! memory is no exception: if it did so before it got anything done, the next one will too.
 
 use crate::ids::{Moment, WorkerId};
 
@@ -23,7 +24,9 @@ const SETTLED_AFTER_NS: u64 = 10_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seat {
     Empty,
-    Starting,
+    Starting {
+        since: Moment,
+    },
     Ready {
         since: Moment,
         /// How many chunks of the pool had ended then.
@@ -37,16 +40,25 @@ pub(crate) struct Seats {
     places: Vec<Seat>,
     /// The worker whose losses are being told, if it had begun with any of them.
     lost_begun: Option<WorkerId>,
+    /// The workers that outgrew their memory, and are about to be gone.
+    outgrown: Vec<WorkerId>,
+    /// The workers that are being killed, for whatever reason.
+    killed: Vec<WorkerId>,
+    /// How long a worker may take to start; zero for any time.
+    start_timeout_ns: u64,
     live: u32,
     chunks_ended: u64,
     failed_starts: u32,
 }
 
 impl Seats {
-    pub(crate) fn new(workers: u16) -> Self {
+    pub(crate) fn new(workers: u16, start_timeout_ns: u64) -> Self {
         Self {
             places: vec![Seat::Empty; usize::from(workers)],
             lost_begun: None,
+            outgrown: Vec::new(),
+            killed: Vec::new(),
+            start_timeout_ns,
             live: 0,
             chunks_ended: 0,
             failed_starts: 0,
@@ -71,18 +83,64 @@ impl Seats {
         self.all().filter(|&worker| self.places[usize::from(worker.0)] != Seat::Empty)
     }
 
-    pub(crate) fn occupy(&mut self, worker: WorkerId) {
+    pub(crate) fn occupy(&mut self, worker: WorkerId, now: Moment) {
         let seat = &mut self.places[usize::from(worker.0)];
         debug_assert_eq!(*seat, Seat::Empty, "seat {} is taken", worker.0);
-        *seat = Seat::Starting;
+        *seat = Seat::Starting { since: now };
         self.live += 1;
     }
 
     pub(crate) fn settle(&mut self, worker: WorkerId, now: Moment) {
         let chunks_ended = self.chunks_ended;
         let seat = self.seat(worker);
-        assert_eq!(*seat, Seat::Starting, "a worker is ready in seat {} where none was starting", worker.0);
+        assert!(
+            matches!(*seat, Seat::Starting { .. }),
+            "a worker is ready in seat {} where none was starting",
+            worker.0
+        );
         *seat = Seat::Ready { since: now, chunks_ended };
+    }
+
+    /// When the first of those that are starting has taken as long as it may, and which it is. Who is being killed needs
+    /// no looking after.
+    pub(crate) fn first_overdue(&self) -> Option<(Moment, WorkerId)> {
+        if self.start_timeout_ns == 0 {
+            return None;
+        }
+        let starting = self.all().filter_map(|worker| match self.places[usize::from(worker.0)] {
+            Seat::Starting { since } if !self.killed.contains(&worker) => {
+                Some((Moment(since.0.saturating_add(self.start_timeout_ns)), worker))
+            }
+            Seat::Empty | Seat::Starting { .. } | Seat::Ready { .. } => None,
+        });
+        starting.min()
+    }
+
+    /// When that is.
+    pub(crate) fn next_overdue(&self) -> Option<Moment> {
+        self.first_overdue().map(|(at, _)| at)
+    }
+
+    /// A worker outgrew its memory; whether anybody sits there of whom that was not known.
+    pub(crate) fn note_outgrown(&mut self, worker: WorkerId) -> bool {
+        let is_news = *self.seat(worker) != Seat::Empty && !self.is_outgrown(worker);
+        if is_news {
+            self.outgrown.push(worker);
+        }
+        is_news
+    }
+
+    /// A worker is to be killed; whether that was not known.
+    pub(crate) fn note_killed(&mut self, worker: WorkerId) -> bool {
+        let is_news = !self.killed.contains(&worker);
+        if is_news {
+            self.killed.push(worker);
+        }
+        is_news
+    }
+
+    pub(crate) fn is_outgrown(&self, worker: WorkerId) -> bool {
+        self.outgrown.contains(&worker)
     }
 
     /// Empties a seat whose worker left in good order, or failed in a way that breaks the pool at once.
@@ -100,7 +158,7 @@ impl Seats {
         }
         let is_failed_start = match seat {
             Seat::Empty => false,
-            Seat::Starting => true,
+            Seat::Starting { .. } => true,
             Seat::Ready { since, chunks_ended } => {
                 chunks_ended == self.chunks_ended && now.0.saturating_sub(since.0) < SETTLED_AFTER_NS
             }
@@ -129,6 +187,8 @@ impl Seats {
         assert_ne!(seat, Seat::Empty, "a worker is gone from seat {} which was empty", worker.0);
         self.live -= 1;
         self.lost_begun = None;
+        self.outgrown.retain(|outgrown| *outgrown != worker);
+        self.killed.retain(|killed| *killed != worker);
         seat
     }
 

@@ -76,10 +76,15 @@ impl Scheduler {
         self.phase = Phase::GivenUp;
         self.chunks.close_all();
         self.backlog.clear();
+        self.again.clear();
+        self.limits.clear();
         self.jobs.dismiss_all(|job| {
             commands.push(Command::FinishJob { job, end: JobEnd::Abandoned });
         });
-        commands.extend(self.seats.taken().map(|worker| Command::KillWorker { worker }));
+        let taken: Vec<_> = self.seats.taken().collect();
+        for worker in taken {
+            self.kill_worker(worker, commands);
+        }
     }
 }
 
@@ -140,6 +145,18 @@ mod tests {
         assert_eq!(pool.tell(Event::PoolTerminated), []);
         assert_eq!(pool.tell(CLOSED), []);
         assert_eq!(pool.lose(0, WorkerExit::Died, (1, 0), 0), []);
+        assert_eq!(pool.exit(1, WorkerExit::Died), [Command::EndPool]);
+    }
+
+    #[test]
+    fn worker_that_outgrew_its_memory_is_killed_once() {
+        let mut pool = Rehearsal::open(2, 2);
+        let outgrown = |worker| Event::WorkerOutgrown { worker: WorkerId(worker) };
+        assert_eq!(pool.tell(outgrown(0)), [kill(0)]);
+        assert_eq!(pool.tell(outgrown(0)), []);
+        assert_eq!(pool.tell(Event::PoolTerminated), [kill(1)]);
+        assert_eq!(pool.tell(outgrown(1)), []);
+        assert_eq!(pool.exit(0, WorkerExit::Died), []);
         assert_eq!(pool.exit(1, WorkerExit::Died), [Command::EndPool]);
     }
 

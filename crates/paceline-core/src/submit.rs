@@ -24,7 +24,7 @@ impl Scheduler {
         }
         let job = self.jobs.admit(number, items, sizing, terms);
         job.is_queued = true;
-        self.backlog.enter(Entry { place: job.place, priority: job.priority, job: number });
+        self.backlog.enter(Entry { place: job.place, priority: job.terms.priority, job: number });
         self.backlog.add_items(items);
         self.dispatch(commands);
     }

@@ -3,7 +3,7 @@
 
 use crate::command::{Breakage, Command};
 use crate::event::WorkerExit;
-use crate::ids::{Moment, WorkerId};
+use crate::ids::WorkerId;
 use crate::scheduler::Scheduler;
 use crate::seats::MOST_FAILED_STARTS;
 use crate::shutdown::Phase;
@@ -17,19 +17,42 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn on_worker_ready(&mut self, now: Moment, worker: WorkerId) {
-        self.seats.settle(worker, now);
+    pub(crate) fn on_worker_ready(&mut self, worker: WorkerId) {
+        self.seats.settle(worker, self.now);
     }
 
-    pub(crate) fn on_worker_exited(
-        &mut self,
-        now: Moment,
-        worker: WorkerId,
-        exit: WorkerExit,
-        commands: &mut Vec<Command>,
-    ) {
+    /// A worker that outgrew its memory is ended at once: it may have what others need before it has heard of anything.
+    /// What it was running is told of its end what became of it.
+    pub(crate) fn on_worker_outgrown(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        if self.seats.note_outgrown(worker) {
+            self.kill_worker(worker, commands);
+        }
+    }
+
+    /// Has a worker killed, unless that is under way.
+    pub(crate) fn kill_worker(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
+        if self.seats.note_killed(worker) {
+            commands.push(Command::KillWorker { worker });
+        }
+    }
+
+    /// Breaks the pool if a worker has taken longer to start than it may. When all are to leave, nobody needs it any
+    /// more; but it would never hear of that, and is ended.
+    pub(crate) fn end_overdue_starts(&mut self, commands: &mut Vec<Command>) {
+        while let Some((overdue, worker)) = self.seats.first_overdue()
+            && overdue <= self.now
+        {
+            if self.wants_workers() {
+                self.break_pool(Breakage::StartTooSlow { worker }, commands);
+            } else {
+                self.kill_worker(worker, commands);
+            }
+        }
+    }
+
+    pub(crate) fn on_worker_exited(&mut self, worker: WorkerId, exit: WorkerExit, commands: &mut Vec<Command>) {
         if exit == WorkerExit::Died {
-            self.seats.bury(worker, now);
+            self.seats.bury(worker, self.now);
         } else {
             self.seats.vacate(worker);
         }
@@ -48,7 +71,7 @@ impl Scheduler {
     }
 
     fn start_worker(&mut self, worker: WorkerId, commands: &mut Vec<Command>) {
-        self.seats.occupy(worker);
+        self.seats.occupy(worker, self.now);
         commands.push(Command::StartWorker { worker });
     }
 }
@@ -57,6 +80,7 @@ impl Scheduler {
 mod tests {
     use super::*;
     use crate::event::Event;
+    use crate::ids::Moment;
     use crate::rehearsal::{Rehearsal, complete, start};
 
     const SECOND_NS: u64 = 1_000_000_000;
@@ -128,6 +152,57 @@ mod tests {
             old.ready(0);
             old.now.0 += 3_600 * SECOND_NS;
             assert_eq!(old.exit(0, WorkerExit::Died), [start(0)]);
+        }
+    }
+
+    #[test]
+    fn slow_start_breaks_the_pool_and_needs_no_look_after_that() {
+        let mut pool = Rehearsal::limited(2, 4, SECOND_NS);
+        pool.tell(Event::PoolOpened);
+        pool.now.0 += SECOND_NS / 2;
+        pool.ready(0);
+        assert_eq!(pool.exit(0, WorkerExit::Retired), [start(0)]);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(SECOND_NS)));
+        pool.now.0 = SECOND_NS - 1;
+        assert_eq!(pool.tell(Event::TimePassed), [], "too soon");
+        pool.now.0 = SECOND_NS;
+        let why = Breakage::StartTooSlow { worker: WorkerId(1) };
+        let kill = |worker| Command::KillWorker { worker: WorkerId(worker) };
+        assert_eq!(pool.tell(Event::TimePassed), [Command::BreakPool { why }, kill(0), kill(1)]);
+        assert_eq!(pool.scheduler.next_look(), None);
+    }
+
+    #[test]
+    fn slow_start_in_a_closed_pool_is_ended_so_that_the_pool_ends() {
+        let mut pool = Rehearsal::limited(1, 4, SECOND_NS);
+        pool.tell(Event::PoolOpened);
+        pool.tell(Event::PoolClosed { cancel_waiting: false });
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(SECOND_NS)));
+        pool.now.0 = SECOND_NS;
+        assert_eq!(pool.tell(Event::TimePassed), [Command::KillWorker { worker: WorkerId(0) }]);
+        assert_eq!(pool.scheduler.next_look(), None);
+        assert_eq!(pool.exit(0, WorkerExit::Died), [Command::EndPool]);
+    }
+
+    #[test]
+    fn workers_that_outgrow_their_memory_before_they_do_anything_break_the_pool() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 1, 1);
+        for death in 1..=3 {
+            pool.ready(0);
+            pool.tell(Event::WorkerOutgrown { worker: WorkerId(0) });
+            assert_eq!(crash_loop(&pool.exit(0, WorkerExit::Died)), death == 3);
+        }
+    }
+
+    #[test]
+    fn workers_that_outgrow_their_memory_with_something_begun_do_not_count() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.submit(0, 9, 1);
+        for index in 0..4 {
+            pool.ready(0);
+            pool.tell(Event::WorkerOutgrown { worker: WorkerId(0) });
+            assert!(pool.lose(0, WorkerExit::Died, (index, 0), 0).contains(&start(0)));
         }
     }
 

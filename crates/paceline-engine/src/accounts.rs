@@ -24,7 +24,15 @@ pub struct Accounts {
     pub workers: Vec<Account>,
 }
 
+/// The longest time of a chunk that is taken at its word (a year).
+const LONGEST_NS: u64 = 365 * 86_400 * 1_000_000_000;
+
 impl Accounts {
+    /// An item ended then, as its worker says.
+    pub(crate) fn note_end(&mut self, ended_ns: u64) {
+        self.ended_ns = self.ended_ns.max(ended_ns);
+    }
+
     pub(crate) fn open(&mut self, pid: i32) -> usize {
         self.workers.push(Account { pid, ..Account::default() });
         self.workers.len() - 1
@@ -32,7 +40,8 @@ impl Accounts {
 
     pub(crate) fn add(&mut self, worker: usize, busy_ns: u64, items: Range<u64>) {
         let account = &mut self.workers[worker];
-        account.busy_ns += busy_ns;
+        // It comes from the worker, and may be anything.
+        account.busy_ns = account.busy_ns.saturating_add(busy_ns.min(LONGEST_NS));
         match account.items.last_mut() {
             Some(last) if last.end == items.start => last.end = items.end,
             _ => account.items.push(items),

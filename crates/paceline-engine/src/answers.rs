@@ -68,14 +68,14 @@ impl<'a> Answers<'a> {
             }
             self.write(&record::elsewhere(kind, allocation.segment, length as u64));
         }
-        self.body.count_finished();
+        self.body.marks.count_finished();
         Ok(())
     }
 
     /// How many outcomes have been added.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.body.answer().1
+        self.body.marks.finished()
     }
 
     fn write(&mut self, bytes: &[u8]) {

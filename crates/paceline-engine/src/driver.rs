@@ -1,6 +1,7 @@
 //! Owns the engine's own thread: it takes in answers when no caller waits and somebody must know, refills the table,
 //! and announces ended jobs. Never waits for anything while it holds the engine's lock.
 
+use crate::clock::now_ns;
 use crate::engine::Shared;
 use crate::pending::Pending;
 use crate::threads::{LARGE_STACK, spawn_quiet};
@@ -9,6 +10,10 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// How often the table is audited while somebody relies on it. Workers that go wrong, and nothing else, make it necessary;
+/// it takes about a microsecond.
+const AUDIT_NS: u64 = 500_000_000;
 
 /// Starts the driver; it leaves when the pool has ended.
 pub(crate) fn start(shared: Arc<Shared>) -> Result<(), Errno> {
@@ -21,24 +26,37 @@ pub(crate) fn start(shared: Arc<Shared>) -> Result<(), Errno> {
 
 fn drive(shared: &Shared) {
     let idle = &shared.table.idle;
+    let mut audited_ns = now_ns();
     loop {
         shared.attention.store(false, Ordering::Relaxed);
-        let ended = shared
+        let is_due = now_ns().saturating_sub(audited_ns) >= AUDIT_NS;
+        let ((failures, ended), needs_audits, mended) = shared
             .with(|state, context| {
+                let mended = is_due && state.has_work() && state.audit(context);
                 if !idle.has_leader() {
                     state.drain(context);
                 }
-                state.take_attention()
+                (state.take_attention(), state.needs_audits(), mended)
             })
             .unwrap_or_default();
-        if !ended.is_empty() {
+        if is_due {
+            audited_ns = now_ns();
+        }
+        if mended {
+            idle.wake_parent_after_death();
+        }
+        if !failures.is_empty() || !ended.is_empty() {
+            for failure in failures {
+                // One that cannot be shown is no reason to leave out what follows.
+                let _ = catch_unwind(AssertUnwindSafe(|| shared.announce.show_failure(&failure)));
+            }
             announce(shared, ended);
             continue;
         }
         if shared.ended.load(Ordering::Acquire) {
             return;
         }
-        idle.rest_driving(None, || {
+        idle.rest_driving(needs_audits.then_some(AUDIT_NS), || {
             shared.attention.load(Ordering::Relaxed)
                 || shared.ended.load(Ordering::Relaxed)
                 || (!idle.has_leader() && shared.table.concerns_driver())

@@ -4,8 +4,9 @@
 use crate::accounts::Accounts;
 use crate::fork_guard;
 use crate::pending::{Attachment, Pending};
-use crate::state::{Context, Effects, Function, InputBytes, State, Submission, SubmitError};
-use crate::supervisor::{ForkServerCommand, Start, Supervisor};
+use crate::start::{Maker, StartMethod};
+use crate::state::{Context, Effects, Function, InputBytes, Running, ShownFailure, State, Submission, SubmitError};
+use crate::supervisor::{Start, Supervisor};
 use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
 use paceline_core::{Event, Sizing, Terms};
@@ -27,12 +28,19 @@ pub struct Options {
     pub workers: u16,
     /// How many chunks a worker may run before it is replaced; zero for any number.
     pub chunks_per_worker: u64,
+    /// How many bytes of memory a worker may have; zero for any amount. One that has more is ended, with what it runs.
+    pub memory_limit: u64,
+    /// How long a worker may take to start, in nanoseconds; zero for any time.
+    pub start_timeout_ns: u64,
     /// The bytes that set up each worker.
     pub setup: Vec<u8>,
     /// Every line that a worker writes begins with its process id, or with what the worker has put before it.
     pub prefix_output: bool,
-    /// How a fork server is started, should none be running.
-    pub fork_server: ForkServerCommand,
+    /// How workers come into being.
+    pub start: StartMethod,
+    /// At how many looks in a row, one a second, a worker may be found stopped by a signal before it is killed. There are
+    /// looks while there is work; [`STOPPED_LOOKS`](crate::STOPPED_LOOKS) is meant for everybody but tests.
+    pub stopped_looks: u32,
     /// Who is told of the jobs whose end was to be announced.
     pub announce: Box<dyn Announce>,
 }
@@ -41,6 +49,9 @@ pub struct Options {
 pub trait Announce: Send + Sync {
     /// These jobs have ended; their attachments can be taken.
     fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>);
+
+    /// An item has failed for good, of a job whose failures are to be shown as they come.
+    fn show_failure(&self, failure: &ShownFailure);
 }
 
 /// An engine could not be opened.
@@ -65,8 +76,10 @@ pub(crate) struct Shared {
     supervisor: Arc<Supervisor>,
     files: Files,
     chunks_per_worker: u64,
+    memory_limit: u64,
     prefix_output: bool,
-    fork_server: ForkServerCommand,
+    maker: Maker,
+    stopped_looks: u32,
     pub(crate) announce: Box<dyn Announce>,
     generation: u32,
     /// Something is to be announced, or the pool has ended: the driver's private reasons to wake.
@@ -111,13 +124,21 @@ impl Shared {
 
     fn act<R>(&self, act: impl FnOnce(&mut State, &Context<'_>) -> R) -> (Option<R>, Effects) {
         let birth = |seat: u16, arena: &ArenaReader| self.start_worker(seat, arena);
-        let context =
-            Context { table: &self.table, supervisor: &self.supervisor, waiting: &self.waiting, birth: &birth };
+        let context = Context {
+            table: &self.table,
+            supervisor: &self.supervisor,
+            waiting: &self.waiting,
+            memory_limit: self.memory_limit,
+            birth: &birth,
+        };
         let mut state = self.lock();
         // What a panic leaves half done is not looked at again: the state only ends what there is.
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut state, &context)))
             .inspect_err(|panic| state.fail(panic_message(&**panic), &context))
             .ok();
+        if state.is_busy() {
+            self.supervisor.attend();
+        }
         self.table.idle.set_interest(state.interest(), || self.table.concerns_driver());
         (result, state.take_effects())
     }
@@ -137,6 +158,14 @@ impl Shared {
         if effects.attention || effects.ended {
             self.table.idle.wake_driver();
         }
+        if let Some(at_ns) = effects.look_at_ns {
+            self.supervisor.look_at(Weak::clone(&self.me), at_ns);
+        }
+    }
+
+    /// Sees to what has a limit; when to do so again, if at all.
+    pub(crate) fn look(&self) -> Option<u64> {
+        self.with(State::look).flatten()
     }
 
     fn start_worker(&self, seat: u16, arena: &ArenaReader) -> u64 {
@@ -146,7 +175,7 @@ impl Shared {
             seat,
             chunks: self.chunks_per_worker,
             own_arena: own_arena.ok(),
-            fork_server: self.fork_server.clone(),
+            maker: self.maker.clone(),
         };
         self.supervisor.start(start)
     }
@@ -157,6 +186,15 @@ impl Shared {
 
     pub(crate) fn files(&self) -> &Files {
         &self.files
+    }
+
+    /// Whether somebody waits, or soon may, for something that workers have to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.lock().is_busy()
+    }
+
+    pub(crate) fn stopped_looks(&self) -> u32 {
+        self.stopped_looks
     }
 
     /// The supervisor has failed, and with it every engine that has workers.
@@ -171,6 +209,9 @@ impl Shared {
 
     /// The driver has nothing more to do.
     pub(crate) fn leave(&self) {
+        if let Maker::Fork(server) = self.maker {
+            self.supervisor.dismiss(server, Duration::from_secs(5));
+        }
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.leaving.notify_all();
     }
@@ -197,13 +238,14 @@ impl Engine {
         }
         let generation = fork_guard::settle();
         let system = OpenError::System;
+        let (maker, server) = options.start.divide();
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
-        let arena = Arena::create("paceline-inputs").map_err(system)?;
+        let arena = Arena::create_lent("paceline-inputs").map_err(system)?;
         let arena_file = arena.file().try_clone().map_err(system)?;
         let shared = Shared {
             table: MappedTable::map(&table_file).map_err(system)?,
             waiting: WaitRoom::new(),
-            state: Mutex::new(State::new(options.workers, arena)),
+            state: Mutex::new(State::new(options.workers, (options.start_timeout_ns, options.memory_limit > 0), arena)),
             supervisor: Supervisor::of_this_process(generation).map_err(system)?,
             files: Files {
                 table: table_file,
@@ -211,8 +253,10 @@ impl Engine {
                 setup: MemoryFile::holding("paceline-setup", &options.setup).map_err(system)?,
             },
             chunks_per_worker: options.chunks_per_worker,
+            memory_limit: options.memory_limit,
             prefix_output: options.prefix_output,
-            fork_server: options.fork_server,
+            maker,
+            stopped_looks: options.stopped_looks,
             announce: options.announce,
             generation,
             attention: AtomicBool::new(false),
@@ -224,19 +268,22 @@ impl Engine {
         };
         let shared = Arc::new_cyclic(|me| Shared { me: Weak::clone(me), ..shared });
         crate::driver::start(Arc::clone(&shared)).map_err(system)?;
+        if let Some(server) = server {
+            shared.supervisor.adopt(server);
+        }
         shared.with(|state, context| state.apply(Event::PoolOpened, context));
         Ok(Self { shared })
     }
 
-    /// Gives the workers a function, by its bytes; it is theirs until the last holder and the last job let go.
+    /// Gives the workers a function, by its bytes, and with a name for people; it is theirs until the last holder and the last job let go.
     ///
     /// # Errors
     /// When there is no memory for it, or this process was forked from the engine's.
-    pub fn register(&self, bytes: &[u8]) -> Result<Arc<Function>, SubmitError> {
+    pub fn register(&self, bytes: &[u8], name: &str) -> Result<Arc<Function>, SubmitError> {
         if self.shared.is_foreign() {
             return Err(SubmitError::Forked);
         }
-        self.shared.with(|state, _| state.register(bytes)).unwrap_or_else(|| Err(self.shared.broken()))
+        self.shared.with(|state, _| state.register(bytes, name)).unwrap_or_else(|| Err(self.shared.broken()))
     }
 
     /// Submits a job of one item.
@@ -304,6 +351,12 @@ impl Engine {
     #[must_use]
     pub fn cancel(&self, pending: &Arc<Pending>) -> bool {
         !self.shared.is_foreign() && self.shared.with(|state, context| state.cancel(pending, context)) == Some(true)
+    }
+
+    /// Cancels a job and stops what of it runs; whether it is cancelled, or will be as soon as that has stopped.
+    #[must_use]
+    pub fn stop(&self, pending: &Arc<Pending>) -> bool {
+        !self.shared.is_foreign() && self.shared.with(|state, context| state.stop(pending, context)) == Some(true)
     }
 
     /// Whether a worker has begun with something of a job that has not ended.
@@ -411,6 +464,15 @@ impl Engine {
         if self.shared.is_foreign() { Accounts::default() } else { self.shared.lock().accounts() }
     }
 
+    /// What each worker runs now.
+    #[must_use]
+    pub fn running(&self) -> Vec<Running> {
+        if self.shared.is_foreign() {
+            return Vec::new();
+        }
+        self.shared.with(State::running).unwrap_or_default()
+    }
+
     /// The process ids of the workers that live, by seat.
     #[must_use]
     pub fn pids(&self) -> Vec<i32> {
@@ -428,11 +490,14 @@ impl Drop for Engine {
 mod tests {
     use super::*;
     use crate::outcome::Outcome;
+    use crate::supervisor::{ForkServerCommand, STOPPED_LOOKS};
 
     struct Nobody;
 
     impl Announce for Nobody {
         fn announce(&self, _: &mut dyn Iterator<Item = Arc<Pending>>) {}
+
+        fn show_failure(&self, _: &ShownFailure) {}
     }
 
     /// An engine whose fork server does nothing at all.
@@ -441,9 +506,12 @@ mod tests {
         let options = Options {
             workers: 2,
             chunks_per_worker: 0,
+            memory_limit: 0,
+            start_timeout_ns: 0,
             setup: Vec::new(),
             prefix_output: false,
-            fork_server,
+            start: StartMethod::ForkServer(fork_server),
+            stopped_looks: STOPPED_LOOKS,
             announce: Box::new(Nobody),
         };
         Engine::open(options).unwrap()
@@ -452,7 +520,7 @@ mod tests {
     #[test]
     fn panic_under_the_lock_ends_every_wait_and_the_pool() {
         let engine = engine();
-        let function = engine.register(b"").unwrap();
+        let function = engine.register(b"", "").unwrap();
         let jobs: Vec<_> = (0..2_000).map(|_| Pending::new(None)).collect();
         for job in &jobs {
             engine.submit(&function, b"", Terms::default(), job).unwrap();
@@ -493,9 +561,12 @@ mod tests {
             let options = Options {
                 workers,
                 chunks_per_worker: 0,
+                memory_limit: 0,
+                start_timeout_ns: 0,
                 setup: Vec::new(),
                 prefix_output: false,
-                fork_server,
+                start: StartMethod::ForkServer(fork_server),
+                stopped_looks: STOPPED_LOOKS,
                 announce: Box::new(Nobody),
             };
             assert_eq!(Engine::open(options).err(), Some(OpenError::WorkerCount));

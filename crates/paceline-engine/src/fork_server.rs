@@ -1,14 +1,14 @@
-//! Owns the fork server: one clean, single-threaded process that forks workers on request, tells how they end, and
-//! leaves with its parent. Never decides when to fork or what to load, and never talks to a worker.
+//! Owns the fork server: a single-threaded process that forks workers on request, tells how they end, and leaves with its
+//! parent; and the program that becomes a worker itself, without a fork. Never decides when to fork or what to load, and
+//! never talks to a worker.
 
+use crate::process::{HowItEnded, how_it_has_ended};
 use crate::worker::{Birth, exit_now, raw_pid};
 use paceline_ipc::message::{FromForkServer, LONGEST, ToForkServer};
 use paceline_ipc::socket::{self, Received};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, getppid, pidfd_open, setpgid, waitid, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, getppid, pidfd_open, setpgid, waitpid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Which side of a fork this is.
@@ -40,6 +40,9 @@ struct Child {
     watch: OwnedFd,
 }
 
+/// What a new worker is given, as it comes with its message.
+type Gifts = [OwnedFd; 9];
+
 /// Serves the parent with this process id at the other end of `socket`, loading with `preload` and forking with `fork`,
 /// until it is gone. Returns in each worker as well.
 pub fn serve(
@@ -48,13 +51,7 @@ pub fn serve(
     preload: &mut dyn FnMut(&[u8]),
     fork: &mut dyn FnMut() -> Result<Side, Errno>,
 ) -> Served {
-    let parent = Pid::from_raw(parent_pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    // The parent may have died, and its number been given away, before it could be watched.
-    if getppid().map(raw_pid) != Some(parent_pid) {
-        return Served::Ended;
-    }
-    crate::threads::receive_all_signals();
-    let mut server = Server { socket, parent, children: Vec::new() };
+    let Some(mut server) = Server::of(socket, parent_pid) else { return Served::Ended };
     let mut buffer = vec![0; LONGEST];
     loop {
         let Some(ready) = server.wait() else { return Served::Ended };
@@ -85,12 +82,61 @@ pub fn serve(
     }
 }
 
+/// Waits for the one message of the parent with this process id at the other end of `socket`, and becomes the worker that
+/// it asks for, without a fork: the parent, which started this process, watches it itself.
+#[must_use]
+pub fn become_worker(socket: OwnedFd, parent_pid: i32) -> Served {
+    let Some(server) = Server::of(socket, parent_pid) else { return Served::Ended };
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let Some(ready) = server.wait() else { return Served::Ended };
+        if !ready {
+            continue;
+        }
+        match socket::receive(server.socket.as_fd(), &mut buffer, false) {
+            Ok(Received::Datagram(length, descriptors)) => {
+                return match (ToForkServer::decode(&buffer[..length]), Gifts::try_from(descriptors)) {
+                    (Ok(ToForkServer::Fork { seat, chunks, .. }), Ok(gifts)) => {
+                        Served::Worker(Box::new(born(seat, chunks, gifts, server.parent)))
+                    }
+                    _ => Served::Ended,
+                };
+            }
+            Err(Errno::AGAIN) => {}
+            Ok(Received::End) | Err(_) => return Served::Ended,
+        }
+    }
+}
+
+/// This process is a worker from now on.
+fn born(seat: u16, chunks: u64, gifts: Gifts, parent: Option<OwnedFd>) -> Birth {
+    let [life_line, table, parent_arena, own_arena, setup, output, errors, records, stacks] = gifts;
+    let _ = setpgid(None, None);
+    let speaks = rustix::stdio::dup2_stdout(&output).and_then(|()| rustix::stdio::dup2_stderr(&errors));
+    if speaks.is_err() {
+        exit_now(crate::worker::EXIT_DISCONNECTED);
+    }
+    crate::records::adopt(records);
+    Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, stacks, parent }
+}
+
 /// Whether this process has a thread beside the main one.
 fn has_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1)
 }
 
 impl Server {
+    /// None if the parent is gone already.
+    fn of(socket: OwnedFd, parent_pid: i32) -> Option<Self> {
+        let parent = Pid::from_raw(parent_pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // The parent may have died, and its number been given away, before it could be watched.
+        if getppid().map(raw_pid) != Some(parent_pid) {
+            return None;
+        }
+        crate::threads::receive_all_signals();
+        Some(Self { socket, parent, children: Vec::new() })
+    }
+
     /// Sleeps until something happens; whether there is a message, or `None` when the parent is gone.
     fn wait(&self) -> Option<bool> {
         let mut watched = vec![PollFd::new(&self.socket, PollFlags::IN)];
@@ -113,14 +159,11 @@ impl Server {
         let mut index = 0;
         while index < self.children.len() {
             let child = &self.children[index];
-            match waitid(WaitId::PidFd(child.watch.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-                Ok(None) | Err(Errno::INTR) => index += 1,
-                ended => {
-                    let status = ended.ok().flatten();
-                    let code = status.as_ref().and_then(rustix::process::WaitIdStatus::exit_status);
-                    let signal = status.as_ref().and_then(rustix::process::WaitIdStatus::terminating_signal);
+            match how_it_has_ended(child.watch.as_fd()) {
+                None => index += 1,
+                Some(HowItEnded { code, signal, peak_kib }) => {
                     let birth = self.children.swap_remove(index).birth;
-                    self.tell(FromForkServer::Exited { birth, code, signal }, &[]);
+                    self.tell(FromForkServer::Exited { birth, code, signal, peak_kib }, &[]);
                 }
             }
         }
@@ -139,23 +182,12 @@ impl Server {
         descriptors: Vec<OwnedFd>,
         fork: &mut dyn FnMut() -> Result<Side, Errno>,
     ) -> Option<Box<Birth>> {
-        let Ok([life_line, table, parent_arena, own_arena, setup, output, errors, records]) =
-            <[OwnedFd; 8]>::try_from(descriptors)
-        else {
+        let Ok(gifts) = Gifts::try_from(descriptors) else {
             self.tell(FromForkServer::Refused { birth, errno: Errno::MFILE.raw_os_error() }, &[]);
             return None;
         };
         match fork() {
-            Ok(Side::Child) => {
-                let _ = setpgid(None, None);
-                let speaks = rustix::stdio::dup2_stdout(&output).and_then(|()| rustix::stdio::dup2_stderr(&errors));
-                if speaks.is_err() {
-                    exit_now(crate::worker::EXIT_DISCONNECTED);
-                }
-                crate::records::adopt(records);
-                let parent = self.parent.take();
-                Some(Box::new(Birth { seat, chunks, life_line, table, parent_arena, own_arena, setup, parent }))
-            }
+            Ok(Side::Child) => Some(Box::new(born(seat, chunks, gifts, self.parent.take()))),
             Ok(Side::Parent(pid)) => {
                 self.announce(birth, pid);
                 None

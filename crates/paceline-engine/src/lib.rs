@@ -5,8 +5,8 @@
 //!
 //! The map, in the parent: [`Engine`] is what a caller holds; its `state` carries out the core's commands under one
 //! lock; `wait` is how callers wait, `driver` the engine's own thread; the `supervisor`, one for the process, starts
-//! workers through the fork server, hears what they say (`words`, `output`) and notices how they end. In the other
-//! processes: [`fork_server`] and [`worker`].
+//! workers in one of the ways of [`start`], hears what they say (`words`, `output`) and notices how they end. In the
+//! other processes: [`fork_server`] and [`worker`].
 //! A pool of threads has none of that: it is [`local`].
 
 mod accounts;
@@ -16,13 +16,18 @@ mod driver;
 mod engine;
 mod fork_guard;
 pub mod fork_server;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 pub mod local;
+mod memory_use;
 mod outcome;
 pub mod output;
 mod patience;
 mod pending;
+mod process;
 mod records;
 mod run;
+pub mod start;
 mod state;
 mod supervisor;
 mod threads;
@@ -34,12 +39,14 @@ pub use accounts::{Account, Accounts};
 pub use answers::Answers;
 pub use clock::now_ns;
 pub use engine::{Announce, Engine, OpenError, Options};
-pub use outcome::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts, RecordBytes};
-pub use paceline_core::{Sizing, Terms};
+pub use outcome::{Answer, Breakdown, Death, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
+pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
 pub use paceline_ipc::arena::AllocateError;
-pub use pending::{Attachment, Pending, Stage, Stream};
+pub use paceline_ipc::foreign::Foreign;
+pub use pending::{Attachment, FailureWatch, Mark, Pending, Stage, Stream};
 pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};
-pub use state::{Function, SubmitError};
-pub use supervisor::{ForkServerCommand, end_processes, hear_workers, preload};
+pub use start::StartMethod;
+pub use state::{Function, Running, ShownFailure, SubmitError};
+pub use supervisor::{ForkServerCommand, STOPPED_LOOKS, Stack, end_processes, hear_workers, preload, worker_stacks};
 pub use wait::{Target, Waited};

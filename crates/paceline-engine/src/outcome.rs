@@ -2,8 +2,10 @@
 //! and the deaths that took the place of an answer. Never knows what an answer means.
 
 use crate::fork_guard::generation;
+use paceline_core::Trouble;
 use paceline_ipc::arena::{ArenaReader, Span, View};
-use paceline_ipc::record::{Content, Records};
+use paceline_ipc::foreign::Foreign;
+use paceline_ipc::record::{self, Content, Records};
 use std::sync::Arc;
 
 /// How a job ended.
@@ -11,7 +13,9 @@ use std::sync::Arc;
 pub enum Outcome {
     /// Every item has an answer or a death, in the order of the items.
     Complete(Parts),
-    /// It was cancelled before anything of it began.
+    /// Too many items failed: some have an answer or a death, in the order of the items, the others were never run.
+    GivenUp(Parts),
+    /// It was cancelled: nothing of it began, or what had begun was stopped.
     Cancelled,
     /// The pool ended first; why, if it was not on request.
     Abandoned(Option<Arc<Breakdown>>),
@@ -53,13 +57,53 @@ pub struct Part {
 pub enum PartContent {
     /// The worker's records, one for each item.
     Answer(Answer),
-    /// The worker died running this one item.
-    Died {
-        /// Who, and how.
-        death: Arc<Death>,
-        /// How often the item had been begun before.
-        attempt: u16,
-    },
+    /// The worker ended while it ran this one item.
+    Lost(Loss),
+}
+
+impl From<Answer> for PartContent {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// An item that was lost with its worker.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// Who, and how.
+    pub death: Arc<Death>,
+    /// Why its worker ended: it overran its limit, outgrew its memory, or just died.
+    pub trouble: Trouble,
+    /// How often the item had been begun before.
+    pub attempt: u16,
+    /// How long it had run, if that is known.
+    pub ran_ns: Option<u64>,
+    /// Its input bytes, unless they are many.
+    pub input: Option<Box<[u8]>>,
+    /// How many input bytes it has.
+    pub input_length: u64,
+}
+
+/// What an outcome of a kind means for its item; kinds from here on are for whoever reads them.
+pub mod kind {
+    /// It is done.
+    pub const DONE: u8 = 0;
+    /// It has failed, and would again.
+    pub const FAILED: u8 = 1;
+    /// It has failed, and may be run again.
+    pub const MAY_PASS: u8 = 2;
+    /// It was stopped, as the parent has asked.
+    pub const STOPPED: u8 = 3;
+}
+
+/// What an outcome of this kind tells the core.
+pub(crate) fn trouble_of(kind: u8) -> Option<Trouble> {
+    match kind {
+        kind::DONE => None,
+        kind::MAY_PASS => Some(Trouble::MayPass),
+        kind::STOPPED => Some(Trouble::Overran),
+        _ => Some(Trouble::Failed),
+    }
 }
 
 /// How a worker ended that was running something.
@@ -73,6 +117,16 @@ pub struct Death {
     pub signal: Option<i32>,
     /// The end of what it wrote to its standard error.
     pub last_words: String,
+    /// What it was doing when it was asked to stop, in the words of whoever ran it; empty if it was not asked.
+    pub stack: String,
+    /// The most memory that it had in bytes, as far as is known.
+    pub peak_bytes: u64,
+    /// It was ended because it had more memory than it may.
+    pub is_over_limit: bool,
+    /// While it lived, the system has ended processes of its control group for want of memory.
+    pub is_memory_short: bool,
+    /// Why it was killed by the engine, if it was.
+    pub note: Option<&'static str>,
 }
 
 /// Why a pool cannot go on.
@@ -90,6 +144,8 @@ pub struct Breakdown {
 #[derive(Debug)]
 pub struct Answer {
     bytes: Bytes,
+    /// No more records than this are looked at, however many a worker has left.
+    items: u32,
     /// The arena in which large outcomes lie, where there are any.
     arena: Option<Arc<ArenaReader>>,
     generation: u32,
@@ -104,73 +160,143 @@ enum Bytes {
     Short([u8; SHORT], u8),
     Heap(Box<[u8]>),
     Segment(u32, View),
-    /// The worker told of a place that does not exist.
+    /// The worker told of a place that does not exist, or something else was wrong with what it left.
     Corrupt,
 }
 
 /// The bytes of one record.
 #[derive(Debug)]
 pub enum RecordBytes<'a> {
-    /// Among the other records.
-    Here(&'a [u8]),
-    /// In a segment of its own.
+    /// In memory of this process.
+    Own(&'a [u8]),
+    /// Among other records, where the worker can still write.
+    Shared(Foreign<'a>),
+    /// In a segment of its own, where the worker can still write.
     Mapped(View),
 }
 
 impl RecordBytes<'_> {
-    /// The bytes.
+    /// The bytes, as memory that somebody may change.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn foreign(&self) -> Foreign<'_> {
         match self {
-            Self::Here(bytes) => bytes,
-            Self::Mapped(view) => view.bytes(),
+            Self::Own(bytes) => Foreign::own(bytes),
+            Self::Shared(bytes) => *bytes,
+            Self::Mapped(view) => view.foreign(),
         }
     }
 }
 
 impl Answer {
-    /// Takes over records that will not stay where they are, and so are copied.
-    pub(crate) fn inline(bytes: &[u8], arena: &Arc<ArenaReader>) -> Self {
-        let elsewhere = Records::new(bytes).any(|(_, content)| matches!(content, Content::Elsewhere(_)));
-        let arena = elsewhere.then(|| Arc::clone(arena));
-        if let Ok(length) = u8::try_from(bytes.len())
-            && bytes.len() <= SHORT
+    /// Takes over the records of so many items that will not stay where they are, and so are copied.
+    pub(crate) fn inline(bytes: Foreign<'_>, items: u32, arena: &Arc<ArenaReader>) -> Self {
+        let length = bytes.len();
+        let copy = if let Ok(kept) = u8::try_from(length)
+            && length <= SHORT
         {
             let mut short = [0; SHORT];
-            short[..bytes.len()].copy_from_slice(bytes);
-            return Self { bytes: Bytes::Short(short, length), arena, generation: generation() };
+            bytes.copy_to(&mut short[..length]);
+            Bytes::Short(short, kept)
+        } else {
+            bytes.to_vec().map_or(Bytes::Corrupt, |copy| Bytes::Heap(copy.into()))
+        };
+        let mut answer = Self { bytes: copy, items, arena: None, generation: generation() };
+        if answer.raw_records().any(|(_, content)| matches!(content, Content::Elsewhere(_))) {
+            answer.arena = Some(Arc::clone(arena));
         }
-        Self { bytes: Bytes::Heap(bytes.into()), arena, generation: generation() }
+        answer
     }
 
     /// Takes over records in a segment. Few bytes are copied, and free the segment at once: there are only so many, and
     /// nobody knows how long an answer is kept. Many stay where they are.
-    pub(crate) fn segment(span: Span, arena: &Arc<ArenaReader>) -> Self {
+    pub(crate) fn segment(span: Span, items: u32, arena: &Arc<ArenaReader>) -> Self {
         let bytes = match arena.view(span) {
             Ok(view) if span.length < COPIED_BELOW => {
-                let answer = Self::inline(view.bytes(), arena);
+                let answer = Self::inline(view.foreign(), items, arena);
                 arena.release(span.segment);
                 return answer;
             }
             Ok(view) => Bytes::Segment(span.segment, view),
             Err(_) => Bytes::Corrupt,
         };
-        Self { bytes, arena: Some(Arc::clone(arena)), generation: generation() }
+        Self { bytes, items, arena: Some(Arc::clone(arena)), generation: generation() }
     }
 
-    fn raw(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Short(bytes, length) => &bytes[..usize::from(*length)],
-            Bytes::Heap(bytes) => bytes,
-            Bytes::Segment(_, view) => view.bytes(),
-            Bytes::Corrupt => &[],
+    /// A copy of one record, to be looked at beside the others; none if it is so large that it lies elsewhere.
+    pub(crate) fn single(kind: u8, content: &RecordBytes<'_>) -> Option<Self> {
+        let bytes = match content {
+            RecordBytes::Mapped(_) => return None,
+            RecordBytes::Own(_) | RecordBytes::Shared(_) => content.foreign().to_vec().ok()?,
+        };
+        let mut copy = record::header(kind, bytes.len()).to_vec();
+        copy.extend(bytes);
+        Some(Self { bytes: Bytes::Heap(copy.into()), items: 1, arena: None, generation: generation() })
+    }
+
+    /// The records of the items before the nth, and of those after it; that one is let go of.
+    pub(crate) fn without(mut self, nth: u32) -> (Self, Self) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (place, (kind, content)) in (0..).zip(self.raw_records()) {
+            let part = if place < nth { &mut before } else { &mut after };
+            match content {
+                Content::Elsewhere(span) if place == nth => {
+                    if let Some(arena) = &self.arena {
+                        arena.release(span.segment);
+                    }
+                }
+                Content::Here(_) if place == nth => {}
+                Content::Elsewhere(span) => part.extend(record::elsewhere(kind, span.segment, span.length)),
+                Content::Here(bytes) => match bytes.to_vec() {
+                    Ok(copy) => {
+                        part.extend(record::header(kind, copy.len()));
+                        part.extend(copy);
+                    }
+                    // The part ends here, and its last items cannot be read.
+                    Err(_) => break,
+                },
+            }
         }
+        let items = self.items;
+        let arena = self.arena.take();
+        // What the records name belongs to the parts now; a segment that they lay in does not.
+        if let (Bytes::Segment(segment, _), Some(arena)) = (&self.bytes, &arena) {
+            arena.release(*segment);
+        }
+        let part = |bytes: Vec<u8>, items| Self {
+            bytes: Bytes::Heap(bytes.into()),
+            items,
+            arena: arena.clone(),
+            generation: self.generation,
+        };
+        (part(before, nth), part(after, items.saturating_sub(nth + 1)))
+    }
+
+    /// Stands for records that cannot be found.
+    pub(crate) fn corrupt() -> Self {
+        Self { bytes: Bytes::Corrupt, items: 0, arena: None, generation: generation() }
+    }
+
+    fn raw_records(&self) -> impl Iterator<Item = (u8, Content<'_>)> {
+        let raw = match &self.bytes {
+            Bytes::Short(bytes, length) => Foreign::own(&bytes[..usize::from(*length)]),
+            Bytes::Heap(bytes) => Foreign::own(bytes),
+            Bytes::Segment(_, view) => view.foreign(),
+            Bytes::Corrupt => Foreign::own(&[]),
+        };
+        Records::new(raw).take(self.items as usize)
     }
 
     /// Kind and bytes of each record in order. Ends early where what the worker left cannot be read.
     pub fn records(&self) -> impl Iterator<Item = (u8, RecordBytes<'_>)> {
-        Records::new(self.raw()).map_while(|(kind, content)| match content {
-            Content::Here(bytes) => Some((kind, RecordBytes::Here(bytes))),
+        self.raw_records().map_while(|(kind, content)| match content {
+            Content::Here(bytes) if matches!(self.bytes, Bytes::Segment(..)) => {
+                Some((kind, RecordBytes::Shared(bytes)))
+            }
+            Content::Here(bytes) => {
+                // SAFETY: they are bytes of `self`, where no other process can write.
+                let own = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+                Some((kind, RecordBytes::Own(own)))
+            }
             Content::Elsewhere(span) => {
                 let view = self.arena.as_ref()?.view(span).ok()?;
                 Some((kind, RecordBytes::Mapped(view)))
@@ -186,7 +312,7 @@ impl Drop for Answer {
             // A forked child shares the segments, and they are its parent's to free.
             return;
         }
-        for (_, content) in Records::new(self.raw()) {
+        for (_, content) in self.raw_records() {
             if let Content::Elsewhere(span) = content {
                 arena.release(span.segment);
             }

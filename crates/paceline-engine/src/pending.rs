@@ -27,6 +27,19 @@ pub enum Stage {
     Abandoned = 3,
     /// The pool broke first; the outcome says why.
     Broken = 4,
+    /// Too many of its items failed; those that had not begun were never run.
+    GivenUp = 5,
+}
+
+/// Who wants to know of items that fail, before the job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureWatch {
+    /// Nobody.
+    Nobody,
+    /// The core, because they may be run again, or too many of them end the job.
+    Core,
+    /// The core, and whoever is told of ends (`Announce::show_failure`).
+    Everybody,
 }
 
 /// A job that was submitted, and may have ended.
@@ -40,7 +53,12 @@ pub struct Pending {
     attention: AtomicBool,
     attachment: Mutex<Option<Attachment>>,
     stream: Option<(Arc<Stream>, u64)>,
+    failure_watch: FailureWatch,
+    mark: Option<Mark>,
 }
+
+/// By what a caller knows a job when one of its failures is shown.
+pub type Mark = Box<dyn Any + Send + Sync>;
 
 /// What a caller hangs on a job, to be given back when its end is announced.
 pub type Attachment = Box<dyn Any + Send>;
@@ -49,6 +67,12 @@ impl Pending {
     /// Of a job to be submitted. With a stream, its end will show there under the given number.
     #[must_use]
     pub fn new(stream: Option<(Arc<Stream>, u64)>) -> Arc<Self> {
+        Self::watched(stream, FailureWatch::Nobody, None)
+    }
+
+    /// The same for a job of which somebody wants to know the failures as they come.
+    #[must_use]
+    pub fn watched(stream: Option<(Arc<Stream>, u64)>, failure_watch: FailureWatch, mark: Option<Mark>) -> Arc<Self> {
         if let Some((stream, _)) = &stream {
             stream.enter();
         }
@@ -60,7 +84,19 @@ impl Pending {
             attention: AtomicBool::new(false),
             attachment: Mutex::new(None),
             stream,
+            failure_watch,
+            mark,
         })
+    }
+
+    pub(crate) fn failure_watch(&self) -> FailureWatch {
+        self.failure_watch
+    }
+
+    /// By what the caller knows it.
+    #[must_use]
+    pub fn mark(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.mark.as_deref()
     }
 
     /// How far the job has come.
@@ -71,7 +107,8 @@ impl Pending {
             1 => Stage::Complete,
             2 => Stage::Cancelled,
             3 => Stage::Abandoned,
-            _ => Stage::Broken,
+            4 => Stage::Broken,
+            _ => Stage::GivenUp,
         }
     }
 
@@ -101,6 +138,7 @@ impl Pending {
         debug_assert!(!self.is_done(), "a job ended twice");
         let stage = match outcome {
             Outcome::Complete(_) => Stage::Complete,
+            Outcome::GivenUp(_) => Stage::GivenUp,
             Outcome::Cancelled => Stage::Cancelled,
             Outcome::Abandoned(None) => Stage::Abandoned,
             Outcome::Abandoned(Some(_)) => Stage::Broken,

@@ -16,6 +16,10 @@ pub struct Call<'a> {
     pub first: u32,
     /// How many items.
     pub count: u32,
+    /// How often the first item has been begun before. Of several items, none has.
+    pub attempt: u16,
+    /// When this worker began with it, in nanoseconds of the monotonic clock.
+    pub began_ns: u64,
 }
 
 /// How the calls of a function go.

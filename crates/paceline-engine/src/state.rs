@@ -10,8 +10,10 @@ mod cancel;
 mod failed;
 mod functions;
 mod jobs;
+mod limits;
 mod lost;
 mod publish;
+mod running;
 mod submit;
 mod workers;
 
@@ -23,16 +25,19 @@ use crate::supervisor::Supervisor;
 use crate::wait::WaitRoom;
 use crate::worker::MappedTable;
 use answers::Finished;
+pub use answers::ShownFailure;
 use bells::Bells;
 pub use functions::Function;
 use functions::Released;
 use jobs::JobSlot;
+use lost::LostItem;
 use paceline_core::{ChunkId, Command, Config, Event, Moment, Scheduler, WorkerExit, WorkerId};
 use paceline_ipc::SLOTS;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::idle::{INTEREST_EVERY, INTEREST_NONE};
 use paceline_ipc::slabs::Slabs;
 use paceline_ipc::table::{Feeder, Place};
+pub use running::Running;
 use std::collections::VecDeque;
 use std::sync::Arc;
 pub use submit::SubmitError;
@@ -44,6 +49,7 @@ pub(crate) struct Context<'a> {
     pub(crate) table: &'a MappedTable,
     pub(crate) supervisor: &'a Supervisor,
     pub(crate) waiting: &'a WaitRoom,
+    pub(crate) memory_limit: u64,
     pub(crate) birth: &'a dyn Fn(u16, &ArenaReader) -> u64,
 }
 
@@ -54,6 +60,8 @@ pub(crate) struct Effects {
     pub(crate) resolved: bool,
     pub(crate) attention: bool,
     pub(crate) ended: bool,
+    /// The supervisor is to look at this moment, sooner than it knows of.
+    pub(crate) look_at_ns: Option<u64>,
 }
 
 pub(crate) struct State {
@@ -76,22 +84,34 @@ pub(crate) struct State {
     attention: VecDeque<Arc<Pending>>,
     attention_wanted: usize,
     bells: Bells,
+    /// Failures to be shown.
+    failures: VecDeque<ShownFailure>,
+    /// How many jobs there are of whose failures somebody wants to know as they come.
+    failures_watched: usize,
+    /// How many outcomes were forgotten, their items being run again.
+    forgotten: u64,
+    /// The worker that ended, whose end is being told, and what it was running.
     dying: Option<Arc<Death>>,
+    lost_items: Vec<LostItem>,
+    /// When the supervisor will have the core told that time has passed.
+    look_at_ns: Option<u64>,
     /// Seats for whose worker the system had no memory file.
     stillborn: Vec<WorkerId>,
     complaint: Option<Vec<u8>>,
     breakdown: Option<Arc<Breakdown>>,
     closing: bool,
+    /// The driver looks after the table from time to time.
+    is_audited: bool,
     /// Something here panicked: nothing is decided any more, and the workers are being killed.
     failed: bool,
     effects: Effects,
 }
 
 impl State {
-    pub(crate) fn new(workers: u16, arena: Arena) -> Self {
+    pub(crate) fn new(workers: u16, (start_timeout_ns, is_memory_limited): (u64, bool), arena: Arena) -> Self {
         let slots = u32::try_from(SLOTS).expect("the table is small");
         Self {
-            core: Scheduler::new(Config { workers, table_slots: slots }),
+            core: Scheduler::new(Config { workers, table_slots: slots, start_timeout_ns, is_memory_limited }),
             commands: Vec::new(),
             finished: Vec::new(),
             feeder: Feeder::new(SLOTS),
@@ -109,11 +129,17 @@ impl State {
             attention: VecDeque::new(),
             attention_wanted: 0,
             bells: Bells::default(),
+            failures: VecDeque::new(),
+            failures_watched: 0,
+            forgotten: 0,
             dying: None,
+            lost_items: Vec::new(),
+            look_at_ns: None,
             stillborn: Vec::new(),
             complaint: None,
             breakdown: None,
             closing: false,
+            is_audited: false,
             failed: false,
             effects: Effects::default(),
         }
@@ -140,8 +166,8 @@ impl State {
 
     fn carry_out(&mut self, command: Command, context: &Context<'_>, commands: &mut Vec<Command>) {
         match command {
-            Command::Publish { chunk, job, first, count, attempt: _ } => {
-                self.publish(chunk, job, first, count, context);
+            Command::Publish { chunk, job, first, count, attempt } => {
+                self.publish(chunk, (job, attempt), first, count, context);
             }
             Command::Withdraw { chunk } => {
                 let place = self.place_of_chunk[chunk.index as usize];
@@ -149,10 +175,15 @@ impl State {
                 let event = if withdrawn { Event::ChunkWithdrawn { chunk } } else { Event::ChunkKept { chunk } };
                 self.core.handle(Moment(now_ns()), event, commands);
             }
-            Command::FailItem { job, item, worker: _, attempt } => self.fail_item(job, item, attempt),
+            Command::StopItem { worker, chunk, item, cause } => self.stop_item(worker, chunk, item, cause, context),
+            Command::EndItem { worker, chunk, item } => self.end_item(worker, chunk, item, context),
+            Command::ForgetItem { job, item } => self.forget_item(job, item),
+            Command::FailItem { job, item, worker: _, attempt, trouble } => {
+                self.fail_item(job, item, attempt, trouble);
+            }
             Command::FinishJob { job, end } => self.finish_job(job, end, context),
             Command::StartWorker { worker } => self.start_worker(worker, context),
-            Command::StopWorker { worker } => context.table.idle.dismiss(worker.0),
+            Command::StopWorker { worker } => self.dismiss(worker, context),
             Command::KillWorker { worker } => {
                 if let Some(seat) = &self.seats[usize::from(worker.0)] {
                     context.supervisor.kill(seat.birth);
@@ -181,11 +212,18 @@ impl State {
         !self.failed && self.core.is_accepting()
     }
 
+    /// Whether somebody waits, or soon may, for something that workers have to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.failed && !self.effects.ended && (self.closing || self.core.unfinished_jobs() > 0)
+    }
+
     pub(crate) fn accounts(&self) -> Accounts {
         let mut accounts = self.accounts.clone();
         if self.core.unfinished_jobs() > 0 {
             accounts.ended_ns = now_ns();
         }
+        // Workers say when they ended.
+        accounts.ended_ns = accounts.ended_ns.min(now_ns());
         accounts
     }
 }
@@ -198,6 +236,7 @@ impl State {
             INTEREST_NONE
         } else if self.attention_wanted > 0
             || self.bells.must_ring()
+            || self.failures_watched > 0
             || (self.closing && self.core.unfinished_jobs() > 0)
         {
             INTEREST_EVERY
@@ -209,12 +248,18 @@ impl State {
     }
 
     pub(crate) fn take_effects(&mut self) -> Effects {
+        self.plan_look();
+        if self.has_work() && !std::mem::replace(&mut self.is_audited, true) {
+            // The driver, which has slept for as long as there was nothing to do, is to sleep for less from now on.
+            self.effects.attention = true;
+        }
         let ended = self.effects.ended;
         std::mem::replace(&mut self.effects, Effects { ended, ..Effects::default() })
     }
 
-    pub(crate) fn take_attention(&mut self) -> VecDeque<Arc<Pending>> {
-        std::mem::take(&mut self.attention)
+    /// The failures to be shown and the ends to be announced.
+    pub(crate) fn take_attention(&mut self) -> (VecDeque<ShownFailure>, VecDeque<Arc<Pending>>) {
+        (std::mem::take(&mut self.failures), std::mem::take(&mut self.attention))
     }
 }
 

@@ -66,6 +66,11 @@ impl Words {
         }
     }
 
+    /// The descriptors of all voices.
+    pub(crate) fn ears(&self) -> [&OwnedFd; 3] {
+        [Voice::Output, Voice::Errors, Voice::Record].map(|voice| self.ear(voice))
+    }
+
     /// Whether lines begin with the worker's process id.
     pub(crate) fn are_prefixed(&self) -> bool {
         self.output.prefixed
@@ -94,11 +99,29 @@ impl Words {
     }
 
     /// The worker is gone: passes on what is left, and gives its last lines.
-    pub(crate) fn end(mut self, pid: i32) -> String {
+    pub(crate) fn last_words_at_end(&mut self, pid: i32) -> String {
         // A child that it has left behind may go on writing, and is not to be heard out.
         self.listen_to_all(pid);
         self.end_lines(pid);
         self.errors.last_words()
+    }
+}
+
+/// For attacks.
+#[cfg(any(test, feature = "hostile"))]
+impl Words {
+    /// As if this had been read.
+    pub(crate) fn hear(&mut self, voice: Voice, bytes: &[u8], pid: i32) {
+        match voice {
+            Voice::Output => self.output.hear(bytes, pid),
+            Voice::Errors => self.errors.hear(bytes, pid),
+            Voice::Record => self.records.hear(bytes),
+        }
+    }
+
+    /// How much is kept until more comes.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.output.unfinished.len() + self.errors.unfinished.len() + self.records.unfinished.len()
     }
 }
 

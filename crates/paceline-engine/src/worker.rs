@@ -6,9 +6,11 @@
 
 mod lingering;
 mod lookout;
+mod stops;
 
 use crate::answers::Answers;
 use crate::clock::now_ns;
+use crate::memory_use;
 use crate::patience::Patience;
 use crate::run::{Call, Manner, Run};
 use crate::threads::{SMALL_STACK, spawn_quiet};
@@ -17,15 +19,16 @@ use paceline_ipc::TaskTable;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
 use paceline_ipc::memory::{Mapping, MemoryFile};
-use paceline_ipc::message::FromWorker;
-use paceline_ipc::socket;
+use paceline_ipc::message::{FromWorker, ToWorker};
+use paceline_ipc::socket::{self, Received};
 use paceline_ipc::table::Claim;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub use stops::{StopRequest, stack_signal, stop_signal, take_stops};
 
 /// The exit code of a worker that could not be set up.
 pub const EXIT_NOT_SET_UP: i32 = 70;
@@ -49,6 +52,8 @@ pub struct Birth {
     pub own_arena: OwnedFd,
     /// The bytes that set it up.
     pub setup: OwnedFd,
+    /// Where it writes what it is doing, on [`stack_signal`]. It stays open as long as the process.
+    pub stacks: OwnedFd,
     /// The process that must not be outlived, if the system can watch it.
     pub parent: Option<OwnedFd>,
 }
@@ -85,10 +90,24 @@ struct Worker {
     inputs: ArenaReader,
     outputs: Arena,
     setup: MemoryFile,
+    /// Open as long as this process may write to it.
+    _stacks: OwnedFd,
     patience: Patience,
     lookout: Option<Lookout>,
     /// Up to when the time with calls that linger has been counted.
     counted_ns: u64,
+    /// When its memory was last looked at.
+    weighed_ns: u64,
+}
+
+/// How much memory a worker may have between two tasks; zero for any amount.
+static MOST_MEMORY: AtomicU64 = AtomicU64::new(0);
+/// To look takes some microseconds, as long as a short task.
+const BETWEEN_WEIGHINGS_NS: u64 = 10_000_000;
+
+/// Has this worker leave for a fresh one when it is found to have more memory than this after a task.
+pub fn retire_above(bytes: u64) {
+    MOST_MEMORY.store(bytes, Ordering::Relaxed);
 }
 
 /// Works until told to leave; the exit code. Call from the process's only thread.
@@ -109,6 +128,7 @@ pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
 impl Worker {
     fn connect(birth: Birth) -> Result<Self, Errno> {
         watch_forks();
+        stops::adopt_main_thread();
         let life_line = Arc::new(birth.life_line);
         watch_parent(Arc::clone(&life_line), birth.parent)?;
         let table: &'static MappedTable =
@@ -119,12 +139,14 @@ impl Worker {
             chunks: birth.chunks,
             life_line,
             table,
-            inputs: ArenaReader::new(MemoryFile::from_descriptor(birth.parent_arena)?)?,
+            inputs: ArenaReader::read_only(MemoryFile::from_descriptor(birth.parent_arena)?)?,
             outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?,
             setup: MemoryFile::from_descriptor(birth.setup)?,
+            _stacks: birth.stacks,
             patience: Patience::new(),
             lookout: None,
             counted_ns: 0,
+            weighed_ns: 0,
         })
     }
 
@@ -133,7 +155,7 @@ impl Worker {
             return run.set_up(&[]);
         }
         let unmappable = |errno: Errno| format!("the set-up bytes cannot be mapped: {errno}").into_bytes();
-        let mapping = self.setup.map(0, self.setup.size()).map_err(unmappable)?;
+        let mapping = self.setup.map_read_only(0, self.setup.size()).map_err(unmappable)?;
         // SAFETY: the mapping lives until the call returns, and the parent wrote the bytes before it sent the file.
         run.set_up(unsafe { std::slice::from_raw_parts(mapping.address(), mapping.length()) })
     }
@@ -161,11 +183,25 @@ impl Worker {
                     served += self.linger(claim, left, run);
                 }
             }
-            if served == self.chunks {
+            if served == self.chunks || self.has_too_much_memory() {
                 let _ = self.tell(&FromWorker::Retired);
                 return;
             }
         }
+    }
+
+    /// Whether it is to leave for a fresh one, now that it runs nothing.
+    fn has_too_much_memory(&mut self) -> bool {
+        let most = MOST_MEMORY.load(Ordering::Relaxed);
+        if most == 0 {
+            return false;
+        }
+        let now = now_ns();
+        if now.saturating_sub(self.weighed_ns) < BETWEEN_WEIGHINGS_NS {
+            return false;
+        }
+        self.weighed_ns = now;
+        memory_use::own().is_some_and(|own| own > most)
     }
 
     fn wait(&mut self, run: &mut impl Run) -> Option<Claim> {
@@ -191,11 +227,12 @@ impl Worker {
 
 /// Whether it was answered; nothing was done if its call lingers.
 fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) -> bool {
-    body.began_ns.store(now_ns(), Ordering::Relaxed);
+    body.marks.begin(now_ns());
     if manner(body, inputs, run) == Manner::Lingers {
         return false;
     }
-    let (function, item, first, count) = (body.function, body.item, body.first, body.count);
+    let Body { function, item, first, count, .. } = *body;
+    let (attempt, began_ns) = (attempt(body), body.marks.began_ns());
     if body.input.segment == INLINE_SEGMENT {
         // The answer may take the input's place.
         let mut copy = [0; INLINE_BYTES];
@@ -203,16 +240,20 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         let length = bytes.len();
         copy[..length].copy_from_slice(bytes);
         let mut answers = Answers::begin(body, outputs);
-        run.run(&Call { function, input: &copy[..length], item, first, count }, &mut answers);
+        run.run(&Call { function, input: &copy[..length], item, first, count, attempt, began_ns }, &mut answers);
         answers.end();
     } else {
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
         let mut answers = Answers::begin(body, outputs);
-        run.run(&Call { function, input: view.bytes(), item, first, count }, &mut answers);
+        run.run(&Call { function, input: view.bytes(), item, first, count, attempt, began_ns }, &mut answers);
         answers.end();
     }
-    body.ended_ns.store(now_ns(), Ordering::Relaxed);
+    body.marks.end(now_ns());
     true
+}
+
+fn attempt(body: &Body) -> u16 {
+    u16::try_from(body.attempt).unwrap_or(u16::MAX)
 }
 
 /// How the call goes, its function being loaded if need be.
@@ -220,42 +261,64 @@ fn manner(body: &Body, inputs: &ArenaReader, run: &mut impl Run) -> Manner {
     if let Some(manner) = run.manner(body.function) {
         return manner;
     }
+    // Others' code is loaded with it, as a module is imported, which is none of the task's time.
+    body.marks.prepare();
     match inputs.view(body.function_at) {
         Ok(view) => run.load(body.function, view.bytes()),
         Err(_) => exit_now(EXIT_DISCONNECTED),
     }
+    body.marks.end_preparing(now_ns());
     run.manner(body.function).unwrap_or(Manner::AtOnce)
 }
 
 /// Begins a call that lingers; the input is not needed any more when it has begun.
 fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
     // Should this worker die from here on, none of the items may be taken for one that was not begun.
-    body.begin_side_by_side();
-    body.begin_side_by_side();
+    body.marks.begin_side_by_side();
     let Body { function, item, first, count, .. } = *body;
+    let (attempt, began_ns) = (attempt(body), body.marks.began_ns());
     if body.input.segment == INLINE_SEGMENT {
-        run.begin(number, &Call { function, input: body.inline_bytes(body.input), item, first, count });
+        run.begin(
+            number,
+            &Call { function, input: body.inline_bytes(body.input), item, first, count, attempt, began_ns },
+        );
     } else {
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
-        run.begin(number, &Call { function, input: view.bytes(), item, first, count });
+        run.begin(number, &Call { function, input: view.bytes(), item, first, count, attempt, began_ns });
     }
 }
 
-/// Starts the thread that ends this process group when the parent is gone, whatever the main thread is doing.
+/// Starts the thread that hears the parent, and that ends this process group when the parent is gone, whatever the main
+/// thread is doing.
 fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
     let watch = move || loop {
         // The parent shuts only its half when it cannot reach this process in any other way.
-        let mut watched = vec![PollFd::new(&*life_line, PollFlags::RDHUP)];
+        let mut watched = vec![PollFd::new(&*life_line, PollFlags::IN | PollFlags::RDHUP)];
         if let Some(parent) = &parent {
             watched.push(PollFd::new(parent, PollFlags::IN));
         }
         match poll(&mut watched, None) {
-            Ok(_) if watched.iter().any(|one| !one.revents().is_empty()) => end_group(),
+            Ok(_) if watched[1..].iter().any(|one| !one.revents().is_empty()) => end_group(),
+            Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line),
+            Ok(_) if !watched[0].revents().is_empty() => end_group(),
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => end_group(),
         }
     };
     spawn_quiet("paceline-watch", SMALL_STACK, watch).map(|_| ())
+}
+
+fn hear_parent(life_line: &OwnedFd) {
+    let mut buffer = [0; 64];
+    match socket::receive(life_line.as_fd(), &mut buffer, false) {
+        Ok(Received::Datagram(length, _)) => {
+            if let Ok(word) = ToWorker::decode(&buffer[..length]) {
+                stops::note(word);
+            }
+        }
+        Err(Errno::AGAIN) => {}
+        Ok(Received::End) | Err(_) => end_group(),
+    }
 }
 
 fn end_group() -> ! {
@@ -278,8 +341,9 @@ extern "C" fn in_fork() {
     FORKED.store(true, Ordering::Relaxed);
 }
 
-/// Has this process know when it is a fork of a worker.
+/// Has this process know when it is a fork of a worker. It may be one itself, made to be a worker of a pool of that one's.
 fn watch_forks() {
+    FORKED.store(false, Ordering::Relaxed);
     // SAFETY: the handler only stores to an atomic, which is safe in a child of a threaded process.
     unsafe { libc::pthread_atfork(None, None, Some(in_fork)) };
 }

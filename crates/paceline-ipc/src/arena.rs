@@ -6,9 +6,14 @@
 //! into the directory. The owner finds freed segments when it next needs one, and uses them again while they are warm:
 //! a copy into warm pages is three times as fast as into fresh ones.
 //!
+//! Whatever another process can write is checked before it is used, and what is to be used twice is read once. An owner
+//! knows by itself where its segments are; from the directory it takes only that a reader has freed one. Where no reader
+//! ever frees ([`Arena::create_lent`]), it takes nothing.
+//!
 //! There is one file for each process, not one for each segment, so that every descriptor is passed when the worker
 //! starts and none can be lost on the way later; the kernel frees the whole when the last holder goes.
 
+use crate::foreign::Foreign;
 use crate::memory::{Mapping, MemoryFile, PAGE};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use rustix::io::Errno;
@@ -25,6 +30,8 @@ const RETURNED_FROM: u64 = 256 << 20;
 /// Segments freed by the owner hold at most about this much memory for the next payload, and those freed by a reader
 /// and not found yet as much again.
 const WARM_LIMIT: u64 = 256 << 20;
+/// Of a span of at least this length it is checked that there is memory behind it.
+const CHECKED_FROM: u64 = 64 << 10;
 /// How many segments in use are looked at for one that a reader has freed, before a new one is made.
 const SWEEP: usize = 64;
 
@@ -105,6 +112,11 @@ impl Shared {
         Ok(Self { file, directory })
     }
 
+    fn read_only(file: MemoryFile) -> Result<Self, Errno> {
+        let directory = file.map_read_only(0, DIRECTORY_BYTES)?;
+        Ok(Self { file, directory })
+    }
+
     #[expect(clippy::cast_ptr_alignment, reason = "mappings begin at a page")]
     fn header(&self) -> &Header {
         // SAFETY: the directory's mapping begins with a header, of atomics for which any bytes are valid.
@@ -135,10 +147,13 @@ pub struct Arena {
     segments: Vec<Segment>,
     classes: HashMap<u64, Class>,
     warm_bytes: u64,
+    /// Readers free nothing.
+    is_lent: bool,
 }
 
 #[derive(Debug)]
 struct Segment {
+    offset: u64,
     capacity: u64,
     mapping: Option<Mapping>,
     /// Memory must be asked for before it is written.
@@ -175,6 +190,14 @@ impl Arena {
         Self::adopt(MemoryFile::create(label, FILE_SIZE)?)
     }
 
+    /// The same, of which readers only read: what a segment says of itself is not believed.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn create_lent(label: &str) -> Result<Self, Errno> {
+        Ok(Self { is_lent: true, ..Self::create(label)? })
+    }
+
     /// The owner's side over a file that another process has created for this one, never used before.
     ///
     /// # Errors
@@ -187,6 +210,7 @@ impl Arena {
             segments: Vec::new(),
             classes: HashMap::new(),
             warm_bytes: 0,
+            is_lent: false,
         })
     }
 
@@ -220,7 +244,7 @@ impl Arena {
     /// A free segment of this class, or one that a reader has freed meanwhile.
     fn recycle(&mut self, capacity: u64) -> Option<u32> {
         let class = self.classes.entry(capacity).or_default();
-        if class.free.is_empty() {
+        if class.free.is_empty() && !self.is_lent {
             for _ in 0..SWEEP.min(class.used.len()) {
                 if class.next_look >= class.used.len() {
                     class.next_look = 0;
@@ -255,16 +279,17 @@ impl Arena {
         if self.next_offset.checked_add(capacity).is_none_or(|end| end > self.shared.file.size()) {
             return Err(AllocateError::System(Errno::NOSPC));
         }
-        entry.offset.store(self.next_offset, Ordering::Release);
+        let offset = self.next_offset;
+        entry.offset.store(offset, Ordering::Release);
         entry.capacity.store(capacity, Ordering::Release);
         self.next_offset += capacity;
-        self.segments.push(Segment { capacity, mapping: None, is_cold: true });
+        self.segments.push(Segment { offset, capacity, mapping: None, is_cold: true });
         Ok(segment)
     }
 
     fn occupy(&mut self, segment: u32, capacity: u64) -> Result<Allocation, AllocateError> {
-        let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
         let kept = &mut self.segments[segment as usize];
+        let offset = kept.offset;
         if kept.is_cold {
             self.shared.file.reserve(offset, capacity).map_err(AllocateError::System)?;
             kept.is_cold = false;
@@ -276,6 +301,22 @@ impl Arena {
         self.entry(segment).state.store(USED, Ordering::Release);
         self.classes.entry(capacity).or_default().used.push(segment);
         Ok(Allocation { segment, address, capacity })
+    }
+
+    /// A copy of what its owner has written into a segment that is in use; none if there is no such span.
+    #[must_use]
+    pub fn read(&self, span: Span) -> Option<Box<[u8]>> {
+        let mapping = self.segments.get(span.segment as usize)?.mapping.as_ref()?;
+        let end = span.offset.checked_add(span.length)?;
+        if end > mapping.length() as u64 {
+            return None;
+        }
+        let (offset, length) = (usize::try_from(span.offset).ok()?, usize::try_from(span.length).ok()?);
+        let mut copy = vec![0; length].into_boxed_slice();
+        // SAFETY: the range lies inside the mapping. Its readers only read it; should one of them write to it after all,
+        // what is copied is wrong, and no more than that.
+        unsafe { mapping.address().add(offset).copy_to_nonoverlapping(copy.as_mut_ptr(), length) };
+        Some(copy)
     }
 
     /// Frees a segment on the owner's side.
@@ -298,7 +339,7 @@ impl Arena {
         let kept = &mut self.segments[segment as usize];
         kept.mapping = None;
         kept.is_cold = true;
-        let (offset, _) = self.shared.bounds(segment).expect("the arena made this segment");
+        let offset = kept.offset;
         self.shared.file.discard(offset, capacity);
         self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
     }
@@ -308,6 +349,7 @@ impl Arena {
 #[derive(Debug)]
 pub struct ArenaReader {
     shared: Shared,
+    may_free: bool,
     mappings: Mutex<HashMap<u32, Arc<Mapping>>>,
 }
 
@@ -320,9 +362,16 @@ pub struct View {
 }
 
 impl View {
-    /// The bytes.
+    /// The bytes, as memory that the writer may change.
+    #[must_use]
+    pub fn foreign(&self) -> Foreign<'_> {
+        // SAFETY: `ArenaReader::view` checked that the range lies inside the mapping, which lives as long as `self`.
+        unsafe { Foreign::new(self.mapping.address().add(self.offset), self.length) }
+    }
+
+    /// The bytes, for who trusts the writer.
     ///
-    /// The writer wrote them before it told of them, and does not touch them until the segment is freed.
+    /// It wrote them before it told of them, and does not touch them until the segment is freed.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `ArenaReader::view` checked that the range lies inside the mapping, which lives as long as `self`.
@@ -336,7 +385,15 @@ impl ArenaReader {
     /// # Errors
     /// When the file is too small or cannot be mapped.
     pub fn new(file: MemoryFile) -> Result<Self, Errno> {
-        Ok(Self { shared: Shared::new(file)?, mappings: Mutex::new(HashMap::new()) })
+        Ok(Self { shared: Shared::new(file)?, may_free: true, mappings: Mutex::new(HashMap::new()) })
+    }
+
+    /// The side of a reader that frees nothing, and cannot write to the arena by mistake.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn read_only(file: MemoryFile) -> Result<Self, Errno> {
+        Ok(Self { shared: Shared::read_only(file)?, may_free: false, mappings: Mutex::new(HashMap::new()) })
     }
 
     /// A file for an arena that another process will own, and this one read.
@@ -362,6 +419,10 @@ impl ArenaReader {
         if span.offset.checked_add(span.length).is_none_or(|end| end > capacity) {
             return Err(BadSpan);
         }
+        // A file is mostly holes. Reading them would fill them with memory, as much as somebody cares to name.
+        if span.length >= CHECKED_FROM && span.length > self.shared.file.backed_bytes() {
+            return Err(BadSpan);
+        }
         let mapping = self.mapping(span.segment, start, capacity)?;
         let offset = usize::try_from(span.offset).map_err(|_| BadSpan)?;
         let length = usize::try_from(span.length).map_err(|_| BadSpan)?;
@@ -377,7 +438,7 @@ impl ArenaReader {
         if let Some(mapping) = mappings.get(&segment) {
             return Ok(Arc::clone(mapping));
         }
-        let mapping = Arc::new(self.shared.file.map(start, capacity).map_err(|_| BadSpan)?);
+        let mapping = Arc::new(self.shared.file.map_read_only(start, capacity).map_err(|_| BadSpan)?);
         if capacity < RETURNED_FROM {
             mappings.insert(segment, Arc::clone(&mapping));
         }
@@ -386,6 +447,9 @@ impl ArenaReader {
 
     /// Frees a segment on the reader's side, so that its owner may use it again.
     pub fn release(&self, segment: u32) {
+        if !self.may_free {
+            return;
+        }
         let (Some(entry), Some((start, capacity))) = (self.shared.entry(segment), self.shared.bounds(segment)) else {
             return;
         };
@@ -446,6 +510,29 @@ mod tests {
         ] {
             assert!(reader.view(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_long_span_over_a_hole_is_refused_and_fills_nothing() {
+        let (mut arena, reader) = pair();
+        let segment = arena.allocate(5).unwrap().segment;
+        let entry = reader.shared.entry(segment).unwrap();
+        entry.capacity.store(1 << 40, Ordering::Relaxed);
+        assert!(reader.view(Span { segment, length: 1 << 30, ..Span::default() }).is_err());
+        assert!(reader.shared.file.backed_bytes() < 1 << 20);
+    }
+
+    #[test]
+    fn segments_of_a_lent_arena_are_freed_by_their_owner_alone() {
+        let mut arena = Arena::create_lent("test").unwrap();
+        let reader = ArenaReader::new(arena.file().try_clone().unwrap()).unwrap();
+        let first = arena.allocate(10_000).unwrap();
+        reader.release(first.segment);
+        assert_ne!(arena.allocate(10_000).unwrap().segment, first.segment);
+        reader.shared.entry(first.segment).unwrap().offset.store(0, Ordering::Relaxed);
+        arena.release(first.segment);
+        let again = arena.allocate(10_000).unwrap();
+        assert_eq!((again.segment, again.address), (first.segment, first.address));
     }
 
     #[test]

@@ -196,6 +196,24 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
         }
     }
 
+    /// Wakes every worker there is, also those whose word says that they are awake, for it may have been scribbled on;
+    /// and clears what stands for workers that there are not. For [`Table::audit`](crate::table::Table::audit).
+    pub(crate) fn rouse_workers(&self, is_seated: &impl Fn(u16) -> bool) {
+        fence(Ordering::SeqCst);
+        for (seat, worker) in (0..SEATS).zip(0u16..) {
+            if is_seated(worker) {
+                self.unpark(seat);
+            } else {
+                let (word, bit) = group(worker);
+                for words in [&self.searching.0, &self.asleep.0, &self.watching.0] {
+                    if words[word].load(Ordering::Relaxed) & bit != 0 {
+                        words[word].fetch_and(!bit, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
     /// Asks a worker to leave once it is idle.
     pub fn dismiss(&self, worker: u16) {
         let (word, bit) = group(worker);

@@ -9,13 +9,17 @@
 //! - [`table`]: slots, claim, publish, finish, withdraw, reclaim.
 //! - [`idle`]: how workers sleep and are woken, and how the parent is.
 //! - [`body`]: what a slot carries besides its state.
+//! - [`marks`]: what the worker tells of a task while it runs it.
 //! - [`record`]: how the outcomes of a chunk's items stand one after the other.
 //! - [`arena`]: segments for payloads larger than a slot.
 //! - [`slabs`]: segments shared by payloads of medium size.
+//! - [`foreign`]: memory that another process can write at any moment.
+//! - `hostile`: attacks on all of this, for tests and fuzzers.
 //! - [`memory`]: anonymous memory files and their mappings.
 //! - [`message`] and [`socket`]: the few control messages, and descriptors, that travel beside the table.
 
 pub mod idle;
+pub mod marks;
 mod sync;
 pub mod table;
 pub mod word;
@@ -24,6 +28,10 @@ pub mod word;
 pub mod arena;
 #[cfg(not(loom))]
 pub mod body;
+#[cfg(not(loom))]
+pub mod foreign;
+#[cfg(all(not(loom), any(test, feature = "hostile")))]
+pub mod hostile;
 #[cfg(not(loom))]
 pub mod memory;
 #[cfg(not(loom))]

@@ -1,7 +1,9 @@
 //! Owns anonymous memory files and their mappings. Nothing here has a name in any file system: memory goes when the
 //! last process that holds the file or a mapping of it goes.
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, Mode, SealFlags, fallocate, fchmod, fcntl_add_seals, fstat, ftruncate, memfd_create,
+};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +25,7 @@ impl MemoryFile {
     /// # Errors
     /// What the system says when it refuses the file or its size.
     pub fn create(label: &str, size: u64) -> Result<Self, Errno> {
-        let descriptor = memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let descriptor = nameless(label)?;
         ftruncate(&descriptor, size)?;
         fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok(Self { descriptor, size })
@@ -38,12 +40,13 @@ impl MemoryFile {
         Ok(Self { descriptor, size })
     }
 
-    /// A new file that holds just these bytes.
+    /// A new file that holds just these bytes, for ever.
     ///
     /// # Errors
     /// What the system says when it refuses the file or the memory.
     pub fn holding(label: &str, bytes: &[u8]) -> Result<Self, Errno> {
-        let file = Self::create(label, bytes.len() as u64)?;
+        let descriptor = nameless(label)?;
+        let file = Self { descriptor, size: bytes.len() as u64 };
         let mut written = 0;
         while written < bytes.len() {
             match rustix::io::pwrite(&file.descriptor, &bytes[written..], written as u64) {
@@ -52,6 +55,8 @@ impl MemoryFile {
                 Err(errno) => return Err(errno),
             }
         }
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&file.descriptor, seals)?;
         Ok(file)
     }
 
@@ -67,6 +72,12 @@ impl MemoryFile {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// How many bytes of memory there are behind the file at this moment.
+    #[must_use]
+    pub fn backed_bytes(&self) -> u64 {
+        fstat(&self.descriptor).map_or(0, |stat| stat.st_blocks.unsigned_abs().saturating_mul(512))
     }
 
     /// Makes sure that this range is backed by memory, so that writing it cannot fail later.
@@ -93,6 +104,18 @@ impl MemoryFile {
     /// # Errors
     /// `INVAL` when the range is not inside the file; else what the system says.
     pub fn map(&self, offset: u64, length: u64) -> Result<Mapping, Errno> {
+        self.map_with(offset, length, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// The same, only to be read: whoever writes there by mistake is ended by the system.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn map_read_only(&self, offset: u64, length: u64) -> Result<Mapping, Errno> {
+        self.map_with(offset, length, ProtFlags::READ)
+    }
+
+    fn map_with(&self, offset: u64, length: u64, protection: ProtFlags) -> Result<Mapping, Errno> {
         if length == 0 || !offset.is_multiple_of(PAGE) || offset.checked_add(length).is_none_or(|end| end > self.size) {
             return Err(Errno::INVAL);
         }
@@ -102,7 +125,7 @@ impl MemoryFile {
             mmap(
                 std::ptr::null_mut(),
                 length,
-                ProtFlags::READ | ProtFlags::WRITE,
+                protection,
                 MapFlags::SHARED | MapFlags::NORESERVE,
                 &self.descriptor,
                 offset,
@@ -111,6 +134,13 @@ impl MemoryFile {
         let address = NonNull::new(address.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { address, length })
     }
+}
+
+fn nameless(label: &str) -> Result<OwnedFd, Errno> {
+    let descriptor = memfd_create(label, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    // Nobody else gets at it anyway, for it has no name; but the system makes it with every right for everybody.
+    fchmod(&descriptor, Mode::RUSR | Mode::WUSR)?;
+    Ok(descriptor)
 }
 
 impl AsFd for MemoryFile {
@@ -176,6 +206,17 @@ mod tests {
         for (offset, length) in [(0, PAGE + 1), (PAGE, 1), (1, 1), (0, 0), (u64::MAX - PAGE + 1, PAGE)] {
             assert_eq!(file.map(offset, length).unwrap_err(), Errno::INVAL);
         }
+    }
+
+    #[test]
+    fn what_a_file_holds_for_ever_cannot_be_changed() {
+        let file = MemoryFile::holding("test", b"hold").unwrap();
+        assert_eq!(file.map(0, 4).unwrap_err(), Errno::PERM);
+        assert_eq!(rustix::io::pwrite(&file, b"x", 0).unwrap_err(), Errno::PERM);
+        let mapping = file.map_read_only(0, 4).unwrap();
+        // SAFETY: the address lies inside the mapping.
+        assert_eq!(unsafe { mapping.address().read() }, b'h');
+        assert_eq!(MemoryFile::holding("test", b"").unwrap().size(), 0);
     }
 
     #[test]

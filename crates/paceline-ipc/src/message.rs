@@ -45,6 +45,22 @@ pub enum FromForkServer {
         code: Option<i32>,
         /// The signal that ended it, if one did.
         signal: Option<i32>,
+        /// The most memory that it had, in kibibytes; zero if that is not known.
+        peak_kib: u64,
+    },
+}
+
+/// From a parent to a worker, on the life line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToWorker {
+    /// Stop running an item, if it runs.
+    Stop {
+        /// Its number among all items that were ever submitted to the pool.
+        item: u64,
+        /// How often it had been begun before.
+        attempt: u16,
+        /// Whether the rest of its chunk is not to be run either.
+        drops_chunk: bool,
     },
 }
 
@@ -104,17 +120,18 @@ impl FromForkServer {
     /// As a datagram.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
-        let (kind, birth, one, two) = match self {
-            Self::Forked { birth, pid } => (1, birth, pid, 0),
-            Self::Refused { birth, errno } => (2, birth, errno, 0),
-            Self::Exited { birth, code: Some(code), .. } => (3, birth, code, 0),
-            Self::Exited { birth, signal: Some(signal), .. } => (3, birth, 0, signal),
-            Self::Exited { birth, .. } => (4, birth, 0, 0),
+        let (kind, birth, one, two, three) = match self {
+            Self::Forked { birth, pid } => (1, birth, pid, 0, 0),
+            Self::Refused { birth, errno } => (2, birth, errno, 0, 0),
+            Self::Exited { birth, code: Some(code), peak_kib, .. } => (3, birth, code, 0, peak_kib),
+            Self::Exited { birth, signal: Some(signal), peak_kib, .. } => (3, birth, 0, signal, peak_kib),
+            Self::Exited { birth, peak_kib, .. } => (4, birth, 0, 0, peak_kib),
         };
         let mut bytes = vec![kind];
         bytes.extend(birth.to_le_bytes());
         bytes.extend(one.to_le_bytes());
         bytes.extend(two.to_le_bytes());
+        bytes.extend(three.to_le_bytes());
         bytes
     }
 
@@ -125,12 +142,42 @@ impl FromForkServer {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let birth = u64::from_le_bytes(number(bytes, 1)?);
         let (one, two) = (i32::from_le_bytes(number(bytes, 9)?), i32::from_le_bytes(number(bytes, 13)?));
+        let peak_kib = u64::from_le_bytes(number(bytes, 17)?);
         match bytes[0] {
-            1 => Ok(Self::Forked { birth, pid: one }),
-            2 => Ok(Self::Refused { birth, errno: one }),
-            3 if two == 0 => Ok(Self::Exited { birth, code: Some(one), signal: None }),
-            3 => Ok(Self::Exited { birth, code: None, signal: Some(two) }),
-            4 => Ok(Self::Exited { birth, code: None, signal: None }),
+            // A number that stands for one process, for it may be sent signals.
+            1 if one > 1 => Ok(Self::Forked { birth, pid: one }),
+            2 if (1..4096).contains(&one) => Ok(Self::Refused { birth, errno: one }),
+            3 if two == 0 => Ok(Self::Exited { birth, code: Some(one), signal: None, peak_kib }),
+            3 => Ok(Self::Exited { birth, code: None, signal: Some(two), peak_kib }),
+            4 => Ok(Self::Exited { birth, code: None, signal: None, peak_kib }),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl ToWorker {
+    /// As a datagram.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let Self::Stop { item, attempt, drops_chunk } = self;
+        let mut bytes = vec![1];
+        bytes.extend(item.to_le_bytes());
+        bytes.extend(attempt.to_le_bytes());
+        bytes.push(u8::from(drops_chunk));
+        bytes
+    }
+
+    /// Of a datagram.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        match bytes {
+            [1, .., drops_chunk] if bytes.len() == 12 => Ok(Self::Stop {
+                item: u64::from_le_bytes(number(bytes, 1)?),
+                attempt: u16::from_le_bytes(number(bytes, 9)?),
+                drops_chunk: *drops_chunk != 0,
+            }),
             _ => Err(Malformed),
         }
     }
@@ -179,15 +226,21 @@ mod tests {
         for answer in [
             FromForkServer::Forked { birth: 7, pid: 4_194_304 },
             FromForkServer::Refused { birth: 7, errno: 11 },
-            FromForkServer::Exited { birth: 7, code: Some(0), signal: None },
-            FromForkServer::Exited { birth: 7, code: None, signal: Some(9) },
-            FromForkServer::Exited { birth: 7, code: None, signal: None },
+            FromForkServer::Exited { birth: 7, code: Some(0), signal: None, peak_kib: 1 << 40 },
+            FromForkServer::Exited { birth: 7, code: None, signal: Some(9), peak_kib: 7 },
+            FromForkServer::Exited { birth: 7, code: None, signal: None, peak_kib: 0 },
         ] {
             assert_eq!(FromForkServer::decode(&answer.encode()), Ok(answer));
         }
         for word in [FromWorker::Ready, FromWorker::Failed(b"no".to_vec()), FromWorker::Retired] {
             assert_eq!(FromWorker::decode(&word.encode()), Ok(word));
         }
+        let stop = ToWorker::Stop { item: 1 << 40, attempt: 513, drops_chunk: true };
+        assert_eq!(ToWorker::decode(&stop.encode()), Ok(stop));
+        for pid in [i32::MIN, -7, -1, 0, 1] {
+            assert_eq!(FromForkServer::decode(&FromForkServer::Forked { birth: 7, pid }.encode()), Err(Malformed));
+        }
+        assert_eq!(FromForkServer::decode(&FromForkServer::Refused { birth: 7, errno: -1 }.encode()), Err(Malformed));
         assert_eq!(FromWorker::Failed(vec![0; 1 << 20]).encode().len(), LONGEST);
     }
 
@@ -196,6 +249,7 @@ mod tests {
         fn any_datagram_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = ToForkServer::decode(&bytes);
             let _ = FromForkServer::decode(&bytes);
+            let _ = ToWorker::decode(&bytes);
             let _ = FromWorker::decode(&bytes);
         }
     }

@@ -2,6 +2,7 @@
 //! segment of its own, for a large one. Never knows what the kinds mean.
 
 use crate::arena::Span;
+use crate::foreign::Foreign;
 
 /// An outcome of at least this many bytes gets a segment of its own.
 pub const OUT_OF_LINE_FROM: usize = 64 << 10;
@@ -13,10 +14,10 @@ pub const ELSEWHERE: usize = 21;
 const ELSEWHERE_BIT: u8 = 0x80;
 
 /// The bytes of one outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     /// These.
-    Here(&'a [u8]),
+    Here(Foreign<'a>),
     /// Those in this segment of the worker's arena.
     Elsewhere(Span),
 }
@@ -44,13 +45,13 @@ pub fn elsewhere(kind: u8, segment: u32, length: u64) -> [u8; ELSEWHERE] {
 /// Walks the records in `bytes`; ends early, rather than misread, where they are cut off.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
-    bytes: &'a [u8],
+    bytes: Foreign<'a>,
 }
 
 impl<'a> Records<'a> {
     /// The records that begin at the first byte.
     #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: Foreign<'a>) -> Self {
         Self { bytes }
     }
 
@@ -65,18 +66,18 @@ impl<'a> Iterator for Records<'a> {
     type Item = (u8, Content<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let kind = *self.bytes.first()?;
+        let [kind] = self.bytes.array()?;
         if kind & ELSEWHERE_BIT == 0 {
-            let length = u32::from_le_bytes(self.bytes.get(1..HEADER)?.try_into().ok()?);
-            let end = HEADER.checked_add(usize::try_from(length).ok()?)?;
-            let content = self.bytes.get(HEADER..end)?;
-            self.bytes = &self.bytes[end..];
+            let [_, length @ ..] = self.bytes.array::<HEADER>()?;
+            let (_, content) = self.bytes.split_at(HEADER)?;
+            let (content, rest) = content.split_at(usize::try_from(u32::from_le_bytes(length)).ok()?)?;
+            self.bytes = rest;
             Some((kind, Content::Here(content)))
         } else {
-            let record = self.bytes.get(..ELSEWHERE)?;
+            let record = self.bytes.array::<ELSEWHERE>()?;
             let segment = u32::from_le_bytes(record[1..5].try_into().ok()?);
             let length = u64::from_le_bytes(record[5..13].try_into().ok()?);
-            self.bytes = &self.bytes[ELSEWHERE..];
+            (_, self.bytes) = self.bytes.split_at(ELSEWHERE)?;
             Some((kind & !ELSEWHERE_BIT, Content::Elsewhere(Span { segment, length, ..Span::default() })))
         }
     }
@@ -101,23 +102,23 @@ mod tests {
                     bytes.extend(content);
                 }
             }
-            let read: Vec<_> = Records::new(&bytes).collect();
+            let read: Vec<_> = Records::new(Foreign::own(&bytes)).collect();
             prop_assert_eq!(read.len(), outcomes.len());
             for ((kind, content), (written, expected, place)) in read.into_iter().zip(&outcomes) {
                 prop_assert_eq!(kind, *written);
-                let expected = match place {
-                    Some((segment, length)) => {
-                        Content::Elsewhere(Span { segment: *segment, length: *length, ..Span::default() })
+                match (content, place) {
+                    (Content::Elsewhere(span), Some((segment, length))) => {
+                        prop_assert_eq!(span, Span { segment: *segment, length: *length, ..Span::default() });
                     }
-                    None => Content::Here(expected.as_slice()),
-                };
-                prop_assert_eq!(content, expected);
+                    (Content::Here(bytes), None) => prop_assert_eq!(&bytes.to_vec().unwrap(), expected),
+                    (other, _) => prop_assert!(false, "{:?}", other),
+                }
             }
         }
 
         #[test]
         fn any_bytes_end_in_fewer_records_and_never_in_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(Records::new(&bytes).count() <= bytes.len());
+            prop_assert!(Records::new(Foreign::own(&bytes)).count() <= bytes.len());
         }
     }
 }

@@ -10,7 +10,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The most descriptors that ride on one message.
-pub const MOST_DESCRIPTORS: usize = 8;
+pub const MOST_DESCRIPTORS: usize = 9;
 
 /// A pair of connected sockets, closed on exec.
 ///
@@ -32,6 +32,20 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
     }
     loop {
         match sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Sends one datagram if the other side has room for it.
+///
+/// # Errors
+/// `AGAIN` if it has none; else as [`send`].
+pub fn try_send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    loop {
+        match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

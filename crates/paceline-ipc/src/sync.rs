@@ -18,6 +18,11 @@ mod chosen {
         pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
             write(self.0.get())
         }
+
+        /// Where the value lies, for what in it may be touched at any moment.
+        pub(crate) fn peek(&self) -> *const T {
+            self.0.get()
+        }
     }
 
     /// Sleeps while `word` holds `expected`, until woken, interrupted by a signal, or `timeout_ns` has passed.
@@ -39,11 +44,35 @@ mod chosen {
 
 #[cfg(loom)]
 mod chosen {
-    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{Ordering, fence};
     use loom::sync::{Condvar, Mutex};
     use std::cell::Cell;
+
+    /// A cell whose accesses loom watches, except for those that may come at any moment.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T> {
+        watched: loom::cell::UnsafeCell<()>,
+        value: std::cell::UnsafeCell<T>,
+    }
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self { watched: loom::cell::UnsafeCell::new(()), value: std::cell::UnsafeCell::new(value) }
+        }
+
+        pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            self.watched.with(|_| read(self.value.get()))
+        }
+
+        pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            self.watched.with_mut(|_| write(self.value.get()))
+        }
+
+        pub(crate) fn peek(&self) -> *const T {
+            self.value.get()
+        }
+    }
 
     loom::thread_local! {
         static STEPS_LEFT: Cell<Option<u32>> = Cell::new(None);

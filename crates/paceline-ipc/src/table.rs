@@ -14,6 +14,13 @@
 //!   slot that [`Table::reclaim`] finds by its owner. One that is *stopped* between its bit and the summary must not
 //!   hold up others in the same word, so each looks whether the summary is set, not only the first.
 //!
+//! # What a worker cannot do to the parent
+//!
+//! Every worker can write the whole table, and one whose native code runs wild may write anything. The parent therefore
+//! knows by itself which slots it has filled, and under which tickets ([`Feeder`]), and believes a state word only if it
+//! goes with that; bits for slots that there are not, and answers to questions that were not asked, are passed over. No
+//! loop is as long as a number read from the table. What has been lost all the same is found by [`Table::audit`].
+//!
 //! # Memory ordering
 //!
 //! The body is written before the `Release` store of `READY` and read after the `Acquire` of the claim; the answer is
@@ -26,6 +33,7 @@
 //! sets the summary again. Sleeping and waking has its own argument in [`crate::idle`].
 
 use crate::idle::Idle;
+use crate::marks::Marks;
 use crate::sync::{AtomicU64, Ordering, UnsafeCell};
 use crate::word::{Phase, Word};
 
@@ -64,15 +72,21 @@ unsafe impl<B: Send, const S: usize, const W: usize, const T: usize, const G: us
 #[derive(Debug)]
 pub struct Feeder {
     tail: u64,
-    occupied: Vec<bool>,
+    /// The ticket of each slot that is not free; else one of the two below.
+    tickets: Vec<u64>,
     used: usize,
 }
+
+/// The slot is free. No ticket is so large.
+const FREE: u64 = u64::MAX;
+/// The slot is not used any more, because somebody may still write into it.
+const GIVEN_UP: u64 = u64::MAX - 1;
 
 impl Feeder {
     /// The feeder of an empty table with this many slots.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        Self { tail: 0, occupied: vec![false; slots], used: 0 }
+        Self { tail: 0, tickets: vec![FREE; slots], used: 0 }
     }
 
     /// How many slots are not free.
@@ -82,9 +96,14 @@ impl Feeder {
     }
 
     fn release(&mut self, slot: usize) {
-        debug_assert!(self.occupied[slot], "slot {slot} was freed twice");
-        self.occupied[slot] = false;
+        debug_assert!(self.tickets[slot] < GIVEN_UP, "slot {slot} was freed twice");
+        self.tickets[slot] = FREE;
         self.used -= 1;
+    }
+
+    /// Whether this is what a slot that was filled under its ticket may become.
+    fn expects(&self, slot: usize, word: Word) -> bool {
+        self.tickets[slot] == word.ticket()
     }
 }
 
@@ -105,10 +124,34 @@ pub struct Claim {
     owner: u16,
 }
 
+/// What a worker is doing with a task, as seen in one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The worker that has claimed it; as the slot says, so not surely one that there is.
+    pub owner: u16,
+    /// When it began, in nanoseconds of the monotonic clock; zero if it has claimed the task and not begun.
+    pub began_ns: u64,
+    /// How many items it has finished.
+    pub finished: u32,
+    /// Whether it still gets ready, and runs nothing of the task yet.
+    pub is_preparing: bool,
+}
+
+/// A body that can be looked at while its owner writes it.
+///
+/// # Safety
+/// The marks lie inside the body, and everybody touches them only as the atomics that they are.
+pub unsafe trait Visible {
+    /// Where the marks of this body are.
+    fn marks(body: *const Self) -> *const Marks;
+}
+
 impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS: usize>
     Table<B, SLOTS, WORDS, SEATS, GROUPS>
 {
     const MASK: u64 = SLOTS as u64 - 1;
+    /// The bits of `summary` that mean anything.
+    const ALL_WORDS: u64 = u64::MAX >> (64 - WORDS);
 
     #[expect(clippy::cast_possible_truncation, reason = "masked to the number of slots")]
     fn index(ticket: u64) -> usize {
@@ -148,14 +191,14 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             return None;
         }
         // Slots of tasks that take long are stepped over; workers step over them too.
-        while feeder.occupied[Self::index(feeder.tail)] {
+        while feeder.tickets[Self::index(feeder.tail)] != FREE {
             feeder.tail += 1;
         }
         let ticket = feeder.tail;
         let slot = Self::index(ticket);
         self.slots[slot].body.with_mut(fill);
         self.slots[slot].state.store(Word::ready(ticket).0, Ordering::Release);
-        feeder.occupied[slot] = true;
+        feeder.tickets[slot] = ticket;
         feeder.used += 1;
         feeder.tail += 1;
         self.tail.0.store(feeder.tail, Ordering::Release);
@@ -176,6 +219,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     pub fn claim(&self, worker: u16) -> Option<Claim> {
         let tail = self.tail.0.load(Ordering::Acquire);
         let head = self.head.0.load(Ordering::Relaxed);
+        if tail.saturating_sub(head) > SLOTS as u64 {
+            return self.claim_far(worker, head, tail);
+        }
         let mut ticket = head;
         while ticket < tail {
             let slot = Self::index(ticket);
@@ -189,6 +235,33 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         }
         self.advance_head(head, tail);
         None
+    }
+
+    /// The same when there are more tickets than slots: most are of slots that were stepped over because they were busy,
+    /// or somebody has scribbled on `tail`. So each slot is looked at, and the oldest is taken.
+    #[cold]
+    fn claim_far(&self, worker: u16, head: u64, tail: u64) -> Option<Claim> {
+        loop {
+            let Some(ticket) = self.ready_tickets(head, tail).min() else {
+                self.advance_head(head, tail);
+                return None;
+            };
+            let slot = Self::index(ticket);
+            if self.exchange(slot, Word::ready(ticket), Word::running(worker, ticket)) {
+                self.advance_head(head, ticket + 1);
+                return Some(Claim { place: Self::place(slot, ticket), owner: worker });
+            }
+        }
+    }
+
+    /// The tickets from `head` to `tail` under which slots are ready.
+    fn ready_tickets(&self, head: u64, tail: u64) -> impl Iterator<Item = u64> {
+        (0..SLOTS).filter_map(move |slot| {
+            let word = self.load(slot);
+            let ticket = word.ticket();
+            let is_ready = word == Word::ready(ticket) && Self::index(ticket) == slot;
+            (is_ready && (head..tail).contains(&ticket)).then_some(ticket)
+        })
     }
 
     /// Every ticket below `to` was seen not to be ready, and a ticket that is not ready never becomes so again.
@@ -209,8 +282,13 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     pub fn finish(&self, claim: Claim) -> bool {
         let slot = claim.place.slot as usize;
         let ticket = claim.place.ticket;
-        if !self.exchange(slot, Word::running(claim.owner, ticket), Word::done(claim.owner, ticket)) {
-            return false;
+        let done = Word::done(claim.owner, ticket);
+        if !self.exchange(slot, Word::running(claim.owner, ticket), done) {
+            // Nobody else can have claimed this ticket: if it still runs, somebody has scribbled on its owner.
+            let word = self.load(slot);
+            if word != Word::running(word.owner(), ticket) || !self.exchange(slot, word, done) {
+                return false;
+            }
         }
         let (word, bit) = (slot / 64, 1 << (slot % 64));
         let others = self.finished.0[word].fetch_or(bit, Ordering::AcqRel);
@@ -237,7 +315,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             return;
         }
         let summary = self.summary.0.swap(0, Ordering::AcqRel);
-        self.drain_words(feeder, summary, &mut take);
+        self.drain_words(feeder, summary & Self::ALL_WORDS, &mut take);
     }
 
     fn drain_words(&self, feeder: &mut Feeder, mut words: u64, take: &mut impl FnMut(Place, u16, *const B)) {
@@ -248,8 +326,11 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             while bits != 0 {
                 let slot = word * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
+                if slot >= SLOTS {
+                    continue;
+                }
                 let state = self.load(slot);
-                if state.phase() == Phase::Done {
+                if state.phase() == Phase::Done && feeder.expects(slot, state) {
                     self.take(feeder, slot, state, take);
                 }
             }
@@ -274,12 +355,12 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         mut held: impl FnMut(Place, u16, *const B),
     ) {
         self.summary.0.swap(0, Ordering::AcqRel);
-        self.drain_words(feeder, u64::MAX >> (64 - WORDS), &mut done);
+        self.drain_words(feeder, Self::ALL_WORDS, &mut done);
         for slot in 0..SLOTS {
-            if !feeder.occupied[slot] {
+            let state = self.load(slot);
+            if !feeder.expects(slot, state) {
                 continue;
             }
-            let state = self.load(slot);
             match state.phase() {
                 Phase::Done if state.owner() == worker => self.take(feeder, slot, state, &mut done),
                 Phase::Running if state.owner() == worker => self.take(feeder, slot, state, &mut held),
@@ -289,9 +370,86 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         self.idle.forget(worker);
     }
 
+    /// Looks whether the table is as it must be, and mends what is not. Parent only; seldom.
+    ///
+    /// Between its own steps a worker may leave a bit unset, or a mark behind; these are mended by others, and by
+    /// [`Table::reclaim`]. What is found here beside that is damage: somebody has written where nobody may. Answers whose
+    /// bits are gone go to `done`. Tasks whose words make no sense go to `lost`, and their slots are given up, since
+    /// whoever has claimed them may still write there. Whether anything was mended.
+    pub fn audit(
+        &self,
+        feeder: &mut Feeder,
+        is_seated: impl Fn(u16) -> bool,
+        mut done: impl FnMut(Place, u16, *const B),
+        mut lost: impl FnMut(Place),
+    ) -> bool {
+        let mut mended = false;
+        let mut oldest_ready = u64::MAX;
+        for slot in 0..SLOTS {
+            let ticket = feeder.tickets[slot];
+            if ticket >= GIVEN_UP {
+                continue;
+            }
+            let state = self.load(slot);
+            match state.phase() {
+                _ if state == Word::ready(ticket) => oldest_ready = oldest_ready.min(ticket),
+                Phase::Running if feeder.expects(slot, state) && is_seated(state.owner()) => {}
+                Phase::Done if feeder.expects(slot, state) && is_seated(state.owner()) => {
+                    self.take(feeder, slot, state, &mut done);
+                }
+                _ => {
+                    feeder.tickets[slot] = GIVEN_UP;
+                    lost(Self::place(slot, ticket));
+                    mended = true;
+                }
+            }
+        }
+        // Only the parent moves `tail`. Nothing that is ready is below `head`; and `head` is never above `tail`, since
+        // both only grow, and it is moved up to a `tail` that was read.
+        if self.tail.0.load(Ordering::Relaxed) != feeder.tail {
+            self.tail.0.store(feeder.tail, Ordering::Release);
+            mended = true;
+        }
+        let head = self.head.0.load(Ordering::Relaxed);
+        if head > oldest_ready.min(feeder.tail) {
+            self.head.0.store(oldest_ready.min(feeder.tail), Ordering::Relaxed);
+            mended = true;
+        }
+        if oldest_ready != u64::MAX {
+            self.idle.rouse_workers(&is_seated);
+        }
+        mended
+    }
+
     /// Whether no worker has claimed what was published here.
     pub fn is_ready(&self, place: Place) -> bool {
         self.load(place.slot as usize) == Word::ready(place.ticket)
+    }
+
+    /// What the worker is doing that runs what was published here; `None` if no worker runs it (any more). The numbers
+    /// are never those of another publication, whatever happens meanwhile.
+    ///
+    /// The word that names ticket and owner is read before the marks and after. The claim read what the parent stored
+    /// with `READY`, so whoever sees the claim sees the marks reset, or younger. Marks of a younger publication are
+    /// stored with `Release` after the word has moved on, and loaded with `Acquire` before it is read again; so it is
+    /// seen to have moved on. It never comes back, because no ticket does.
+    pub fn look(&self, place: Place) -> Option<Sight>
+    where
+        B: Visible,
+    {
+        let slot = self.slots.get(place.slot as usize)?;
+        let word = Word(slot.state.load(Ordering::Acquire));
+        let owner = word.owner();
+        if word != Word::running(owner, place.ticket) {
+            return None;
+        }
+        // SAFETY: the marks lie in the slot, and are atomics for which any bytes are valid.
+        let marks = unsafe { &*B::marks(slot.body.peek()) };
+        // In this order: whoever is seen to have finished something is seen to have begun.
+        let progress = marks.progress();
+        let (finished, is_preparing) = (progress.finished(), progress.is_preparing());
+        let began_ns = marks.began_ns();
+        (slot.state.load(Ordering::Relaxed) == word.0).then_some(Sight { owner, began_ns, finished, is_preparing })
     }
 
     /// About how many published tasks wait for a worker: a hint, never less than there are.
@@ -303,6 +461,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     pub fn has_ready(&self) -> bool {
         let tail = self.tail.0.load(Ordering::Acquire);
         let head = self.head.0.load(Ordering::Relaxed);
+        if tail.saturating_sub(head) > SLOTS as u64 {
+            return self.ready_tickets(head, tail).next().is_some();
+        }
         (head..tail).any(|ticket| self.load(Self::index(ticket)) == Word::ready(ticket))
     }
 

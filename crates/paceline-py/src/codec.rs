@@ -5,7 +5,8 @@
 //! Only values of exactly these types are written plainly: a subclass may carry more than its value. Lists and dicts are
 //! pickled, because they have an identity that two places in a value may share.
 
-use pyo3::exceptions::PyValueError;
+use paceline_engine::Foreign;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyNone, PyString, PyTuple};
 use pyo3::{PyTypeInfo, ffi};
@@ -139,7 +140,8 @@ fn run_head(tag: u8, length: usize) -> [u8; 9] {
     head
 }
 
-/// Reads values one after the other.
+/// Reads values one after the other. A copy reads on from where this one stands.
+#[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a, 'py> {
     bytes: &'a [u8],
     loads: &'a Bound<'py, PyAny>,
@@ -149,6 +151,11 @@ impl<'a, 'py> Decoder<'a, 'py> {
     /// Of these bytes; `loads` is what reads a pickle.
     pub(crate) fn new(bytes: &'a [u8], loads: &'a Bound<'py, PyAny>) -> Self {
         Self { bytes, loads }
+    }
+
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Whether the next value is a plain tuple.
@@ -173,6 +180,11 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     /// The next value. After an error of the pickle's own the one behind it can still be read.
     pub(crate) fn next(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        self.value(DEEPEST)
+    }
+
+    /// With at most so many tuples inside one another: bytes that were not written here may say anything.
+    fn value(&mut self, depth: u8) -> PyResult<Bound<'py, PyAny>> {
         let py = self.loads.py();
         let [tag] = self.number()?;
         Ok(match tag {
@@ -184,26 +196,70 @@ impl<'a, 'py> Decoder<'a, 'py> {
             INT_8 => i64::from_le_bytes(self.number()?).into_pyobject(py)?.into_any(),
             FLOAT => PyFloat::new(py, f64::from_le_bytes(self.number()?)).into_any(),
             SHORT_STR | LONG_STR => {
-                let text = std::str::from_utf8(self.run(tag == LONG_STR)?)
-                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
-                PyString::new(py, text).into_any()
+                let text = self.run(tag == LONG_STR)?;
+                let length = ffi::Py_ssize_t::try_from(text.len())?;
+                // SAFETY: as many bytes are there; they are checked to be text, and copied.
+                unsafe {
+                    let string = ffi::PyUnicode_DecodeUTF8(text.as_ptr().cast(), length, std::ptr::null());
+                    Bound::from_owned_ptr_or_err(py, string)?
+                }
             }
-            SHORT_BYTES | LONG_BYTES => PyBytes::new(py, self.run(tag == LONG_BYTES)?).into_any(),
+            SHORT_BYTES | LONG_BYTES => bytes_object(py, Foreign::own(self.run(tag == LONG_BYTES)?))?.into_any(),
             TUPLE => {
                 let length = usize::from(self.number::<1>()?[0]);
+                let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
                 let mut items = Vec::with_capacity(length);
                 for _ in 0..length {
-                    items.push(self.next()?);
+                    items.push(self.value(depth)?);
                 }
                 PyTuple::new(py, items)?.into_any()
             }
             PICKLE => {
                 let pickle = self.run(true)?;
-                return crate::pickle::load(self.loads, pickle);
+                return crate::pickle::load(self.loads, Foreign::own(pickle));
             }
             _ => return Err(PyValueError::new_err(format!("no value begins with {tag}"))),
         })
     }
+}
+
+/// The value that begins bytes which another process may change meanwhile. Long runs of bytes are copied once, into the
+/// object; a long pickle is read where it lies.
+pub(crate) fn decode_shared<'py>(bytes: Foreign<'_>, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if let Some([tag @ (LONG_BYTES | PICKLE), length @ ..]) = bytes.array::<9>() {
+        let length = usize::try_from(u64::from_le_bytes(length)).map_err(|_| cut_off())?;
+        let (_, run) = bytes.split_at(9).ok_or_else(cut_off)?;
+        let (run, _) = run.split_at(length).ok_or_else(cut_off)?;
+        return if tag == PICKLE {
+            crate::pickle::load(loads, run)
+        } else {
+            bytes_object(loads.py(), run).map(Bound::into_any)
+        };
+    }
+    let copy = bytes.to_vec().map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+    Decoder::new(&copy, loads).next()
+}
+
+/// A copy of these bytes, if there is memory for it.
+pub(crate) fn bytes_object<'py>(py: Python<'py>, bytes: Foreign<'_>) -> PyResult<Bound<'py, PyBytes>> {
+    let length = ffi::Py_ssize_t::try_from(bytes.len())?;
+    // SAFETY: as many bytes are there; they are copied, and any bytes will do. What comes back is a bytes.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
+        Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked())
+    }
+}
+
+/// The value that these bytes hold; with `shared`, as if they were in memory that a worker can still write to.
+#[pyfunction]
+#[pyo3(signature = (data, *, shared))]
+pub(crate) fn decode_value<'py>(py: Python<'py>, data: &[u8], shared: bool) -> PyResult<Bound<'py, PyAny>> {
+    let loads = crate::pickle::names(py)?.loads.bind(py);
+    if shared { decode_shared(Foreign::own(data), loads) } else { Decoder::new(data, loads).next() }
+}
+
+fn too_deep() -> PyErr {
+    PyValueError::new_err("the bytes of a value nest too deeply")
 }
 
 fn cut_off() -> PyErr {

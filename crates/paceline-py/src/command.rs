@@ -1,5 +1,5 @@
-//! Owns how the interpreter of the fork server is started: clean of the user's code, and otherwise like this one. Never
-//! starts it.
+//! Owns how the interpreter of the fork server, or of a worker by itself, is started: clean of the user's code, and
+//! otherwise like this one. Never starts it.
 
 use paceline_engine::ForkServerCommand;
 use pyo3::exceptions::PyRuntimeError;
@@ -10,8 +10,17 @@ use std::ffi::OsString;
 /// Options `-X` that have an interpreter print what nobody wants to read twice, or that are passed on otherwise.
 const LEFT_OUT: [&str; 5] = ["importtime", "showrefcount", "showalloccount", "dev", "utf8"];
 
-/// A fresh interpreter that imports this module and nothing of the user's.
+/// A fresh interpreter that imports this module and nothing of the user's, to fork workers.
 pub(crate) fn fork_server_command(py: Python<'_>) -> PyResult<ForkServerCommand> {
+    command(py, "serve_forks")
+}
+
+/// The same, to become a worker itself.
+pub(crate) fn spawn_command(py: Python<'_>) -> PyResult<ForkServerCommand> {
+    command(py, "become_worker")
+}
+
+fn command(py: Python<'_>, role: &str) -> PyResult<ForkServerCommand> {
     let sys = PyModule::import(py, "sys")?;
     let executable = sys.getattr("executable")?;
     if !executable.is_truthy()? {
@@ -20,7 +29,7 @@ pub(crate) fn fork_server_command(py: Python<'_>) -> PyResult<ForkServerCommand>
     let package = PyModule::import(py, "paceline")?.getattr("__path__")?.get_item(0)?;
     let path = PyModule::import(py, "os.path")?.call_method1("dirname", (package,))?;
     let code = format!(
-        "import sys; sys.path.insert(0, {path}); from paceline import _paceline; _paceline.serve_forks({pid})",
+        "import sys; sys.path.insert(0, {path}); from paceline import _paceline; _paceline.{role}({pid})",
         path = path.repr()?,
         pid = std::process::id(),
     );

@@ -2,6 +2,7 @@
 //! `paceline.loop`.
 
 use crate::current::{self, Task};
+use paceline_engine::Call;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -37,9 +38,17 @@ pub(crate) struct Coroutines<'py> {
     stillborn: Vec<usize>,
 }
 
+/// What became of a coroutine.
+pub(crate) enum Ended<'py> {
+    /// It returned, or raised.
+    Itself(PyResult<Bound<'py, PyAny>>),
+    /// It was stopped; where it was.
+    Stopped(String),
+}
+
 #[derive(Default)]
 struct Begun<'py> {
-    outcomes: Vec<Option<PyResult<Bound<'py, PyAny>>>>,
+    outcomes: Vec<Option<Ended<'py>>>,
     unended: usize,
 }
 
@@ -60,14 +69,16 @@ impl<'py> Coroutines<'py> {
     pub(crate) fn begin(
         &mut self,
         number: usize,
-        items: std::ops::Range<u64>,
-        mut make: impl FnMut(u64) -> PyResult<Bound<'py, PyAny>>,
+        call: &Call<'_>,
+        mut make: impl FnMut(u64, u32) -> PyResult<Bound<'py, PyAny>>,
     ) {
         let mut begun = Begun::default();
-        for (place, item) in items.enumerate() {
-            let result = make(item).and_then(|coroutine| self.start((number, place), &coroutine, item));
+        for (place, index) in (call.first..call.first + call.count).enumerate() {
+            let item = call.item + place as u64;
+            let start = |coroutine| self.start((number, place), &coroutine, item, (index, call.attempt));
+            let result = make(item, index).and_then(start);
             begun.unended += usize::from(result.is_ok());
-            begun.outcomes.push(result.err().map(Err));
+            begun.outcomes.push(result.err().map(|error| Ended::Itself(Err(error))));
         }
         if begun.unended == 0 {
             self.stillborn.push(number);
@@ -78,9 +89,15 @@ impl<'py> Coroutines<'py> {
         self.calls[number] = begun;
     }
 
-    fn start(&mut self, key: (usize, usize), coroutine: &Bound<'py, PyAny>, item: u64) -> PyResult<()> {
+    fn start(
+        &mut self,
+        key: (usize, usize),
+        coroutine: &Bound<'py, PyAny>,
+        item: u64,
+        place: (u32, u16),
+    ) -> PyResult<()> {
         let py = self.py;
-        let task = Task::create(py, current::seed(), item)?;
+        let task = Task::create(py, current::seed(), item, place)?;
         if self.event_loop.is_none() {
             let class = PyModule::import(py, "paceline.loop")?.getattr("Loop")?;
             self.event_loop = Some(class.call1((current::variable(py)?,))?);
@@ -96,10 +113,11 @@ impl<'py> Coroutines<'py> {
         let may_wait = may_wait && ended.is_empty();
         let tasks = event_loop.call_method1(intern!(self.py, "go_on"), (bell.as_raw_fd(), may_wait))?;
         for one in tasks.try_iter()? {
-            let ((number, place), task): ((usize, usize), Bound<'py, PyAny>) =
+            let ((number, place), task, stopped): ((usize, usize), Bound<'py, PyAny>, Option<String>) =
                 one?.cast_into::<PyTuple>()?.extract()?;
             let begun = &mut self.calls[number];
-            begun.outcomes[place] = Some(task.call_method0(intern!(self.py, "result")));
+            let result = task.call_method0(intern!(self.py, "result"));
+            begun.outcomes[place] = Some(stopped.map_or(Ended::Itself(result), Ended::Stopped));
             if begun.ended() {
                 ended.push(number);
             }
@@ -108,7 +126,7 @@ impl<'py> Coroutines<'py> {
     }
 
     /// What became of the items of a call that has ended.
-    pub(crate) fn settle(&mut self, number: usize) -> impl Iterator<Item = PyResult<Bound<'py, PyAny>>> + use<'py> {
+    pub(crate) fn settle(&mut self, number: usize) -> impl Iterator<Item = Ended<'py>> + use<'py> {
         std::mem::take(&mut self.calls[number]).outcomes.into_iter().flatten()
     }
 

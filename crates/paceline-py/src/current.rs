@@ -15,6 +15,12 @@ const NONE: u64 = u64::MAX;
 /// What a thread knows of the task it runs.
 pub(crate) struct Current {
     item: Cell<u64>,
+    /// Its place in its job.
+    index: Cell<u32>,
+    /// How often it had been begun before.
+    attempt: Cell<u16>,
+    /// Whether it may be stopped: it has not ended yet.
+    is_stoppable: Cell<bool>,
     /// Tells one run from the next, should the same task be run twice by one thread.
     run: Cell<u64>,
     seed: Cell<u128>,
@@ -22,7 +28,16 @@ pub(crate) struct Current {
 
 thread_local! {
     static CURRENT: Current =
-        const { Current { item: Cell::new(NONE), run: Cell::new(0), seed: Cell::new(0) } };
+        const {
+            Current {
+                item: Cell::new(NONE),
+                index: Cell::new(0),
+                attempt: Cell::new(0),
+                is_stoppable: Cell::new(false),
+                run: Cell::new(0),
+                seed: Cell::new(0),
+            }
+        };
     /// The task that was made for a run, if anybody asked.
     static MADE: RefCell<Option<(u64, Py<Task>)>> = const { RefCell::new(None) };
 }
@@ -36,14 +51,25 @@ pub(crate) struct Task {
     /// Its number in the pool's order of submission.
     #[pyo3(get)]
     item: u64,
+    /// Its place among the items of its map; zero of a single call.
+    #[pyo3(get)]
+    index: u32,
+    /// How often it had been begun before.
+    #[pyo3(get)]
+    attempt: u16,
     /// What is kept until it ends.
     #[pyo3(get)]
     kept: Py<PyDict>,
 }
 
 impl Task {
-    pub(crate) fn create(py: Python<'_>, seed: u128, item: u64) -> PyResult<Bound<'_, Self>> {
-        Bound::new(py, Self { seed, item, kept: PyDict::new(py).unbind() })
+    pub(crate) fn create(
+        py: Python<'_>,
+        seed: u128,
+        item: u64,
+        (index, attempt): (u32, u16),
+    ) -> PyResult<Bound<'_, Self>> {
+        Bound::new(py, Self { seed, item, index, attempt, kept: PyDict::new(py).unbind() })
     }
 }
 
@@ -70,6 +96,26 @@ impl Current {
         self.run.set(self.run.get().wrapping_add(1));
     }
 
+    /// The same, and which item of its job it is, begun how often before.
+    #[inline]
+    pub(crate) fn begin_attempt(&self, item: u64, index: u32, attempt: u16) {
+        self.begin(item);
+        self.index.set(index);
+        self.attempt.set(attempt);
+        self.is_stoppable.set(true);
+    }
+
+    /// The item has ended, and what is left to do is to tell of it.
+    #[inline]
+    pub(crate) fn close(&self) {
+        self.is_stoppable.set(false);
+    }
+
+    /// Whether the thread runs this attempt at this item, and it has not ended.
+    pub(crate) fn is_at(&self, item: u64, attempt: u16) -> bool {
+        self.is_stoppable.get() && self.item.get() == item && self.attempt.get() == attempt
+    }
+
     /// The thread runs no item any more.
     pub(crate) fn end(&self) {
         self.item.set(NONE);
@@ -82,9 +128,9 @@ pub(crate) fn here<R>(tell: impl FnOnce(&Current) -> R) -> R {
     CURRENT.with(tell)
 }
 
-/// Tells this thread that it begins this item.
-pub(crate) fn begin_item(item: u64) {
-    here(|current| current.begin(item));
+/// Tells this thread that it begins this item of a job, for the first time.
+pub(crate) fn begin_item(item: u64, index: u32) {
+    here(|current| current.begin_attempt(item, index, 0));
 }
 
 /// Tells this thread that it runs no item any more.
@@ -96,15 +142,19 @@ pub(crate) fn end_item() {
 pub(crate) fn within<R>(seed: u128, item: u64, call: impl FnOnce() -> R) -> R {
     struct Restore {
         item: u64,
+        index: u32,
+        attempt: u16,
         run: u64,
         seed: u128,
         made: Option<(u64, Py<Task>)>,
     }
     impl Drop for Restore {
         fn drop(&mut self) {
-            let Self { item, run, seed, ref mut made } = *self;
+            let Self { item, index, attempt, run, seed, ref mut made } = *self;
             CURRENT.with(|current| {
                 current.item.set(item);
+                current.index.set(index);
+                current.attempt.set(attempt);
                 current.run.set(run);
                 current.seed.set(seed);
             });
@@ -113,9 +163,10 @@ pub(crate) fn within<R>(seed: u128, item: u64, call: impl FnOnce() -> R) -> R {
         }
     }
     let (outer, run, outer_seed) = read();
-    let _restore = Restore { item: outer, run, seed: outer_seed, made: MADE.take() };
+    let (index, attempt) = here(|current| (current.index.get(), current.attempt.get()));
+    let _restore = Restore { item: outer, index, attempt, run, seed: outer_seed, made: MADE.take() };
     set_seed(seed);
-    begin_item(item);
+    begin_item(item, 0);
     call()
 }
 
@@ -127,6 +178,14 @@ pub(crate) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
         Ok::<_, PyErr>(class.call1(("paceline_task",))?.unbind())
     });
     Ok(made?.bind(py))
+}
+
+/// This process was forked by a task, and is none of it.
+pub(crate) fn forget(py: Python<'_>) -> PyResult<()> {
+    end_item();
+    drop(MADE.take());
+    variable(py)?.call_method1(pyo3::intern!(py, "set"), (py.None(),))?;
+    Ok(())
 }
 
 /// The task whose code is running, if any.
@@ -141,7 +200,8 @@ pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
     let task = if let Some(task) = made {
         task.into_bound(py)
     } else {
-        let task = Task::create(py, seed, item)?;
+        let place = CURRENT.with(|current| (current.index.get(), current.attempt.get()));
+        let task = Task::create(py, seed, item, place)?;
         drop(MADE.replace(Some((run, task.clone().unbind()))));
         task
     };

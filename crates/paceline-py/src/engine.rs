@@ -1,16 +1,21 @@
 //! Owns the native half of a pool: turns calls into jobs of the engine. Never decides when they run, and never waits
 //! for one while it holds the interpreter.
 
-use crate::command::fork_server_command;
+use crate::command::{fork_server_command, spawn_command};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
-use crate::job::{Job, Sent, announce};
-use crate::outcome::{errors, start_error};
+use crate::job::{Called, Job, Sent, announce};
+use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
 use crate::stream::{Entry, Stream};
-use paceline_engine::{Accounts, Announce, OpenError, Options, Pending, Sizing, SubmitError, Terms, now_ns};
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
+use crate::terms::Terms;
+use crate::worker::forked_server;
+use paceline_engine::{
+    Accounts, Announce, FailureWatch, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, ShownFailure, Sizing,
+    StartMethod, SubmitError, now_ns,
+};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -18,7 +23,7 @@ use pyo3::types::{PyTuple, PyType};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A pool's engine: `workers` processes started by the fork server, and the task table they share.
+/// A pool's engine: `workers` processes, and the task table they share.
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct Engine {
     native: Arc<paceline_engine::Engine>,
@@ -26,6 +31,7 @@ pub(crate) struct Engine {
     future_type: Py<PyAny>,
     future_class: PyOnceLock<Py<PyType>>,
     workers: u16,
+    memory_limit: u64,
     functions: Functions,
     /// Kept from call to call, so that a small one needs no allocation.
     scratch: Mutex<Vec<u8>>,
@@ -42,6 +48,19 @@ impl Announce for ToFutures {
             }
         });
     }
+
+    fn show_failure(&self, failure: &ShownFailure) {
+        Python::attach(|py| show_failure(py, failure));
+    }
+}
+
+/// What is asked of a job beside its function and its input.
+struct Asked {
+    sizing: Sizing,
+    terms: Terms,
+    on_error: OnError,
+    max_failures: Option<u32>,
+    base: u32,
 }
 
 /// Input of at least this length is copied without holding the interpreter.
@@ -64,7 +83,7 @@ impl Engine {
         style: Style,
         (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
         fill: impl FnOnce(&mut Vec<u8>, &mut Definitions) -> PyResult<Option<Vec<u64>>>,
-        shape: (Sizing, Terms),
+        asked: &Asked,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         let future_class = self.future_class(py)?;
@@ -84,13 +103,19 @@ impl Engine {
                 found = find(&bringing(function, &definitions)?)?;
             }
             let entry = Entry::of_processes(&self.native, stream);
-            let pending = Pending::new(entry.tag());
-            let job = Sent {
-                engine: Arc::clone(&self.native),
-                pending: Arc::clone(&pending),
+            let (terms, watch) = asked.terms.with_failures(asked.on_error, asked.max_failures);
+            let called = Called {
                 function: name.unwrap_or(function).clone().unbind(),
-                is_map: style != Style::Call,
+                style,
+                on_error: asked.on_error,
+                timeout_ns: terms.timeout_ns,
+                retries: terms.retries,
+                base: asked.base,
+                memory_limit: self.memory_limit,
             };
+            let mark = (watch == FailureWatch::Everybody).then(|| Box::new(called.clone_ref(py)) as Mark);
+            let pending = Pending::watched(entry.tag(), watch, mark);
+            let job = Sent { engine: Arc::clone(&self.native), pending: Arc::clone(&pending), called };
             let future = match TaskFuture::create(future_class, Job::Sent(job)) {
                 Ok(future) => future,
                 Err(error) => {
@@ -100,11 +125,11 @@ impl Engine {
             };
             entry.show(&future, waiter);
             let submit = || match ends {
-                None => self.native.submit(&found.function, &input, shape.1, &pending),
+                None => self.native.submit(&found.function, &input, terms, &pending),
                 Some(ends) => {
                     // Coroutines travel one by one: each is in a slot of its own, and can end before its neighbours.
-                    let sizing = if found.is_coroutine { Sizing::Fixed(1) } else { shape.0 };
-                    self.native.submit_many(&found.function, &input, ends, sizing, shape.1, &pending)
+                    let sizing = if found.is_coroutine { Sizing::Fixed(1) } else { asked.sizing };
+                    self.native.submit_many(&found.function, &input, ends, sizing, terms, &pending)
                 }
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
@@ -123,7 +148,11 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false))]
+    #[pyo3(signature = (
+        *, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false, memory_limit = 0,
+        start_timeout_ns = 0, start_method = "forkserver"
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         py: Python<'_>,
         workers: usize,
@@ -131,14 +160,20 @@ impl Engine {
         future_type: Bound<'_, PyAny>,
         max_tasks_per_worker: Option<u64>,
         prefix_output: bool,
+        memory_limit: u64,
+        start_timeout_ns: u64,
+        start_method: &str,
     ) -> PyResult<Self> {
         let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
         let options = Options {
             workers,
             chunks_per_worker: max_tasks_per_worker.unwrap_or(0),
+            memory_limit,
+            start_timeout_ns,
             setup,
             prefix_output,
-            fork_server: fork_server_command(py)?,
+            start: start_from(py, start_method)?,
+            stopped_looks: STOPPED_LOOKS,
             announce: Box::new(ToFutures),
         };
         let engine = py.detach(|| paceline_engine::Engine::open(options)).map_err(|error| match error {
@@ -152,21 +187,21 @@ impl Engine {
             future_type: future_type.unbind(),
             future_class: PyOnceLock::new(),
             workers,
+            memory_limit,
             functions: Functions::new(py)?,
             scratch: Mutex::default(),
         })
     }
 
     /// Calls `fn(*args, **kwargs)` in a worker; the future of it.
-    #[pyo3(signature = (r#fn, args, kwargs, /, *, retries = 0, priority = 0, name = None, stream = None, waiter = None))]
+    #[pyo3(signature = (r#fn, args, kwargs, /, *, terms = None, name = None, stream = None, waiter = None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn submit<'py>(
         &self,
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyAny>>,
-        retries: u16,
-        #[pyo3(from_py_with = priority_from)] priority: i16,
+        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -175,13 +210,15 @@ impl Engine {
         let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
             encode_call(args, kwargs, input, definitions).map(|()| None)
         };
-        self.start((r#fn, name), Style::Call, (stream, waiter), fill, (Sizing::Fixed(1), Terms { retries, priority }))
+        let terms = terms.map_or_else(Terms::default, |terms| *terms.get());
+        let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base: 0 };
+        self.start((r#fn, name), Style::Call, (stream, waiter), fill, &asked)
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        r#fn, items, /, *, star = false, chunksize = None, retries = 0, priority = 0, name = None, stream = None,
-        waiter = None
+        r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0, terms = None,
+        name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
@@ -190,8 +227,10 @@ impl Engine {
         items: &Bound<'py, PyAny>,
         star: bool,
         chunksize: Option<u32>,
-        retries: u16,
-        #[pyo3(from_py_with = priority_from)] priority: i16,
+        #[pyo3(from_py_with = OnError::from_python)] on_error: OnError,
+        max_failures: Option<u32>,
+        base: u32,
+        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -206,7 +245,8 @@ impl Engine {
             }
             Ok(Some(ends))
         };
-        self.start((r#fn, name), style, (stream, waiter), fill, (sizing, Terms { retries, priority }))
+        let terms = terms.map_or_else(Terms::default, |terms| *terms.get());
+        self.start((r#fn, name), style, (stream, waiter), fill, &Asked { sizing, terms, on_error, max_failures, base })
     }
 
     /// No more submissions; the workers leave when everything has ended. With `cancel_pending`, what has not begun is
@@ -265,6 +305,17 @@ impl Engine {
         self.native.pids()
     }
 
+    /// What each worker runs now: process id, name of the function, number of the item, its place in its job, attempt from
+    /// zero, and the seconds since it began.
+    fn running(&self) -> Vec<(i32, String, u64, u32, u16, f64)> {
+        let now = now_ns();
+        let tell = |one: Running| {
+            let seconds = Duration::from_nanos(now.saturating_sub(one.began_ns)).as_secs_f64();
+            (one.pid, one.function, one.item, one.index, one.attempt, seconds)
+        };
+        self.native.running().into_iter().map(tell).collect()
+    }
+
     /// Wall seconds, and for each worker process pid, busy seconds, number of items and ranges (first, count) of them.
     fn report(&self) -> Told {
         tell(&self.native.accounts())
@@ -295,6 +346,14 @@ pub(crate) fn preload(py: Python<'_>, what: Vec<u8>) -> PyResult<()> {
     asked.map_err(|errno| PyErr::from(std::io::Error::from(errno)))
 }
 
+/// The process id of every worker of this process, and what each is doing, in its own words.
+#[pyfunction]
+pub(crate) fn worker_stacks(py: Python<'_>, timeout: f64) -> Vec<(i32, String)> {
+    let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+    let stacks = py.detach(|| paceline_engine::worker_stacks(patience));
+    stacks.into_iter().map(|stack| (stack.pid, stack.text)).collect()
+}
+
 /// Ends the fork server, and whatever workers are left, and prints what they wrote; before the interpreter exits.
 #[pyfunction]
 pub(crate) fn end_processes(py: Python<'_>, timeout: f64) {
@@ -319,15 +378,14 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
     (seconds(wall), workers.collect())
 }
 
-/// A priority, or what is wrong with it.
-fn priority_from(value: &Bound<'_, PyAny>) -> PyResult<i16> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!("priority must be from {} to {}, not {value}", i16::MIN, i16::MAX))
-        } else {
-            error
-        }
-    })
+/// How workers start, by its name; a pool whose workers are forks of this process has it forked here.
+fn start_from(py: Python<'_>, method: &str) -> PyResult<StartMethod> {
+    match method {
+        "forkserver" => Ok(StartMethod::ForkServer(fork_server_command(py)?)),
+        "spawn" => Ok(StartMethod::Spawn(spawn_command(py)?)),
+        "fork" => Ok(StartMethod::Fork(forked_server(py)?)),
+        other => Err(PyValueError::new_err(format!("there is no start method {other:?}"))),
+    }
 }
 
 fn too_many_workers() -> PyErr {

@@ -112,7 +112,7 @@ impl Functions {
         }
         let mut kept = self.kept();
         let kind = if is_coroutine { style as u8 | COROUTINE } else { style as u8 };
-        let function = kept.send(engine, pickle.as_bytes(), kind).map_err(FindError::Refused)?;
+        let function = kept.send(engine, pickle.as_bytes(), kind, || name_of(object)).map_err(FindError::Refused)?;
         let found = Found { function, is_coroutine };
         let never_holds = guard.is_exact_instance_of::<PyBool>();
         let replaced = if never_holds {
@@ -144,6 +144,12 @@ impl Functions {
     }
 }
 
+/// What people call a function.
+fn name_of(object: &Bound<'_, PyAny>) -> String {
+    let name = object.getattr(intern!(object.py(), "__qualname__"));
+    name.and_then(|name| name.extract()).unwrap_or_else(|_| object.get_type().to_string())
+}
+
 fn search_path(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     PyModule::import(py, "sys")?.getattr(intern!(py, "path"))
 }
@@ -163,7 +169,13 @@ impl Kept {
         replaced
     }
 
-    fn send(&mut self, engine: &Engine, pickle: &[u8], kind: u8) -> Result<Arc<Function>, SubmitError> {
+    fn send(
+        &mut self,
+        engine: &Engine,
+        pickle: &[u8],
+        kind: u8,
+        name: impl FnOnce() -> String,
+    ) -> Result<Arc<Function>, SubmitError> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[kind]);
         hasher.update(pickle);
@@ -174,7 +186,7 @@ impl Kept {
         let mut bytes = Vec::with_capacity(1 + pickle.len());
         bytes.push(kind);
         bytes.extend_from_slice(pickle);
-        let function = engine.register(&bytes)?;
+        let function = engine.register(&bytes, &name())?;
         if self.by_content.len() > 4 * KEPT {
             self.by_content.retain(|_, function| function.strong_count() > 0);
         }

@@ -249,10 +249,13 @@ impl TaskFuture {
         Self { job: OnceLock::new(), watched: Mutex::default() }
     }
 
-    /// Cancels the call if it has not begun; whether it is cancelled.
-    fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
+    /// Cancels the call if it has not begun; with `force`, also one that runs, which is stopped. Whether it is cancelled,
+    /// or will be.
+    #[pyo3(signature = (*, force = false))]
+    fn cancel(slf: &Bound<'_, Self>, force: bool) -> PyResult<bool> {
         let job = slf.get().job()?;
-        Ok(job.cancel(slf.py()) || job.is_cancelled())
+        let is_cancelled = if force { job.stop(slf.py()) } else { job.cancel(slf.py()) };
+        Ok(is_cancelled || job.is_cancelled())
     }
 
     /// Whether the call was cancelled before a worker began with it.

@@ -1,9 +1,10 @@
 //! Owns what a future is of: a job that was sent to worker processes, or one on threads of this process. Never starts
 //! one.
 
+use crate::functions::Style;
 use crate::future::{TaskFuture, Wait, wait};
 use crate::local::Threads;
-use crate::outcome::{Decoded, Label, cancelled, decode};
+use crate::outcome::{Decoded, Label, OnError, cancelled, decode};
 use crate::output::hear;
 use paceline_engine::{Attachment, Engine, Pending, Stage, Target, Waited};
 use pyo3::prelude::*;
@@ -21,9 +22,35 @@ pub(crate) enum Job {
 pub(crate) struct Sent {
     pub(crate) engine: Arc<Engine>,
     pub(crate) pending: Arc<Pending>,
+    pub(crate) called: Called,
+}
+
+/// What was called, and how.
+pub(crate) struct Called {
     /// The function, or the name that the caller gave the call.
     pub(crate) function: Py<PyAny>,
-    pub(crate) is_map: bool,
+    pub(crate) style: Style,
+    /// What is made of items that failed.
+    pub(crate) on_error: OnError,
+    /// How long an item may run; zero for any time.
+    pub(crate) timeout_ns: u64,
+    /// How often one may be run again.
+    pub(crate) retries: u16,
+    /// The index of the first item, for the user.
+    pub(crate) base: u32,
+    /// How many bytes a worker may have; zero for any amount.
+    pub(crate) memory_limit: u64,
+}
+
+impl Called {
+    pub(crate) fn label<'a, 'py>(&'a self, py: Python<'py>) -> Label<'a, 'py> {
+        let Self { ref function, style, on_error, timeout_ns, retries, base, memory_limit } = *self;
+        Label { function: function.bind(py), style, on_error, base, timeout_ns, retries, memory_limit }
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { function: self.function.clone_ref(py), ..*self }
+    }
 }
 
 /// Where jobs end, and can be waited for.
@@ -169,6 +196,14 @@ impl Job {
         }
     }
 
+    /// Cancels it, and stops what of it runs; whether it is cancelled, or will be. What runs on a thread cannot be stopped.
+    pub(crate) fn stop(&self, py: Python<'_>) -> bool {
+        match self {
+            Self::Sent(sent) => sent.engine.stop(&sent.pending),
+            Self::Local(threads, job) => threads.cancel(py, job),
+        }
+    }
+
     /// Asks for the end to be announced to the future attached; gives it back if the end has come.
     pub(crate) fn announce(&self, attachment: Attachment) -> Result<(), Attachment> {
         match self {
@@ -198,7 +233,7 @@ impl Job {
         let taken = match self {
             Self::Sent(sent) => {
                 let outcome = sent.pending.take_outcome()?;
-                decode(py, &outcome, &Label { function: sent.function.bind(py), is_map: sent.is_map })
+                decode(py, &outcome, &sent.called.label(py))
             }
             Self::Local(threads, job) => match job.stage() {
                 Stage::Complete => Ok(job.payload().take_outcome()?),
@@ -211,7 +246,7 @@ impl Job {
 
     pub(crate) fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         match self {
-            Self::Sent(sent) => visit.call(&sent.function),
+            Self::Sent(sent) => visit.call(&sent.called.function),
             // Before its end, a job is held by the pool as well, which the garbage collector does not know of.
             Self::Local(_, job) if job.is_done() => job.payload().traverse(visit),
             Self::Local(..) => Ok(()),

@@ -6,7 +6,7 @@
 //! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
 //! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec` and
 //! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
-//! has under way, `voice` how it is heard, `output` who hears it. `machine` counts the CPUs, `command` says how the fork
+//! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call. `machine` counts the CPUs, `command` says how the fork
 //! server is started. `local` is the pool of threads, which needs none of the bytes.
 
 mod codec;
@@ -22,7 +22,9 @@ mod machine;
 mod outcome;
 mod output;
 mod pickle;
+mod stops;
 mod stream;
+mod terms;
 mod voice;
 mod worker;
 
@@ -31,11 +33,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _paceline {
     #[pymodule_export]
+    use super::codec::decode_value;
+    #[pymodule_export]
     use super::current::{Task, current_item, current_task};
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
-    use super::engine::{end_processes, preload};
+    use super::engine::{end_processes, preload, worker_stacks};
     #[pymodule_export]
     use super::future::TaskFuture;
     #[pymodule_export]
@@ -45,9 +49,13 @@ mod _paceline {
     #[pymodule_export]
     use super::output::{flush_worker_output, next_output, promise_to_listen, renounce_listening, write_output};
     #[pymodule_export]
+    use super::stops::{begin_stops, note_may_pass, retire_above, stop_signals};
+    #[pymodule_export]
     use super::stream::Stream;
+    #[pymodule_export]
+    use super::terms::Terms;
     #[pymodule_export]
     use super::voice::{line_prefix, note_speech, prefix_lines, send_record};
     #[pymodule_export]
-    use super::worker::serve_forks;
+    use super::worker::{become_worker, serve_forks};
 }

@@ -11,13 +11,14 @@ mod work;
 pub(crate) use self::work::Work;
 
 use self::run::{PoolThread, Runner, Turn, works_for};
-use self::work::{Call, Map, Slot, copy_context, gather};
+use self::work::{Call, Handling, Map, Slot, copy_context, gather};
 use crate::current;
 use crate::engine::{Told, tell};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::announce;
-use crate::outcome::errors;
+use crate::outcome::{OnError, errors};
 use crate::stream::{Entry, Stream};
+use crate::terms::Terms;
 use paceline_engine::local::{Chunk, Ended, Local, Refusal};
 use paceline_engine::{Sizing, now_ns};
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyRuntimeError, PyValueError};
@@ -240,7 +241,7 @@ impl LocalEngine {
 
     /// Calls `fn(*args, **kwargs)` in a thread of the pool; the future of it.
     #[pyo3(signature = (
-        r#fn, args, kwargs, /, *, retries = 0, priority = 0, name = None, stream = None, waiter = None
+        r#fn, args, kwargs, /, *, terms = None, name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     #[expect(unused_variables, reason = "no thread dies, and there is nothing to name that was lost")]
@@ -249,13 +250,13 @@ impl LocalEngine {
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-        retries: u16,
-        priority: i16,
+        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
+        let priority = terms.map_or(0, |terms| terms.get().native.priority);
         let call = Call {
             function: r#fn.clone().unbind(),
             args: args.clone().unbind(),
@@ -267,19 +268,20 @@ impl LocalEngine {
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        r#fn, items, /, *, star = false, chunksize = None, retries = 0, priority = 0, name = None, stream = None,
-        waiter = None
+        r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0,
+        terms = None, name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
-    #[expect(unused_variables, reason = "no thread dies, and there is nothing to name that was lost")]
     fn map<'py>(
         &self,
         r#fn: &Bound<'py, PyAny>,
         items: &Bound<'py, PyAny>,
         star: bool,
         chunksize: Option<u32>,
-        retries: u16,
-        priority: i16,
+        #[pyo3(from_py_with = OnError::from_python)] on_error: OnError,
+        max_failures: Option<u32>,
+        base: u32,
+        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -295,8 +297,12 @@ impl LocalEngine {
             star,
             context: copy_context(py)?.unbind(),
             items: list.unbind(),
-            failure: None,
+            handling: Handling::of(name.unwrap_or(r#fn), on_error, max_failures, base),
+            failures: Vec::new(),
+            is_given_up: false,
+            not_run: Vec::new(),
         };
+        let priority = terms.map_or(0, |terms| terms.get().native.priority);
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
         self.start(py, Slot::Map(map), (count, sizing, priority), (stream, waiter))
     }

@@ -1,15 +1,18 @@
 //! Owns how the answers of workers become Python objects: results, or the exceptions that took their place. Never
 //! waits for one.
 
-use crate::codec::Decoder;
+use crate::codec::{Decoder, bytes_object, decode_shared};
+use crate::functions::Style;
+use crate::job::Called;
 use crate::pickle::names;
-use crate::worker::{KIND_RAISED, KIND_VALUE};
-use paceline_engine::{Answer, Breakdown, Death, Outcome, Part, PartContent, Parts};
-use pyo3::exceptions::PyRuntimeError;
+use paceline_engine::{
+    Answer, Breakdown, Loss, Outcome, Part, PartContent, Parts, RecordBytes, ShownFailure, Trouble, kind,
+};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyModule, PyString};
+use pyo3::types::{PyDict, PyList, PyModule, PyString};
 
 /// What a future turns out to hold.
 pub(crate) enum Decoded {
@@ -19,12 +22,52 @@ pub(crate) enum Decoded {
     Raised(Py<PyAny>, Option<Py<PyList>>),
 }
 
+/// What is made of the items of a map that fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// The first of them is raised, when all have ended.
+    Raise,
+    /// The exception stands in the place of the result.
+    Return,
+    /// There is no result.
+    Skip,
+    /// Each item gives a pair: whether it has a result, and that or the exception. For iterators, which go on from there.
+    Pairs,
+}
+
+impl OnError {
+    /// From what a user says.
+    pub(crate) fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let word = value.extract::<String>().unwrap_or_default();
+        match word.as_str() {
+            "raise" => Ok(Self::Raise),
+            "return" => Ok(Self::Return),
+            "skip" => Ok(Self::Skip),
+            "pairs" => Ok(Self::Pairs),
+            _ => {
+                let shown = value.repr()?;
+                Err(PyValueError::new_err(format!("on_error must be 'raise', 'return' or 'skip', not {shown}")))
+            }
+        }
+    }
+}
+
 /// What an outcome is of.
 pub(crate) struct Label<'a, 'py> {
     /// The function, or the name that stands for it.
     pub(crate) function: &'a Bound<'py, PyAny>,
-    /// Whether the outcome is a list, of a map.
-    pub(crate) is_map: bool,
+    /// How it takes its input.
+    pub(crate) style: Style,
+    /// What is made of items that failed.
+    pub(crate) on_error: OnError,
+    /// The index of the first item, for the user.
+    pub(crate) base: u32,
+    /// How long an item may run; zero for any time.
+    pub(crate) timeout_ns: u64,
+    /// How often one may be run again.
+    pub(crate) retries: u16,
+    /// How many bytes a worker may have; zero for any amount.
+    pub(crate) memory_limit: u64,
 }
 
 impl Label<'_, '_> {
@@ -37,16 +80,38 @@ impl Label<'_, '_> {
         let name = named.or_else(|_| self.function.repr().map(Bound::into_any));
         name.map_or_else(|_| "?".to_owned(), |name| name.to_string())
     }
+
+    fn is_map(&self) -> bool {
+        self.style != Style::Call
+    }
+
+    /// What errors tell of a task, as far as it follows from what was called.
+    fn details<'py>(&self, py: Python<'py>, item: u32) -> PyResult<Bound<'py, PyDict>> {
+        let details = PyDict::new(py);
+        details.set_item("function", self.name())?;
+        details.set_item("index", self.is_map().then(|| self.base.saturating_add(item)))?;
+        details.set_item("limit", (self.timeout_ns > 0).then(|| seconds(self.timeout_ns)))?;
+        details.set_item("memory_limit", (self.memory_limit > 0).then_some(self.memory_limit))?;
+        details.set_item("retries", self.retries)?;
+        Ok(details)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 /// The object of an outcome.
 pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label<'_, '_>) -> PyResult<Decoded> {
     match outcome {
-        Outcome::Complete(parts) if label.is_map => decode_list(py, parts, label),
+        Outcome::Complete(parts) if label.is_map() && label.on_error == OnError::Raise => decode_list(py, parts, label),
+        Outcome::Complete(parts) if label.is_map() => decode_all(py, parts, label),
         Outcome::Complete(parts) => match parts.as_slice() {
             [part] => decode_single(py, part, label),
             _ => Err(internal("a single call has not one outcome")),
         },
+        Outcome::GivenUp(parts) => decode_given_up(py, parts, label),
         Outcome::Abandoned(Some(breakdown)) => Ok(Decoded::Raised(start_error(py, breakdown)?.unbind(), None)),
         Outcome::Abandoned(None) | Outcome::Cancelled => Ok(Decoded::Raised(cancelled(py)?.unbind(), None)),
     }
@@ -54,7 +119,7 @@ pub(crate) fn decode(py: Python<'_>, outcome: &Outcome, label: &Label<'_, '_>) -
 
 fn decode_single(py: Python<'_>, part: &Part, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let mut found = None;
-    each_item(py, part, label, &mut |item| {
+    each_item(py, part, label, &mut |_, item| {
         found = Some(item);
         Ok(true)
     })?;
@@ -65,7 +130,7 @@ fn decode_list(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult
     let list = PyList::empty(py);
     let mut raised = None;
     for part in parts.as_slice() {
-        each_item(py, part, label, &mut |item| match item {
+        each_item(py, part, label, &mut |_, item| match item {
             Decoded::Value(value) => {
                 list.append(value)?;
                 Ok(true)
@@ -82,22 +147,102 @@ fn decode_list(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult
     Ok(Decoded::Value(list.into_any().unbind()))
 }
 
+/// The list of a map of which failures are returned, or left out.
+fn decode_all(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
+    let list = PyList::empty(py);
+    for part in parts.as_slice() {
+        each_item(py, part, label, &mut |_, item| {
+            match (item, label.on_error) {
+                (Decoded::Value(value), OnError::Pairs) => list.append((true, value))?,
+                (Decoded::Raised(error, _), OnError::Pairs) => list.append((false, error))?,
+                (Decoded::Value(value), _) => list.append(value)?,
+                (Decoded::Raised(error, _), OnError::Return) => list.append(error)?,
+                (Decoded::Raised(..), _) => {}
+            }
+            Ok(true)
+        })?;
+    }
+    Ok(Decoded::Value(list.into_any().unbind()))
+}
+
+/// What is raised for a map of which too many items failed.
+fn decode_given_up(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
+    let (results, failures) = (PyDict::new(py), PyDict::new(py));
+    for part in parts.as_slice() {
+        each_item(py, part, label, &mut |index, item| {
+            let index = label.base.saturating_add(index);
+            match item {
+                Decoded::Value(value) => results.set_item(index, value)?,
+                Decoded::Raised(error, _) => failures.set_item(index, error)?,
+            }
+            Ok(true)
+        })?;
+    }
+    given_up(py, label, &results, &failures)
+}
+
+/// What is raised for a map with these results and failures, by index.
+pub(crate) fn given_up(
+    py: Python<'_>,
+    label: &Label<'_, '_>,
+    results: &Bound<'_, PyDict>,
+    failures: &Bound<'_, PyDict>,
+) -> PyResult<Decoded> {
+    let arguments = (label.name(), results, failures, label.on_error == OnError::Raise);
+    let error = failures_module(py)?.getattr(intern!(py, "too_many_failures"))?.call1(arguments)?;
+    Ok(Decoded::Raised(error.unbind(), None))
+}
+
+/// Shows an item that has failed, while others go on.
+pub(crate) fn show_failure(py: Python<'_>, failure: &ShownFailure) {
+    let shown = (|| {
+        let Some(called) = failure.pending.mark().and_then(|mark| mark.downcast_ref::<Called>()) else {
+            return Ok(());
+        };
+        let label = called.label(py);
+        let mut raised = py.None();
+        if let Some(part) = &failure.failure {
+            each_item(py, part, &label, &mut |_, item| {
+                if let Decoded::Raised(error, _) = item {
+                    raised = error;
+                }
+                Ok(false)
+            })?;
+        }
+        show_error(py, &label, failure.item, raised);
+        Ok(())
+    })();
+    if let Err(error) = shown {
+        let error: PyErr = error;
+        error.write_unraisable(py, None);
+    }
+}
+
+/// The same of an exception.
+pub(crate) fn show_error(py: Python<'_>, label: &Label<'_, '_>, item: u32, error: Py<PyAny>) {
+    let arguments = (label.name(), label.base.saturating_add(item), error);
+    let shown = failures_module(py).and_then(|module| module.getattr(intern!(py, "show"))?.call1(arguments));
+    if let Err(error) = shown {
+        error.write_unraisable(py, None);
+    }
+}
+
 /// Hands the items of a part to `take`, until it says that it wants no more.
 fn each_item(
     py: Python<'_>,
     part: &Part,
     label: &Label<'_, '_>,
-    take: &mut dyn FnMut(Decoded) -> PyResult<bool>,
+    take: &mut dyn FnMut(u32, Decoded) -> PyResult<bool>,
 ) -> PyResult<()> {
     match &part.content {
         PartContent::Answer(answer) => {
-            let read = each_record(py, answer, take)?;
+            let read = each_record(py, answer, (part.first, label), take)?;
             if read.is_some_and(|read| read != part.count) {
                 return Err(internal("an answer has not an outcome for each item"));
             }
         }
-        PartContent::Died { death, attempt } => {
-            take(Decoded::Raised(worker_died(py, part.first, label, death, *attempt)?.unbind(), None))?;
+        PartContent::Lost(loss) => {
+            take(part.first, Decoded::Raised(lost_task(py, part.first, label, loss)?.unbind(), None))?;
         }
     }
     Ok(())
@@ -107,14 +252,15 @@ fn each_item(
 fn each_record(
     py: Python<'_>,
     answer: &Answer,
-    take: &mut dyn FnMut(Decoded) -> PyResult<bool>,
+    (first, label): (u32, &Label<'_, '_>),
+    take: &mut dyn FnMut(u32, Decoded) -> PyResult<bool>,
 ) -> PyResult<Option<u32>> {
     let names = names(py)?;
     let loads = names.loads.bind(py);
     let mut count = 0;
     for (kind, bytes) in answer.records() {
         let item = match kind {
-            KIND_VALUE => match Decoder::new(bytes.bytes(), loads).next() {
+            kind::DONE => match decode_value(&bytes, loads) {
                 Ok(value) => Decoded::Value(value.unbind()),
                 Err(error) => {
                     let error = error.into_value(py);
@@ -123,19 +269,32 @@ fn each_record(
                     Decoded::Raised(failure.unbind(), None)
                 }
             },
-            KIND_RAISED => {
-                let packed = PyBytes::new(py, bytes.bytes());
-                let error = names.pickling.bind(py).call_method1(intern!(py, "unpack_exception"), (packed,))?;
+            kind::FAILED | kind::MAY_PASS => {
+                let packed = bytes_object(py, bytes.foreign())?;
+                let task = label.details(py, first + count)?;
+                let error = names.pickling.bind(py).call_method1(intern!(py, "unpack_exception"), (packed, task))?;
+                Decoded::Raised(error.unbind(), None)
+            }
+            kind::STOPPED => {
+                let arguments = (bytes_object(py, bytes.foreign())?, label.details(py, first + count)?);
+                let error = failures_module(py)?.getattr(intern!(py, "stopped_task"))?.call1(arguments)?;
                 Decoded::Raised(error.unbind(), None)
             }
             _ => return Err(internal("an answer is of no known kind")),
         };
         count += 1;
-        if !take(item)? {
+        if !take(first + count - 1, item)? {
             return Ok(None);
         }
     }
     Ok(Some(count))
+}
+
+fn decode_value<'py>(bytes: &RecordBytes<'_>, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match bytes {
+        RecordBytes::Own(bytes) => Decoder::new(bytes, loads).next(),
+        shared => decode_shared(shared.foreign(), loads),
+    }
 }
 
 /// The module `paceline.errors`.
@@ -145,17 +304,44 @@ pub(crate) fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     Ok(module.bind(py))
 }
 
-fn worker_died<'py>(
-    py: Python<'py>,
-    item: u32,
-    label: &Label<'_, '_>,
-    death: &Death,
-    attempt: u16,
-) -> PyResult<Bound<'py, PyAny>> {
-    let function = label.name();
-    let task = if label.is_map { format!("{function}[{item}]") } else { function.clone() };
-    let arguments = (task, function, death.pid, death.code, death.signal, attempt, death.last_words.as_str());
-    errors(py)?.getattr(intern!(py, "WorkerDied"))?.call1(arguments)
+fn failures_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static FAILURES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = FAILURES.get_or_try_init(py, || PyModule::import(py, "paceline.failures").map(Bound::unbind))?;
+    Ok(module.bind(py))
+}
+
+/// The exception for a task that was lost with its worker.
+fn lost_task<'py>(py: Python<'py>, item: u32, label: &Label<'_, '_>, loss: &Loss) -> PyResult<Bound<'py, PyAny>> {
+    let failures = failures_module(py)?;
+    let details = label.details(py, item)?;
+    let arguments = match &loss.input {
+        None => failures.call_method1(intern!(py, "size_shown"), (loss.input_length,))?,
+        // Rebuilding them may run code of anybody's.
+        Some(input) => match Decoder::new(input, names(py)?.loads.bind(py)).next() {
+            Ok(value) => failures.call_method1(intern!(py, "arguments_shown"), (label.style as u8, value))?,
+            Err(error) => {
+                failures.call_method1(intern!(py, "size_shown"), (loss.input_length, error.into_value(py)))?
+            }
+        },
+    };
+    details.set_item("arguments", arguments)?;
+    details.set_item("attempt", u32::from(loss.attempt) + 1)?;
+    details.set_item("seconds", loss.ran_ns.map(seconds))?;
+    let death = &*loss.death;
+    details.set_item("pid", death.pid)?;
+    details.set_item("exit_code", death.code)?;
+    details.set_item("signal", death.signal)?;
+    details.set_item("last_words", &death.last_words)?;
+    details.set_item("note", death.note)?;
+    details.set_item("stack", &death.stack)?;
+    details.set_item("peak_memory", (death.peak_bytes > 0).then_some(death.peak_bytes))?;
+    details.set_item("is_memory_short", death.is_memory_short)?;
+    let trouble = match loss.trouble {
+        Trouble::Overran => "overran",
+        Trouble::Outgrew if death.is_over_limit => "outgrew",
+        _ => "died",
+    };
+    failures.call_method1(intern!(py, "lost_task"), (trouble, details))
 }
 
 /// The exception for a pool that is broken.

@@ -2,6 +2,7 @@
 //! importable name. Never knows what the bytes are for.
 
 use crate::codec;
+use paceline_engine::Foreign;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -179,15 +180,16 @@ pub(crate) fn encode_call(
     Ok(())
 }
 
-/// The object that a pickle describes.
+/// The object that a pickle describes. A long one is read where it lies, which Python's reader does as with any buffer that
+/// others may write to.
 ///
 /// # Errors
 /// What unpickling raises.
-pub(crate) fn load<'py>(loads: &Bound<'py, PyAny>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn load<'py>(loads: &Bound<'py, PyAny>, pickle: Foreign<'_>) -> PyResult<Bound<'py, PyAny>> {
     const COPIED_UP_TO: usize = 4 << 10;
     let py = loads.py();
     if pickle.len() <= COPIED_UP_TO {
-        return loads.call1((PyBytes::new(py, pickle),));
+        return loads.call1((codec::bytes_object(py, pickle)?,));
     }
     let length = ffi::Py_ssize_t::try_from(pickle.len())?;
     // SAFETY: the view is read-only and released before the bytes go.

@@ -2,30 +2,43 @@
 //! decides what runs next.
 
 use crate::codec::Decoder;
-use crate::coroutines::{Coroutines, run_to_end};
+use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current;
 use crate::functions::{COROUTINE, Style};
 use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
+use crate::stops::{self, Stopped, may_pass};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
-use paceline_engine::fork_server::{Served, Side, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, serve};
+use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Manner, Run};
+use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyModule, PyTuple};
+use rustix::io::Errno;
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
-
-/// An outcome that is a value.
-pub(crate) const KIND_VALUE: u8 = 0;
-/// An outcome that is a packed exception.
-pub(crate) const KIND_RAISED: u8 = 1;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// The main function of the fork server, and of each worker that it forks.
 #[pyfunction]
 pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
+    let socket = clean_start(py)?;
+    be(py, |preload, fork| serve(socket, parent_pid, preload, fork))
+}
+
+/// The main function of a worker that is started by itself.
+#[pyfunction]
+pub(crate) fn become_worker(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
+    let socket = clean_start(py)?;
+    be(py, |_, _| start_worker(socket, parent_pid))
+}
+
+/// The socket with which an interpreter was started for us, in which there is nothing else.
+fn clean_start(py: Python<'_>) -> PyResult<OwnedFd> {
     let system = |errno: rustix::io::Errno| PyErr::from(std::io::Error::from(errno));
     let os = PyModule::import(py, "os")?;
     // Files that the parent's libraries have open and that came along: locks on them would be held for as long as there
@@ -38,23 +51,31 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     rustix::stdio::dup2_stdin(&nothing).map_err(system)?;
     drop(nothing);
     // What every worker needs is imported once, here, and shared with all of them.
-    let names = names(py)?;
+    names(py)?;
     let side = PyModule::import(py, "paceline.worker")?;
     side.call_method1("prepare", (PyModule::import(py, "paceline._paceline")?,))?;
-    let mut fork = || match os.call_method0(intern!(py, "fork")).and_then(|pid| pid.extract::<i32>()) {
-        Ok(0) => Ok(Side::Child),
-        Ok(pid) => Ok(Side::Parent(pid)),
-        Err(error) => Err(errno_of(py, &error)),
-    };
+    Ok(socket)
+}
+
+type Preload<'a> = &'a mut dyn FnMut(&[u8]);
+type Fork<'a> = &'a mut dyn FnMut() -> Result<Side, Errno>;
+
+/// Serves as `role` has it, and works if this process turns out to be a worker; then it does not return.
+fn be(py: Python<'_>, role: impl FnOnce(Preload<'_>, Fork<'_>) -> Served) -> PyResult<()> {
+    let os = PyModule::import(py, "os")?;
+    let side = PyModule::import(py, "paceline.worker")?;
+    let names = names(py)?;
+    let mut fork = || fork_with(&os).map_err(|error| errno_of(py, &error));
     let mut preload = |what: &[u8]| {
         // Whoever needs what cannot be loaded is told when it is tried in a worker.
         let _ = PyModule::import(py, "paceline.preloading")
             .and_then(|preloading| preloading.call_method1(intern!(py, "load"), (PyBytes::new(py, what),)));
     };
-    match serve(socket, parent_pid, &mut preload, &mut fork) {
+    match role(&mut preload, &mut fork) {
         Served::Ended => Ok(()),
         Served::Worker(birth) => {
             side.setattr(intern!(py, "seat"), birth.seat)?;
+            side.setattr(intern!(py, "stacks"), birth.stacks.as_raw_fd())?;
             let code = work(*birth, &mut PythonRun::new(names, &side));
             if code == 0 {
                 // What goes wrong there has been printed, and there is nobody else to tell.
@@ -65,9 +86,63 @@ pub(crate) fn serve_forks(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
     }
 }
 
-fn errno_of(py: Python<'_>, error: &PyErr) -> rustix::io::Errno {
+/// Forks as Python does, so that its libraries hear of it.
+fn fork_with(os: &Bound<'_, PyModule>) -> PyResult<Side> {
+    match os.call_method0(intern!(os.py(), "fork"))?.extract()? {
+        0 => Ok(Side::Child),
+        pid => Ok(Side::Parent(pid)),
+    }
+}
+
+/// Forks this very process, in the middle of whatever it does, to serve for one pool. The child never comes back.
+pub(crate) fn forked_server(py: Python<'_>) -> PyResult<ForkedServer> {
+    let os = PyModule::import(py, "os")?;
+    let forking = PyModule::import(py, "paceline.forking")?;
+    // What every worker needs is imported here, and shared with all of them.
+    names(py)?;
+    PyModule::import(py, "paceline.worker")?;
+    let parent_pid = std::process::id().cast_signed();
+    let silence = forking.call_method0(intern!(py, "prepare"))?;
+    let mut raised = None;
+    // Nothing of Python's runs between the fork and the moment at which the child is kept, so that no Ctrl-C can come in
+    // between.
+    let forked = fork_server(&mut || {
+        fork_with(&os).map_err(|error| {
+            raised = Some(error);
+            Errno::AGAIN
+        })
+    });
+    if let Ok(ForkedSide::Child(socket)) = forked {
+        serve_forked(py, socket, parent_pid, &forking, &silence)
+    }
+    silence.call_method1(intern!(py, "__exit__"), (py.None(), py.None(), py.None()))?;
+    match forked {
+        Ok(ForkedSide::Parent(server)) => Ok(server),
+        Ok(ForkedSide::Child(_)) => unreachable!("the child does not come back"),
+        Err(errno) => Err(raised.unwrap_or_else(|| std::io::Error::from(errno).into())),
+    }
+}
+
+/// Whatever happens, the program's own code is not gone on with here, nor is what it does at its end.
+fn serve_forked(
+    py: Python<'_>,
+    socket: OwnedFd,
+    parent_pid: i32,
+    forking: &Bound<'_, PyModule>,
+    silence: &Bound<'_, PyAny>,
+) -> ! {
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        current::forget(py)?;
+        forking.call_method1(intern!(py, "settle"), (silence, PyModule::import(py, "paceline._paceline")?))?;
+        be(py, |preload, fork| serve(socket, parent_pid, preload, fork))
+    }));
+    let ended_well = served.is_ok_and(|served| served.inspect_err(|error| error.print(py)).is_ok());
+    paceline_engine::worker::exit_now(i32::from(!ended_well))
+}
+
+fn errno_of(py: Python<'_>, error: &PyErr) -> Errno {
     let number = error.value(py).getattr("errno").and_then(|number| number.extract());
-    number.map_or(rustix::io::Errno::AGAIN, rustix::io::Errno::from_raw_os_error)
+    number.map_or(Errno::AGAIN, Errno::from_raw_os_error)
 }
 
 /// Ends the worker: what it printed is written, and nothing else of the forked interpreter is torn down.
@@ -85,7 +160,35 @@ struct PythonRun<'py> {
     functions: HashMap<u64, Loaded<'py>>,
     scratch: Vec<u8>,
     coroutines: Coroutines<'py>,
+    /// The calls of these, by number.
+    lingering: HashMap<usize, Lingering>,
     most_coroutines: usize,
+}
+
+/// One attempt at an item, for whoever tells of its end.
+struct Attempt<'a, 'py> {
+    loaded: &'a Loaded<'py>,
+    /// Begins with the item's input.
+    input: &'a [u8],
+    /// How often it had been begun before.
+    begun: u16,
+    began_ns: Option<u64>,
+}
+
+/// A call that lingers, as far as telling of its end needs it.
+struct Lingering {
+    function: u64,
+    input: Box<[u8]>,
+    count: u32,
+    attempt: u16,
+    began_ns: u64,
+}
+
+impl Lingering {
+    fn of(call: &Call<'_>) -> Self {
+        let Call { function, count, attempt, began_ns, .. } = *call;
+        Self { function, input: call.input.into(), count, attempt, began_ns }
+    }
 }
 
 struct Loaded<'py> {
@@ -102,7 +205,16 @@ impl<'py> PythonRun<'py> {
     fn new(names: &'py Names, side: &'py Bound<'py, PyModule>) -> Self {
         let coroutines = Coroutines::new(side.py());
         let functions = HashMap::new();
-        Self { py: side.py(), names, side, functions, scratch: Vec::new(), coroutines, most_coroutines: 1 }
+        Self {
+            py: side.py(),
+            names,
+            side,
+            functions,
+            scratch: Vec::new(),
+            coroutines,
+            lingering: HashMap::new(),
+            most_coroutines: 1,
+        }
     }
 
     fn load_function(&self, bytes: &[u8]) -> Loaded<'py> {
@@ -113,7 +225,7 @@ impl<'py> PythonRun<'py> {
             1 => Style::Item,
             _ => Style::Star,
         };
-        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), pickle) }
+        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), Foreign::own(pickle)) }
     }
 
     /// Reads the next item and calls the function with it.
@@ -149,10 +261,10 @@ impl<'py> PythonRun<'py> {
     }
 
     /// Writes the outcome of an item: a result, or the exception that says why there is none.
-    fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, answers: &mut Answers<'_>) {
-        if self.try_answer(result, answers).is_err() {
+    fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, of: &Attempt<'_, 'py>, answers: &mut Answers<'_>) {
+        if self.try_answer(result, of, answers).is_err() {
             let error = PyMemoryError::new_err("there is no shared memory for the result");
-            if self.try_answer(Err(error), answers).is_err() {
+            if self.try_answer(Err(error), of, answers).is_err() {
                 // Not even for saying so: the item is lost with this worker, and its future says how.
                 leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
             }
@@ -162,20 +274,54 @@ impl<'py> PythonRun<'py> {
     fn try_answer(
         &mut self,
         result: PyResult<Bound<'py, PyAny>>,
+        of: &Attempt<'_, 'py>,
         answers: &mut Answers<'_>,
     ) -> Result<(), AllocateError> {
+        let mut kind = kind::FAILED;
         let packed = match result {
             Ok(value) => {
                 self.scratch.clear();
                 match encode_result(&value, &mut self.scratch) {
-                    Ok(Encoded::Gathered) => return answers.push(KIND_VALUE, &self.scratch),
-                    Ok(Encoded::Apart(head, run)) => return answers.push_parts(KIND_VALUE, &[&head, run.as_bytes()]),
-                    Err(error) => self.pack("pack_unpicklable_result", (value, error.into_value(self.py))),
+                    Ok(Encoded::Gathered) => return answers.push(kind::DONE, &self.scratch),
+                    Ok(Encoded::Apart(head, run)) => return answers.push_parts(kind::DONE, &[&head, run.as_bytes()]),
+                    Err(error) => {
+                        self.pack("pack_unpicklable_result", (value, error.into_value(self.py), self.details(of)))
+                    }
                 }
             }
-            Err(error) => self.pack("pack_exception", (error.into_value(self.py),)),
+            Err(error) => {
+                let error = error.into_value(self.py);
+                if may_pass(error.bind(self.py)) {
+                    kind = kind::MAY_PASS;
+                }
+                self.pack("pack_exception", (error, self.details(of)))
+            }
         };
-        answers.push(KIND_RAISED, packed.as_ref().map_or(&[], |packed| packed.as_bytes()))
+        answers.push(kind, packed.as_ref().map_or(&[], |packed| packed.as_bytes()))
+    }
+
+    /// Writes that an item was stopped, and where it was.
+    fn answer_stopped(&self, stack: &str, of: &Attempt<'_, 'py>, answers: &mut Answers<'_>) {
+        let details = self.details(of).map(Bound::unbind);
+        let packed = self.side.py().import("paceline.failures").and_then(|failures| {
+            failures
+                .call_method1(intern!(self.py, "pack_stopped"), (stack, details))?
+                .cast_into::<PyBytes>()
+                .map_err(PyErr::from)
+        });
+        if answers.push(kind::STOPPED, packed.as_ref().map_or(&[], |packed| packed.as_bytes())).is_err() {
+            leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
+        }
+    }
+
+    /// What errors tell of an attempt; nothing if telling it fails.
+    fn details(&self, of: &Attempt<'_, 'py>) -> Option<Bound<'py, PyAny>> {
+        let py = self.py;
+        let value = Decoder::new(of.input, self.names.loads.bind(py)).next().ok();
+        let failures = PyModule::import(py, "paceline.failures").ok()?;
+        let style = of.loaded.style as u8;
+        let seconds = of.began_ns.map(|began| Duration::from_nanos(now_ns().saturating_sub(began)).as_secs_f64());
+        failures.call_method1(intern!(py, "details_here"), (style, value, of.begun, seconds)).ok()
     }
 
     fn pack(&self, how: &str, what: impl pyo3::call::PyCallArgs<'py>) -> Option<Bound<'py, PyBytes>> {
@@ -216,13 +362,23 @@ impl Run for PythonRun<'_> {
         let mut decoder = Decoder::new(call.input, loads);
         let items = call.item..call.item + u64::from(call.count);
         begin_call(items.clone(), &loaded.function);
+        // Known of the first item only: to look at the clock for each would take as long as a short call.
+        let mut began_ns = Some(call.began_ns);
         current::here(|current| {
-            for item in items {
-                current.begin(item);
+            for (item, index) in items.zip(call.first..) {
+                let input = decoder.rest();
+                current.begin_attempt(item, index, call.attempt);
                 let mut result = self.call(&loaded, &mut decoder);
                 run_to_end(&mut result);
                 flush_if_owed(self.py);
-                self.answer(result, answers);
+                // From here on it cannot be stopped any more.
+                let stopped = stops::end_item(current);
+                let of = Attempt { loaded: &loaded, input, begun: call.attempt, began_ns: began_ns.take() };
+                match stopped {
+                    None => self.answer(result, &of, answers),
+                    Some(Stopped { drops_chunk: true, .. }) => break,
+                    Some(Stopped { stack, .. }) => self.answer_stopped(&stack, &of, answers),
+                }
             }
             current.end();
         });
@@ -236,17 +392,17 @@ impl Run for PythonRun<'_> {
     fn begin(&mut self, number: usize, call: &Call<'_>) {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py));
-        let items = call.item..call.item + u64::from(call.count);
-        begin_call(items.clone(), &loaded.function);
+        begin_call(call.item..call.item + u64::from(call.count), &loaded.function);
         // Taken out, because making a coroutine needs the rest of this.
         let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
-        coroutines.begin(number, items, |item| {
-            current::begin_item(item);
+        coroutines.begin(number, call, |item, index| {
+            current::here(|current| current.begin_attempt(item, index, call.attempt));
             let made = self.call(&loaded, &mut decoder);
             current::end_item();
             made
         });
         self.coroutines = coroutines;
+        self.lingering.insert(number, Lingering::of(call));
         self.functions.insert(call.function, loaded);
     }
 
@@ -260,9 +416,23 @@ impl Run for PythonRun<'_> {
 
     fn settle(&mut self, number: usize, answers: &mut Answers<'_>) {
         flush_if_owed(self.py);
-        for result in self.coroutines.settle(number) {
-            self.answer(result, answers);
+        let Some(call) = self.lingering.remove(&number) else { return };
+        let Some(loaded) = self.functions.remove(&call.function) else { return };
+        let mut decoder = Decoder::new(&call.input, self.names.loads.bind(self.py));
+        for ended in self.coroutines.settle(number) {
+            let input = decoder.rest();
+            if call.count > 1 {
+                // To where the next one's input begins.
+                let _ = decoder.next();
+            }
+            let began_ns = Some(call.began_ns);
+            let of = Attempt { loaded: &loaded, input, begun: call.attempt, began_ns };
+            match ended {
+                Ended::Itself(result) => self.answer(result, &of, answers),
+                Ended::Stopped(stack) => self.answer_stopped(&stack, &of, answers),
+            }
         }
+        self.functions.insert(call.function, loaded);
     }
 
     fn leave(&mut self) {

@@ -12,8 +12,8 @@ use crate::random::Random;
 pub(crate) enum Happening {
     /// The user submits the job of this position in the scenario.
     Submit { planned: usize },
-    /// The user wants that job cancelled.
-    Cancel { planned: usize },
+    /// The user wants that job cancelled, with what runs of it or not.
+    Cancel { planned: usize, stops_running: bool },
     /// The user closes the pool.
     Close { cancel_waiting: bool },
     /// The user terminates the pool.
@@ -28,14 +28,22 @@ pub(crate) enum Happening {
     Look { seat: u16, life: u32 },
     /// A worker begins with a chunk that it has claimed.
     Begin { seat: u16, life: u32, entry: u64 },
-    /// A worker is done with the item of a chunk that it ran.
-    ItemDone { seat: u16, life: u32, entry: u64 },
+    /// An item that a worker runs comes to its end by itself.
+    ItemDone { seat: u16, life: u32, entry: u64, item: u32 },
+    /// A worker gets to know that it is to stop an item, and maybe to drop what follows it in its chunk.
+    Ask { seat: u16, life: u32, entry: u64, item: u32, drops_rest: bool },
+    /// An item that was asked to stop does.
+    ItemStopped { seat: u16, life: u32, entry: u64, item: u32 },
+    /// A worker has more memory than it may.
+    Outgrow { seat: u16, life: u32 },
     /// A worker is killed, whatever it is doing.
     Strike { seat: u16, life: u32 },
     /// The engine notices that a worker is gone.
     NoticeExit { seat: u16, life: u32 },
     /// The engine notices that a chunk is done.
     Harvest { entry: u64 },
+    /// The engine wakes up to look at what the workers do.
+    WakeUp,
     /// The engine tells the core how an attempt to withdraw went.
     AnswerWithdraw { index: u32, generation: u32, is_withdrawn: bool },
 }

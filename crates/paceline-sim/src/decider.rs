@@ -7,6 +7,9 @@ pub(crate) trait Decider {
     /// Takes in an event, and appends what is to be done.
     fn handle(&mut self, now: Moment, event: Event, commands: &mut Vec<Command>);
 
+    /// When it wants to be told that time has passed.
+    fn next_look(&self) -> Option<Moment>;
+
     /// The scheduler behind it, to look at.
     fn scheduler(&self) -> &Scheduler;
 }
@@ -14,6 +17,10 @@ pub(crate) trait Decider {
 impl Decider for Scheduler {
     fn handle(&mut self, now: Moment, event: Event, commands: &mut Vec<Command>) {
         Self::handle(self, now, event, commands);
+    }
+
+    fn next_look(&self) -> Option<Moment> {
+        Self::next_look(self)
     }
 
     fn scheduler(&self) -> &Scheduler {

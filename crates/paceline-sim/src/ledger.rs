@@ -1,79 +1,22 @@
 //! Owns the book of a run: what is known to be true from the facts so far, kept apart from what the core believes.
 //! Never judges: the invariants do, each fact before it is written down here.
+//!
+//! `job` and `out` are what is known of a job and of a chunk; `told` takes in what the core hears, `asked` what it says.
 
 use std::cmp::Reverse;
 
-use paceline_core::{ChunkId, Command, Event, Held, JobEnd, JobId, Sizing, Terms, WorkerExit, WorkerId};
+use paceline_core::{ChunkId, JobEnd, JobId, Sizing};
 
-use crate::fact::Fact;
-use crate::scenario::Scenario;
+use crate::fact::{Counts, Fact};
+use crate::scenario::{STEP_NS, Scenario};
 
-/// What has become of an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ItemState {
-    /// It must be published, some time.
-    Waiting,
-    /// It is in a published chunk.
-    Out,
-    /// Its worker died and its retries are used up: it must fail.
-    Doomed { worker: WorkerId },
-    /// It has an outcome.
-    Ended,
-}
+mod asked;
+mod job;
+mod out;
+mod told;
 
-/// An item of a job.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Item {
-    pub(crate) state: ItemState,
-    /// How often a worker has begun it.
-    pub(crate) begun: u32,
-    /// How often a worker was gone while it was the one running.
-    pub(crate) lost: u32,
-}
-
-/// A job.
-#[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that come true each by itself")]
-pub(crate) struct Job {
-    pub(crate) number: JobId,
-    pub(crate) items: Vec<Item>,
-    pub(crate) sizing: Sizing,
-    pub(crate) terms: Terms,
-    pub(crate) waiting: u32,
-    pub(crate) end: Option<JobEnd>,
-    pub(crate) is_cancel_requested: bool,
-    /// The cancel was requested when nothing of the job was published or ever had been begun.
-    pub(crate) must_be_cancelled: bool,
-    /// The pool was closed, with all cancelled that waits, when no worker had claimed any of it.
-    pub(crate) is_shut_out: bool,
-    /// The core has been told that a worker claimed some of it.
-    pub(crate) is_known_to_have_begun: bool,
-}
-
-impl Job {
-    fn set(&mut self, item: u32, state: ItemState) {
-        let old = std::mem::replace(&mut self.items[item as usize].state, state);
-        self.waiting -= u32::from(old == ItemState::Waiting);
-        self.waiting += u32::from(state == ItemState::Waiting);
-    }
-}
-
-/// A published chunk of which the core has not been told the end.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that come true each by itself")]
-pub(crate) struct Out {
-    pub(crate) chunk: ChunkId,
-    pub(crate) job: usize,
-    pub(crate) first: u32,
-    pub(crate) count: u32,
-    pub(crate) is_asked_back: bool,
-    /// Asked back for something more urgent.
-    pub(crate) is_overtaken: bool,
-    /// A worker has claimed it, whether the core knows or not.
-    pub(crate) is_claimed: bool,
-    /// The core has been told that one has.
-    pub(crate) is_known_to_be_claimed: bool,
-}
+pub(crate) use job::{ItemState, Job};
+pub(crate) use out::{Out, SHORTEST_PERIOD_NS, Stop, period_ns};
 
 /// How far the pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +31,13 @@ pub(crate) enum Standing {
 /// All that is known.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// The moment of the fact that is judged or written down.
+    pub(crate) now_ns: u64,
     pub(crate) workers: u32,
     pub(crate) table_slots: u32,
+    pub(crate) start_timeout_ns: u64,
+    /// The longest that the engine sleeps over the moment of a look.
+    pub(crate) look_delay_ns: u64,
     pub(crate) jobs: Vec<Job>,
     pub(crate) out: Vec<Out>,
     /// Whether somebody sits in the seat, as the core was told.
@@ -103,9 +51,19 @@ pub(crate) struct Ledger {
     /// Deaths of workers that had begun nothing of what they held, since a chunk ended or a worker died with one
     /// begun.
     pub(crate) idle_deaths: u32,
-    /// Those of them whose worker had not been ready.
-    pub(crate) unready_deaths: u32,
+    /// Those of them that got nothing done for sure: not ready yet, or not for long and no chunk of the pool has ended
+    /// since.
+    pub(crate) vain_deaths: u32,
     pub(crate) failed_starts: u32,
+    /// How many chunks have ended, as the core was told.
+    pub(crate) chunks_ended: u32,
+    /// When the core was last told that time has passed, and how often it was.
+    pub(crate) last_look_ns: u64,
+    pub(crate) looks: u32,
+    /// Items whose backoff was over at the last look, and that have not gone out since.
+    pub(crate) just_rested: u32,
+    /// The item that the core has to have forgotten before it says anything else.
+    pub(crate) must_forget: Option<(usize, u32)>,
 }
 
 /// A seat, as the core was told.
@@ -114,18 +72,27 @@ pub(crate) struct Ledger {
 pub(crate) struct Seat {
     pub(crate) is_taken: bool,
     pub(crate) is_ready: bool,
+    /// When its worker was started, or was ready.
+    pub(crate) since_ns: u64,
+    /// How many chunks had ended when it was ready.
+    pub(crate) chunks_ended: u32,
     /// Its worker is gone, and had begun with a chunk that it held.
     pub(crate) has_lost_begun: bool,
+    /// The core has been told that its worker has too much memory.
+    pub(crate) is_outgrown: bool,
     /// The core has had its worker killed.
     pub(crate) is_killed: bool,
 }
 
 impl Ledger {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let &Scenario { workers, table_slots, .. } = scenario;
+        let &Scenario { workers, table_slots, start_timeout_ns, .. } = scenario;
         Self {
+            now_ns: 0,
             workers: u32::from(workers),
             table_slots,
+            start_timeout_ns,
+            look_delay_ns: 2 * u64::from(scenario.longest_look_delay_steps) * STEP_NS,
             jobs: Vec::new(),
             out: Vec::new(),
             seats: vec![Seat::default(); usize::from(workers)],
@@ -134,8 +101,13 @@ impl Ledger {
             generations: vec![None; table_slots as usize],
             has_overtaken: false,
             idle_deaths: 0,
-            unready_deaths: 0,
+            vain_deaths: 0,
             failed_starts: 0,
+            chunks_ended: 0,
+            last_look_ns: 0,
+            looks: 0,
+            just_rested: 0,
+            must_forget: None,
         }
     }
 
@@ -160,16 +132,42 @@ impl Ledger {
         self.out.iter().filter(move |out| out.job == job)
     }
 
-    /// Whether the answers to withdrawals may still cancel this job.
-    pub(crate) fn is_being_decided(&self, job: usize) -> bool {
-        let Job { is_cancel_requested, is_known_to_have_begun, .. } = self.jobs[job];
-        is_cancel_requested && !is_known_to_have_begun && self.chunks_out(job).any(|out| out.is_asked_back)
+    /// A job that is to end in this way as soon as nothing of it is out, and of which nothing is.
+    pub(crate) fn is_over(&self, end: JobEnd) -> Option<&Job> {
+        let mut over = self.unfinished().filter(|(_, job)| job.ending == Some(end));
+        over.find(|&(position, _)| self.chunks_out(position).next().is_none()).map(|(_, job)| job)
     }
 
-    /// The most urgent job with waiting items, and of several the oldest.
+    /// Whether the answers to withdrawals may still cancel this job.
+    pub(crate) fn is_being_decided(&self, job: usize) -> bool {
+        let Job { is_cancel_requested, is_known_to_have_begun, ending, .. } = self.jobs[job];
+        let is_open = is_cancel_requested && !is_known_to_have_begun && ending.is_none();
+        is_open && self.chunks_out(job).any(|out| out.is_asked_back)
+    }
+
+    /// The most urgent job with items that wait for sure, and of several the oldest.
     pub(crate) fn next_in_backlog(&self) -> Option<(usize, &Job)> {
         let waiting = self.unfinished().filter(|(_, job)| job.waiting > 0);
-        waiting.max_by_key(|&(position, job)| (job.terms.priority, Reverse(position)))
+        waiting.max_by_key(|&(position, _)| self.rank(position))
+    }
+
+    /// The higher, the sooner its items go out.
+    pub(crate) fn rank(&self, job: usize) -> (i16, Reverse<usize>) {
+        (self.jobs[job].terms.priority, Reverse(job))
+    }
+
+    /// How many items may wait again, their backoff being over, or may not yet.
+    pub(crate) fn doubtful_items(&self) -> u64 {
+        let jobs = self.unfinished().filter(|(_, job)| job.resting > 0);
+        jobs.flat_map(|(_, job)| &job.items).map(|item| u64::from(item.state.may_wait())).sum()
+    }
+
+    /// Whether a job that comes before this one may have items that wait.
+    pub(crate) fn may_come_after_another(&self, job: usize) -> bool {
+        let mut others = self.unfinished().filter(|(_, other)| other.resting > 0);
+        others.any(|(position, other)| {
+            self.rank(position) > self.rank(job) && other.items.iter().any(|item| item.state.may_wait())
+        })
     }
 
     /// Whether nothing of a job may be published: its cancel is being decided, or it is measured and has all the
@@ -178,6 +176,19 @@ impl Ledger {
         let is_measured = self.jobs[job].sizing == Sizing::Measured;
         let is_at_limit = is_measured && self.chunks_out(job).count() >= 2 * self.workers as usize;
         is_at_limit || self.is_being_decided(job)
+    }
+
+    /// Whether an item is to run while nothing else does.
+    pub(crate) fn is_anything_lonely(&self) -> bool {
+        self.unfinished().any(|(_, job)| job.lonely > 0)
+    }
+
+    /// Whether that may be so, or one runs.
+    pub(crate) fn may_anything_be_lonely(&self) -> bool {
+        let mut resting = self.unfinished().filter(|(_, job)| job.resting > 0).flat_map(|(_, job)| &job.items);
+        self.is_anything_lonely()
+            || self.out.iter().any(|out| out.is_lonely)
+            || resting.any(|item| item.state.may_be_lonely())
     }
 
     /// Whether a seat that falls empty has to be filled again.
@@ -189,161 +200,65 @@ impl Ledger {
         }
     }
 
+    /// The moment at which the start of a worker takes too long, of those that matter, and in which seat.
+    pub(crate) fn start_limits(&self) -> impl Iterator<Item = (u64, usize)> {
+        let limit_ns = self.start_timeout_ns;
+        let matters = limit_ns > 0 && matches!(self.standing, Standing::Open | Standing::Closed);
+        let starting = self.seats.iter().enumerate().filter(move |(_, seat)| matters && seat.is_starting());
+        starting.map(move |(index, seat)| (seat.since_ns + limit_ns, index))
+    }
+
     /// Writes a fact down.
     pub(crate) fn note(&mut self, fact: Fact) {
         match fact {
             Fact::Told { event } => self.note_event(event),
             Fact::Asked { command } => self.note_command(command),
-            Fact::Claimed { chunk } => {
+            Fact::Claimed { chunk, worker } => {
                 if let Some(out) = self.out_of(chunk) {
-                    out.is_claimed = true;
+                    out.claimed_by = Some(worker);
                 }
             }
-            Fact::Begun { job, item } => self.jobs[job].items[item as usize].begun += 1,
-            Fact::Kept { job, item } => self.jobs[job].set(item, ItemState::Ended),
-            Fact::Answered { .. } | Fact::Settled { .. } | Fact::Drained => {}
-        }
-    }
-
-    fn note_event(&mut self, event: Event) {
-        match event {
-            Event::PoolOpened => self.standing = Standing::Open,
-            Event::PoolClosed { cancel_waiting } => self.note_close(cancel_waiting),
-            Event::PoolTerminated => self.standing = Standing::GivenUp,
-            Event::JobSubmitted { job: number, items, sizing, terms } => {
-                let item = Item { state: ItemState::Waiting, begun: 0, lost: 0 };
-                self.jobs.push(Job {
-                    number,
-                    items: vec![item; items as usize],
-                    sizing,
-                    terms,
-                    waiting: items,
-                    end: None,
-                    is_cancel_requested: false,
-                    must_be_cancelled: false,
-                    is_shut_out: false,
-                    is_known_to_have_begun: false,
-                });
-            }
-            Event::CancelRequested { job } => self.note_cancel(job),
-            Event::ChunkWithdrawn { chunk } => {
-                if let Some(out) = self.take_out(chunk) {
-                    (out.first..out.first + out.count)
-                        .for_each(|item| self.jobs[out.job].set(item, ItemState::Waiting));
-                }
-            }
-            Event::ChunkKept { chunk } => {
+            Fact::Begun { chunk, job, item } => {
+                self.jobs[job].items[item as usize].begun += 1;
+                let now_ns = self.now_ns;
                 if let Some(out) = self.out_of(chunk) {
-                    out.is_known_to_be_claimed = true;
-                    out.is_overtaken = false;
-                    let job = out.job;
-                    self.jobs[job].is_known_to_have_begun = true;
+                    out.began_ns = out.began_ns.or(Some(now_ns));
+                    out.turn_ns = now_ns;
                 }
             }
-            Event::ChunkFinished { chunk, .. } => {
-                if let Some(out) = self.take_out(chunk) {
-                    self.jobs[out.job].is_known_to_have_begun = true;
-                    (self.idle_deaths, self.unready_deaths) = (0, 0);
-                }
-            }
-            Event::WorkerReady { worker } => self.seats[usize::from(worker.0)].is_ready = true,
-            Event::ChunkLost { worker, held } => self.note_loss(worker, held),
-            Event::WorkerExited { worker, exit } => self.note_exit(worker, exit),
-        }
-    }
-
-    fn note_close(&mut self, cancel_waiting: bool) {
-        if self.standing == Standing::Open {
-            self.standing = Standing::Closed;
-        }
-        if cancel_waiting && self.standing == Standing::Closed {
-            let all: Vec<_> = self.unfinished().map(|(position, job)| (position, job.number)).collect();
-            for (position, number) in all {
-                self.note_cancel(number);
-                let is_claimed = self.chunks_out(position).any(|out| out.is_claimed);
-                let job = &mut self.jobs[position];
-                job.is_shut_out |= !job.is_known_to_have_begun && !is_claimed;
-            }
-        }
-    }
-
-    fn note_cancel(&mut self, number: JobId) {
-        let Some(position) = self.position(number) else { return };
-        let is_out = self.chunks_out(position).next().is_some();
-        let job = &mut self.jobs[position];
-        job.is_cancel_requested = true;
-        job.must_be_cancelled |= !is_out && !job.is_known_to_have_begun;
-    }
-
-    fn note_exit(&mut self, worker: WorkerId, exit: WorkerExit) {
-        let seat = std::mem::take(&mut self.seats[usize::from(worker.0)]);
-        self.failed_starts += u32::from(exit == WorkerExit::FailedToStart);
-        if exit == WorkerExit::Died {
-            if seat.has_lost_begun {
-                (self.idle_deaths, self.unready_deaths) = (0, 0);
-            } else {
-                self.idle_deaths += 1;
-                self.unready_deaths += u32::from(!seat.is_ready);
-            }
-        }
-    }
-
-    fn note_loss(&mut self, worker: WorkerId, Held { chunk, finished, running }: Held) {
-        self.seats[usize::from(worker.0)].has_lost_begun |= finished + running > 0;
-        let Some(out) = self.take_out(chunk) else { return };
-        let job = &mut self.jobs[out.job];
-        job.is_known_to_have_begun = true;
-        let ran = out.first + finished..out.first + finished + running;
-        (ran.end..out.first + out.count).for_each(|item| job.set(item, ItemState::Waiting));
-        for item in ran {
-            job.items[item as usize].lost += 1;
-            let is_doomed = job.items[item as usize].lost > u32::from(job.terms.retries);
-            job.set(item, if is_doomed { ItemState::Doomed { worker } } else { ItemState::Waiting });
-        }
-    }
-
-    fn note_command(&mut self, command: Command) {
-        match command {
-            Command::Publish { chunk, job: number, first, count, .. } => {
-                let Some(job) = self.position(number) else { return };
-                (first..first + count).for_each(|item| self.jobs[job].set(item, ItemState::Out));
-                self.out.push(Out {
-                    chunk,
-                    job,
-                    first,
-                    count,
-                    is_asked_back: false,
-                    is_overtaken: false,
-                    is_claimed: false,
-                    is_known_to_be_claimed: false,
-                });
-                self.generations[chunk.index as usize] = Some(chunk.generation);
-            }
-            Command::Withdraw { chunk } => {
-                let Some(Out { job, .. }) = self.find_out(chunk) else { return };
-                let is_overtaken = !self.jobs[job].is_cancel_requested || self.jobs[job].is_known_to_have_begun;
-                self.has_overtaken |= is_overtaken;
+            Fact::Over { chunk } => {
+                let now_ns = self.now_ns;
                 if let Some(out) = self.out_of(chunk) {
-                    out.is_asked_back = true;
-                    out.is_overtaken = is_overtaken;
+                    out.finished += 1;
+                    out.last_turn_ns = std::mem::replace(&mut out.turn_ns, now_ns);
                 }
             }
-            Command::FailItem { job, item, .. } => {
-                if let Some(position) = self.position(job) {
-                    self.jobs[position].set(item, ItemState::Ended);
+            Fact::Done { chunk } => {
+                if let Some(out) = self.out_of(chunk) {
+                    out.is_done = true;
                 }
             }
-            Command::FinishJob { job, end } => {
-                if let Some(position) = self.position(job) {
-                    self.jobs[position].end = Some(end);
-                    self.out.retain(|out| out.job != position);
-                }
+            Fact::Gone { worker } => {
+                let its = self.out.iter_mut().filter(|out| out.claimed_by == Some(worker));
+                its.for_each(|out| out.is_done = true);
             }
-            Command::StartWorker { worker } => self.seats[usize::from(worker.0)].is_taken = true,
-            Command::StopWorker { .. } => {}
-            Command::KillWorker { worker } => self.seats[usize::from(worker.0)].is_killed = true,
-            Command::BreakPool { .. } => self.standing = Standing::GivenUp,
-            Command::EndPool => self.ends += 1,
+            Fact::Kept { job, item } => self.jobs[job].keep(item),
+            Fact::Answered { counts, .. } => self.note_answer(counts),
+            Fact::Settled { .. } | Fact::Drained => {}
+        }
+    }
+
+    /// Of what may or may not wait, the core's own count tells, if all of it does or none.
+    fn note_answer(&mut self, counts: Counts) {
+        self.just_rested = 0;
+        let doubtful = self.doubtful_items();
+        if doubtful == 0 {
+            return;
+        }
+        let known: u64 = self.unfinished().map(|(_, job)| u64::from(job.waiting)).sum();
+        let (is_all, is_none) = (counts.waiting_items == known + doubtful, counts.waiting_items == known);
+        if is_all || is_none {
+            self.jobs.iter_mut().filter(|job| job.end.is_none()).for_each(|job| job.settle_doubt(is_all));
         }
     }
 
@@ -354,5 +269,12 @@ impl Ledger {
     fn take_out(&mut self, chunk: ChunkId) -> Option<Out> {
         let index = self.out.iter().position(|out| out.chunk == chunk)?;
         Some(self.out.swap_remove(index))
+    }
+}
+
+impl Seat {
+    /// Whether somebody is starting here, whom nobody has had killed.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.is_taken && !self.is_ready && !self.is_killed
     }
 }

@@ -14,14 +14,18 @@ mod agenda;
 mod decider;
 mod engine;
 mod fact;
+mod fate;
 mod invariants;
 mod ledger;
 mod random;
+mod reports;
 mod run;
 mod saboteur;
 mod scenario;
 mod table;
+mod watching;
 mod worker;
+mod working;
 mod world;
 
 pub use invariants::Violation;

@@ -14,7 +14,7 @@ use crate::world::World;
 pub struct Report {
     /// What the seed stands for.
     pub scenario: String,
-    /// Every fact in order, one a line, headed by the virtual microsecond.
+    /// Every fact in order, one a line, headed by the virtual step.
     pub trace: Vec<String>,
     /// How it went.
     pub outcome: Result<(), Violation>,
@@ -62,5 +62,6 @@ fn prepare(seed: u64) -> (Scenario, Random) {
 }
 
 fn honest(scenario: &Scenario) -> Scheduler {
-    Scheduler::new(Config { workers: scenario.workers, table_slots: scenario.table_slots })
+    let &Scenario { workers, table_slots, start_timeout_ns, .. } = scenario;
+    Scheduler::new(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false })
 }

@@ -1,12 +1,13 @@
 //! Owns the taking in of answers, and the filing of what became of each item. Never decides what they mean.
 
 use super::{Context, State};
-use crate::outcome::{Answer, Part, PartContent};
-use paceline_core::{Assignment, ChunkId, Event};
-use paceline_ipc::body::{Body, INLINE_SEGMENT};
+use crate::outcome::{Answer, Part, PartContent, trouble_of};
+use crate::pending::{FailureWatch, Pending};
+use paceline_core::{Assignment, ChunkId, Event, JobId, Trouble};
+use paceline_ipc::body::{INLINE_SEGMENT, Left};
 use paceline_ipc::table::{Feeder, Place};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// A chunk whose items all have an outcome.
 pub(super) struct Finished {
@@ -18,6 +19,42 @@ pub(super) struct Finished {
     pub(super) ended_ns: u64,
 }
 
+/// An item whose outcome is a failure.
+pub(super) struct Failure {
+    item: u32,
+    trouble: Trouble,
+    shown: Shown,
+}
+
+/// Whether a failure is to be shown, and what of it.
+enum Shown {
+    No,
+    Whole(PartContent),
+    /// It is too large to be copied.
+    Nothing,
+}
+
+/// A failure to be shown, and whose it is.
+#[derive(Debug)]
+pub struct ShownFailure {
+    /// Of which job.
+    pub pending: Arc<Pending>,
+    /// Which item.
+    pub item: u32,
+    /// What became of it; nothing if it is too large to be shown.
+    pub failure: Option<Part>,
+}
+
+impl Finished {
+    /// Of a chunk whose slot somebody has scribbled on.
+    fn unreadable(chunk: ChunkId, what: Assignment) -> Self {
+        Self { chunk, what, answer: Answer::corrupt(), owner: NOBODY, busy_ns: 0, ended_ns: 0 }
+    }
+}
+
+/// No worker sits there.
+const NOBODY: u16 = u16::MAX;
+
 impl State {
     /// Takes in every answer there is.
     pub(crate) fn drain(&mut self, context: &Context<'_>) {
@@ -27,34 +64,79 @@ impl State {
         let mut finished = std::mem::take(&mut self.finished);
         let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
         context.table.drain(&mut feeder, |place, owner, body| {
-            // SAFETY: the slot is done, so only the parent may touch its body.
-            finished.extend(self.take_answer(place, owner, unsafe { &*body }));
+            // SAFETY: the body is mapped as long as the table.
+            finished.extend(self.take_answer(place, owner, unsafe { Left::new(body) }));
         });
         self.feeder = feeder;
         self.file(&mut finished, context);
         self.finished = finished;
     }
 
+    /// Looks whether the table is as it must be. What cannot be answered any more ends, with an error for its caller, so
+    /// that nobody waits for ever. Whether anything was wrong.
+    pub(crate) fn audit(&mut self, context: &Context<'_>) -> bool {
+        if self.failed {
+            return false;
+        }
+        let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
+        let (mut finished, mut lost) = (Vec::new(), Vec::new());
+        let is_seated = |worker: u16| self.seats.get(usize::from(worker)).is_some_and(Option::is_some);
+        let mended = context.table.audit(
+            &mut feeder,
+            is_seated,
+            // SAFETY: the body is mapped as long as the table.
+            |place, owner, body| finished.extend(self.take_answer(place, owner, unsafe { Left::new(body) })),
+            |place| lost.push(self.chunk_of_slot[place.slot as usize]),
+        );
+        self.feeder = feeder;
+        let unreadable =
+            lost.into_iter().filter_map(|chunk| Some(Finished::unreadable(chunk, self.core.chunk(chunk)?)));
+        finished.extend(unreadable);
+        self.file(&mut finished, context);
+        for seat in (0..).zip(&self.seats).filter_map(|(worker, seat)| seat.as_ref()?.is_dismissed.then_some(worker)) {
+            context.table.idle.dismiss(seat);
+        }
+        mended
+    }
+
+    /// Whether somebody relies on the table.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.failed && (self.closing || self.core.unfinished_jobs() > 0)
+    }
+
+    /// Whether the table is to be audited from time to time, from now on; somebody will be told when it has to be.
+    pub(crate) fn needs_audits(&mut self) -> bool {
+        self.is_audited = self.has_work();
+        self.is_audited
+    }
+
     /// Keeps answers and tells the core, in the order in which they ended; the bitmap has them by slot.
     pub(super) fn file(&mut self, finished: &mut Vec<Finished>, context: &Context<'_>) {
         finished.sort_unstable_by_key(|one| one.ended_ns);
         for Finished { chunk, what, answer, owner, busy_ns, ended_ns } in finished.drain(..) {
+            let failures = self.failures_in(what.job, what.first, &answer);
             self.keep(what, what.count, answer, owner, busy_ns, ended_ns);
+            if !failures.is_empty() {
+                self.tell_failures((chunk, what.job), failures, context);
+            }
             self.apply(Event::ChunkFinished { chunk, busy_ns }, context);
         }
     }
 
-    pub(super) fn take_answer(&mut self, place: Place, owner: u16, body: &Body) -> Option<Finished> {
+    /// Nothing that stands in the slot is believed; but whatever does, the chunk has ended.
+    pub(super) fn take_answer(&self, place: Place, owner: u16, left: Left<'_>) -> Option<Finished> {
         let chunk = self.chunk_of_slot[place.slot as usize];
         let what = self.core.chunk(chunk)?;
-        let began_ns = body.began_ns.load(Ordering::Relaxed);
-        let ended_ns = body.ended_ns.load(Ordering::Relaxed);
-        let seat = self.seats.get(usize::from(owner))?.as_ref()?;
-        let (span, _) = body.answer();
+        let Some(seat) = self.seats.get(usize::from(owner)).and_then(Option::as_ref) else {
+            return Some(Finished::unreadable(chunk, what));
+        };
+        let began_ns = left.marks().began_ns();
+        let ended_ns = left.marks().ended_ns();
+        let (span, _) = left.answer();
         let answer = if span.segment == INLINE_SEGMENT {
-            Answer::inline(body.inline_bytes(span), &seat.arena)
+            Answer::inline(left.inline_bytes(span), what.count, &seat.arena)
         } else {
-            Answer::segment(span, &seat.arena)
+            Answer::segment(span, what.count, &seat.arena)
         };
         Some(Finished { chunk, what, answer, owner, busy_ns: ended_ns.saturating_sub(began_ns), ended_ns })
     }
@@ -72,8 +154,52 @@ impl State {
         let Some(job) = self.jobs[what.job.0 as usize].job.as_mut() else { return };
         let first = job.first_item + u64::from(what.first);
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
-        self.accounts.ended_ns = self.accounts.ended_ns.max(ended_ns);
+        self.accounts.note_end(ended_ns);
         self.account(owner, busy_ns, first..first + u64::from(count));
+    }
+
+    /// Which of the items of a job have failed whose outcomes these are, if anybody wants to know before it ends.
+    pub(super) fn failures_in(&self, job: JobId, first: u32, answer: &Answer) -> Vec<Failure> {
+        let job = self.jobs.get(job.0 as usize).and_then(|slot| slot.job.as_ref());
+        let watch = job.map_or(FailureWatch::Nobody, |job| job.pending.failure_watch());
+        if watch == FailureWatch::Nobody {
+            return Vec::new();
+        }
+        let failures = (first..).zip(answer.records()).filter_map(|(item, (kind, content))| {
+            let trouble = trouble_of(kind)?;
+            let whole = || Answer::single(kind, &content).map_or(Shown::Nothing, |copy| Shown::Whole(copy.into()));
+            let shown = if watch == FailureWatch::Everybody { whole() } else { Shown::No };
+            Some(Failure { item, trouble, shown })
+        });
+        failures.collect()
+    }
+
+    /// Tells the core of failures, and has those shown that are final, if they are to be.
+    pub(super) fn tell_failures(
+        &mut self,
+        (chunk, job): (ChunkId, JobId),
+        failures: Vec<Failure>,
+        context: &Context<'_>,
+    ) {
+        for Failure { item, trouble, shown } in failures {
+            let forgotten = self.forgotten;
+            self.apply(Event::ItemFailed { chunk, item, trouble }, context);
+            let is_final = forgotten == self.forgotten;
+            match shown {
+                Shown::Whole(copy) if is_final => self.show_failure(job, item, Some(copy)),
+                Shown::Nothing if is_final => self.show_failure(job, item, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Has a failure shown that is final.
+    pub(super) fn show_failure(&mut self, job: JobId, item: u32, content: Option<PartContent>) {
+        if let Some(job) = self.jobs[job.0 as usize].job.as_ref() {
+            let failure = content.map(|content| Part { first: item, count: 1, content });
+            self.failures.push_back(ShownFailure { pending: Arc::clone(&job.pending), item, failure });
+            self.effects.attention = true;
+        }
     }
 
     pub(super) fn account(&mut self, owner: u16, busy_ns: u64, items: Range<u64>) {

@@ -9,9 +9,18 @@ impl State {
     /// Cancels a job if nothing of it has begun; whether it is cancelled.
     pub(crate) fn cancel(&mut self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
         if let Some(job) = pending.job() {
-            self.apply(Event::CancelRequested { job }, context);
+            self.apply(Event::CancelRequested { job, stops_running: false }, context);
         }
         pending.stage() == Stage::Cancelled
+    }
+
+    /// Cancels a job and has what of it runs stopped; whether it is cancelled, or will be.
+    pub(crate) fn stop(&mut self, pending: &Arc<Pending>, context: &Context<'_>) -> bool {
+        // What has ended is not to be stopped.
+        self.drain(context);
+        let Some(job) = pending.job() else { return pending.stage() == Stage::Cancelled };
+        self.apply(Event::CancelRequested { job, stops_running: true }, context);
+        pending.stage() == Stage::Cancelled || self.core.is_being_cancelled(job)
     }
 
     /// Whether something of a job is with a worker now.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Function {
     pub(super) id: u64,
     pub(super) place: Span,
+    pub(super) name: Box<str>,
     released: Arc<Released>,
     generation: u32,
 }
@@ -31,7 +32,7 @@ impl Drop for Function {
 
 impl State {
     /// Gives a function's bytes to the workers.
-    pub(crate) fn register(&mut self, bytes: &[u8]) -> Result<Arc<Function>, SubmitError> {
+    pub(crate) fn register(&mut self, bytes: &[u8], name: &str) -> Result<Arc<Function>, SubmitError> {
         for place in std::mem::take(&mut *self.released.lock().unwrap_or_else(PoisonError::into_inner)) {
             self.slabs.release(&mut self.arena, place);
         }
@@ -40,6 +41,12 @@ impl State {
         unsafe { placed.address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         let (id, place) = (self.next_function, placed.span);
         self.next_function += 1;
-        Ok(Arc::new(Function { id, place, released: Arc::clone(&self.released), generation: generation() }))
+        Ok(Arc::new(Function {
+            id,
+            place,
+            name: name.into(),
+            released: Arc::clone(&self.released),
+            generation: generation(),
+        }))
     }
 }

@@ -2,8 +2,8 @@
 
 use super::functions::Function;
 use super::{Context, State};
-use crate::outcome::{Outcome, Part, Parts};
-use crate::pending::Pending;
+use crate::outcome::{Outcome, Part, PartContent, Parts};
+use crate::pending::{FailureWatch, Pending};
 use paceline_core::{JobEnd, JobId};
 use paceline_ipc::arena::Span;
 use std::sync::Arc;
@@ -44,19 +44,61 @@ impl Gathered {
         };
     }
 
+    /// Lets go of what is kept of one item.
+    fn forget(&mut self, item: u32) {
+        let mut parts = match std::mem::replace(self, Self::None) {
+            Self::None => return,
+            Self::One(part) => vec![part],
+            Self::Many(parts) => parts,
+        };
+        // The latest first: it is nearly always the one.
+        let found = parts.iter().rposition(|part| (part.first..part.first + part.count).contains(&item));
+        if let Some(Part { first, count, content: PartContent::Answer(answer) }) =
+            found.map(|index| parts.swap_remove(index))
+        {
+            let before = item - first;
+            let (head, tail) = answer.without(before);
+            for (first, count, answer) in [(first, before, head), (item + 1, count - before - 1, tail)] {
+                if count > 0 {
+                    parts.push(Part { first, count, content: PartContent::Answer(answer) });
+                }
+            }
+        }
+        *self = Self::Many(parts);
+    }
+
     fn into_parts(self) -> Parts {
         match self {
             Self::None => Parts::Many(Vec::new()),
             Self::One(part) => Parts::One(part),
             Self::Many(mut parts) => {
                 parts.sort_unstable_by_key(|part| part.first);
-                Parts::Many(parts)
+                match <[Part; 1]>::try_from(parts) {
+                    Ok([part]) => Parts::One(part),
+                    Err(parts) => Parts::Many(parts),
+                }
             }
         }
     }
 }
 
+impl Job {
+    /// Where the input of one item begins and ends among that of all.
+    pub(super) fn input_bounds(&self, item: u32) -> Option<(u64, u64)> {
+        let ends = self.ends.as_ref()?;
+        let start = item.checked_sub(1).map_or(0, |before| ends[before as usize]);
+        Some((start, ends[item as usize]))
+    }
+}
+
 impl State {
+    pub(super) fn forget_item(&mut self, id: JobId, item: u32) {
+        if let Some(job) = self.jobs[id.0 as usize].job.as_mut() {
+            job.parts.forget(item);
+        }
+        self.forgotten += 1;
+    }
+
     pub(super) fn finish_job(&mut self, id: JobId, end: JobEnd, context: &Context<'_>) {
         let slot = &mut self.jobs[id.0 as usize];
         slot.inline.clear();
@@ -67,10 +109,12 @@ impl State {
         }
         let outcome = match end {
             JobEnd::Complete => Outcome::Complete(job.parts.into_parts()),
+            JobEnd::GivenUp => Outcome::GivenUp(job.parts.into_parts()),
             JobEnd::Cancelled => Outcome::Cancelled,
             JobEnd::Abandoned => Outcome::Abandoned(self.breakdown.clone()),
         };
         let pending = job.pending;
+        self.failures_watched -= usize::from(pending.failure_watch() != FailureWatch::Nobody);
         if pending.wants_attention() {
             self.attention_wanted -= 1;
             self.attention.push_back(Arc::clone(&pending));

@@ -1,18 +1,21 @@
 //! Owns what is done when a worker is gone: what it answered and what it had finished is kept, what it held is given back
 //! to the core.
 
+use super::answers::Failure;
+use super::workers::Seat;
 use super::{Context, State};
 use crate::clock::now_ns;
-use crate::outcome::{Answer, Part, PartContent};
+use crate::outcome::{Answer, Loss, Part, PartContent};
+use crate::pending::FailureWatch;
 use crate::supervisor::Ending;
-use paceline_core::{Event, Held, JobId, WorkerExit, WorkerId};
+use paceline_core::{Event, Held, JobId, Trouble, WorkerExit, WorkerId};
 use paceline_ipc::arena::{ArenaReader, Span};
-use paceline_ipc::body::{Body, INLINE_SEGMENT};
+use paceline_ipc::body::{INLINE_SEGMENT, Left};
+use paceline_ipc::foreign::Foreign;
 use paceline_ipc::record::Records;
 use paceline_ipc::table::{Feeder, Place};
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl State {
     pub(crate) fn on_exited(&mut self, worker: u16, birth: u64, ending: Ending, context: &Context<'_>) {
@@ -24,6 +27,13 @@ impl State {
             self.effects.ended |= self.seats.iter().all(Option::is_none);
             return;
         }
+        let mut ending = ending;
+        if let Some(Seat { outgrown_bytes: Some(bytes), .. }) = &self.seats[usize::from(worker)] {
+            ending.death.is_over_limit = true;
+            ending.death.peak_bytes = ending.death.peak_bytes.max(*bytes);
+        }
+        let is_outgrown =
+            ending.death.is_over_limit || (ending.death.is_memory_short && ending.death.signal == Some(KILL));
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
         let (mut finished, mut held) = (Vec::new(), Vec::new());
@@ -32,10 +42,16 @@ impl State {
         context.table.reclaim(
             &mut feeder,
             worker,
-            // SAFETY: the slot is done, so only the parent may touch its body.
-            |place, owner, body| finished.extend(this.borrow_mut().take_answer(place, owner, unsafe { &*body })),
-            // SAFETY: the worker that claimed the slot is dead.
-            |place, owner, body| held.extend(this.borrow_mut().take_held(place, owner, unsafe { &*body })),
+            |place, owner, body| {
+                // SAFETY: the body is mapped as long as the table.
+                let left = unsafe { Left::new(body) };
+                finished.extend(this.borrow().take_answer(place, owner, left));
+            },
+            |place, owner, body| {
+                // SAFETY: as above.
+                let left = unsafe { Left::new(body) };
+                held.extend(this.borrow_mut().take_held(place, owner, left));
+            },
         );
         self.feeder = feeder;
         self.file(&mut finished, context);
@@ -46,9 +62,14 @@ impl State {
             exit => exit,
         };
         let worker = WorkerId(worker);
-        for held in held {
+        if is_outgrown {
+            self.apply(Event::WorkerOutgrown { worker }, context);
+        }
+        for Found { held, job, failures } in held {
+            self.tell_failures((held.chunk, job), failures, context);
             self.apply(Event::ChunkLost { worker, held }, context);
         }
+        self.lost_items.clear();
         self.apply(Event::WorkerExited { worker, exit }, context);
         self.dying = None;
         // The dead worker may have been about to wake somebody.
@@ -57,36 +78,94 @@ impl State {
     }
 
     /// Takes back what a dead worker held: its finished items are kept, the rest is the core's business.
-    pub(super) fn take_held(&mut self, place: Place, owner: u16, body: &Body) -> Option<Held> {
+    fn take_held(&mut self, place: Place, owner: u16, left: Left<'_>) -> Option<Found> {
         let chunk = self.chunk_of_slot[place.slot as usize];
         let assignment = self.core.chunk(chunk)?;
         let seat = self.seats.get(usize::from(owner))?.as_ref()?;
         let arena = Arc::clone(&seat.arena);
-        let (span, claimed) = body.answer();
+        let (span, claimed) = left.answer();
         let claimed = claimed.min(assignment.count);
         let now = now_ns();
-        let began = body.began_ns.load(Ordering::Relaxed);
+        let began = left.marks().began_ns();
         let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
         // A worker says that it begins before it looks at what it is to run. One that has not said so has run nothing.
-        let most_running = if began == 0 { 0 } else { body.most_running() };
-        let (answer, finished) = salvage(body, span, claimed, &arena);
+        let most_running = if began == 0 { 0 } else { left.most_running() };
+        let (answer, finished) = salvage(left, span, claimed, &arena);
+        let mut failures = Vec::new();
         if let Some(answer) = answer {
+            failures = self.failures_in(assignment.job, assignment.first, &answer);
             self.keep(assignment, finished, answer, owner, busy_ns, now);
         }
-        Some(Held { chunk, finished, running: most_running.min(assignment.count - finished) })
+        let running = most_running.min(assignment.count - finished);
+        if running > 0 {
+            let since = self.core.running_since(chunk).map(|since| since.0).or((finished == 0).then_some(began));
+            let ran_ns = since.map(|since| now.saturating_sub(since));
+            let first = assignment.first + finished;
+            self.lost_items.extend((first..first + running).map(|item| LostItem { job: assignment.job, item, ran_ns }));
+        }
+        Some(Found { held: Held { chunk, finished, running }, job: assignment.job, failures })
     }
 
-    pub(super) fn fail_item(&mut self, job: JobId, item: u32, attempt: u16) {
+    /// Files what became of an item that was lost with its worker.
+    pub(super) fn fail_item(&mut self, id: JobId, item: u32, attempt: u16, trouble: Trouble) {
         let death = self.dying.clone().unwrap_or_default();
-        if let Some(job) = self.jobs[job.0 as usize].job.as_mut() {
-            job.parts.push(Part { first: item, count: 1, content: PartContent::Died { death, attempt } });
+        let ran_ns =
+            self.lost_items.iter().find(|lost| (lost.job, lost.item) == (id, item)).and_then(|lost| lost.ran_ns);
+        let (input, input_length) = self.input_of(id, item);
+        let Some(job) = self.jobs[id.0 as usize].job.as_mut() else { return };
+        let loss = Loss { death, trouble, attempt, ran_ns, input, input_length };
+        let shown = (job.pending.failure_watch() == FailureWatch::Everybody).then(|| loss.clone());
+        job.parts.push(Part { first: item, count: 1, content: PartContent::Lost(loss) });
+        if let Some(loss) = shown {
+            self.show_failure(id, item, Some(PartContent::Lost(loss)));
         }
+    }
+
+    /// The input of one item, for whoever tells of its end, unless it is long; and its length.
+    fn input_of(&self, id: JobId, item: u32) -> (Option<Box<[u8]>>, u64) {
+        let slot = &self.jobs[id.0 as usize];
+        let Some(job) = slot.job.as_ref() else { return (None, 0) };
+        let whole = job.input.map_or(slot.inline.len() as u64, |span| span.length);
+        let (start, end) = job.input_bounds(item).unwrap_or((0, whole));
+        let length = end - start;
+        if length > MOST_SHOWN_INPUT {
+            return (None, length);
+        }
+        let bytes = match job.input {
+            None => slot.inline.get(index(start)..index(end)).map(Box::from),
+            Some(span) => self.arena.read(Span { offset: span.offset + start, length, ..span }),
+        };
+        (bytes, length)
     }
 }
 
+/// Longer input is not shown when its item is lost.
+const MOST_SHOWN_INPUT: u64 = 16 << 10;
+/// What the system ends processes with for want of memory.
+const KILL: i32 = 9;
+
+fn index(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+/// What was found in one of the slots of a dead worker.
+struct Found {
+    held: Held,
+    job: JobId,
+    failures: Vec<Failure>,
+}
+
+/// An item that was running when its worker ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LostItem {
+    job: JobId,
+    item: u32,
+    ran_ns: Option<u64>,
+}
+
 /// The records that a dead worker had finished, and how many of them can be read.
-fn salvage(body: &Body, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (Option<Answer>, u32) {
-    let count = |bytes: &[u8]| {
+fn salvage(left: Left<'_>, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (Option<Answer>, u32) {
+    let count = |bytes: Foreign<'_>| {
         let mut records = Records::new(bytes);
         let readable = (0..claimed).take_while(|_| records.next().is_some()).count();
         (bytes.len() - records.remaining(), u32::try_from(readable).unwrap_or(claimed))
@@ -94,11 +173,12 @@ fn salvage(body: &Body, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (
     if claimed == 0 {
         (None, 0)
     } else if span.segment == INLINE_SEGMENT {
-        let (length, finished) = count(body.inline_bytes(span));
-        (Some(Answer::inline(&body.inline[..length], arena)), finished)
+        let bytes = left.inline_bytes(span);
+        let (_, finished) = count(bytes);
+        (Some(Answer::inline(bytes, finished, arena)), finished)
     } else {
         let Ok(view) = arena.view(span) else { return (None, 0) };
-        let (length, finished) = count(view.bytes());
-        (Some(Answer::segment(Span { length: length as u64, ..span }, arena)), finished)
+        let (length, finished) = count(view.foreign());
+        (Some(Answer::segment(Span { length: length as u64, ..span }, finished, arena)), finished)
     }
 }

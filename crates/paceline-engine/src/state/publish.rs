@@ -6,13 +6,18 @@ use paceline_ipc::arena::Span;
 use paceline_ipc::body::{Body, Input, Request};
 
 impl State {
-    pub(super) fn publish(&mut self, chunk: ChunkId, job: JobId, first: u32, count: u32, context: &Context<'_>) {
+    pub(super) fn publish(
+        &mut self,
+        chunk: ChunkId,
+        (job, attempt): (JobId, u16),
+        first: u32,
+        count: u32,
+        context: &Context<'_>,
+    ) {
         let slot = &self.jobs[job.0 as usize];
         let job = slot.job.as_ref().expect("the core publishes items of unfinished jobs");
-        let bounds = job.ends.as_ref().map(|ends| {
-            let start = first.checked_sub(1).map_or(0, |before| ends[before as usize]);
-            (start, ends[(first + count) as usize - 1])
-        });
+        let start_and_end = |(start, _)| Some((start, job.input_bounds(first + count - 1)?.1));
+        let bounds = job.input_bounds(first).and_then(start_and_end);
         let input = match (job.input, bounds) {
             (Some(span), None) => Input::Segment(span),
             (Some(span), Some((start, end))) => {
@@ -23,10 +28,14 @@ impl State {
         };
         let (function, function_at) = (job.function.id, job.function.place);
         let item = job.first_item + u64::from(first);
-        let request = Request { function, function_at, item, first, count, input };
-        // SAFETY: the slot is free, so only the parent may touch its body.
+        let request = Request { function, function_at, item, first, count, attempt, input };
+        // SAFETY: the slot is free, so only the parent may touch its body, and it only writes. Should somebody else write
+        // there all the same, the worker that claims the task reads nonsense; the parent reads nothing.
         let write = |body: *mut Body| unsafe { (*body).put_request(&request) };
-        let place = context.table.publish(&mut self.feeder, write).expect("the core counts the table's slots");
+        let place = context
+            .table
+            .publish(&mut self.feeder, write)
+            .expect("the task table has no slot left that nobody has written over");
         self.chunk_of_slot[place.slot as usize] = chunk;
         self.place_of_chunk[chunk.index as usize] = Some(place);
         self.effects.published += 1;

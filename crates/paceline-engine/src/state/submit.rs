@@ -5,7 +5,7 @@ use super::jobs::{Gathered, Job, JobSlot};
 use super::{Context, State};
 use crate::clock::now_ns;
 use crate::outcome::Breakdown;
-use crate::pending::Pending;
+use crate::pending::{FailureWatch, Pending};
 use paceline_core::{Event, JobId, Sizing, Terms};
 use paceline_ipc::arena::{AllocateError, Span};
 use paceline_ipc::slabs::Placed;
@@ -87,6 +87,7 @@ impl State {
         });
         self.next_item += u64::from(submission.items);
         submission.pending.begin(job);
+        self.failures_watched += usize::from(submission.pending.failure_watch() != FailureWatch::Nobody);
         if let Some(stream) = submission.pending.rings() {
             self.bells.expect(stream);
         }

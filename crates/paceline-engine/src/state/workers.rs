@@ -12,6 +12,10 @@ pub(super) struct Seat {
     pub(super) pid: i32,
     pub(super) arena: Arc<ArenaReader>,
     pub(super) account: Option<usize>,
+    /// It was seen to have more memory than it may, and how much.
+    pub(super) outgrown_bytes: Option<u64>,
+    /// It has been asked to leave.
+    pub(super) is_dismissed: bool,
 }
 
 impl State {
@@ -22,7 +26,14 @@ impl State {
         match ArenaReader::create("paceline-results") {
             Ok(arena) => {
                 let birth = (context.birth)(worker.0, &arena);
-                self.seats[seat] = Some(Seat { birth, pid: 0, arena: Arc::new(arena), account: None });
+                self.seats[seat] = Some(Seat {
+                    birth,
+                    pid: 0,
+                    arena: Arc::new(arena),
+                    account: None,
+                    outgrown_bytes: None,
+                    is_dismissed: false,
+                });
             }
             Err(errno) => {
                 let last_words = format!("the system refused a memory file: {errno}");
@@ -30,6 +41,13 @@ impl State {
                 self.stillborn.push(worker);
             }
         }
+    }
+
+    pub(super) fn dismiss(&mut self, worker: WorkerId, context: &Context<'_>) {
+        if let Some(Some(seat)) = self.seats.get_mut(usize::from(worker.0)) {
+            seat.is_dismissed = true;
+        }
+        context.table.idle.dismiss(worker.0);
     }
 
     pub(crate) fn on_forked(&mut self, worker: u16, birth: u64, pid: i32) {
@@ -50,6 +68,7 @@ impl State {
         let death = self.dying.as_deref().cloned().unwrap_or_default();
         let reason = match why {
             Breakage::StartFailed => "a worker could not be set up".to_owned(),
+            Breakage::StartTooSlow { .. } => "a worker took longer to start than `start_timeout` allows".to_owned(),
             Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row ended before they finished anything"),
         };
         self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));

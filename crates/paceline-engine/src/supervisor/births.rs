@@ -1,16 +1,18 @@
-//! Starts workers through the fork server, which it starts itself when there is none.
+//! Has workers born: forked by a fork server, or each started by itself.
 
-use super::{Ending, ForkServer, ForkServerCommand, House, KINDS, LIFE_LINE, Life, PROCESS, SERVER, Start};
+use super::{CRADLE, Ending, ForkServerCommand, House, KINDS, LIFE_LINE, Life, PROCESS, Start};
+use crate::clock::now_ns;
 use crate::engine::Shared;
-use crate::words::Words;
+use crate::memory_use;
+use crate::process::{Child, HowItEnded};
+use crate::start::Maker;
+use crate::words::{Mouth, Words};
 use paceline_ipc::message::{FromForkServer, ToForkServer};
-use paceline_ipc::socket::{self, Received};
-use rustix::event::epoll;
-use rustix::fs::OFlags;
+use paceline_ipc::socket;
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 /// How many workers are asked for at a time: the system limits the descriptors that are under way.
@@ -18,43 +20,39 @@ const UNBORN_LIMIT: usize = 48;
 
 impl House {
     pub(super) fn start_queued(&mut self) {
-        while self.lives.values().filter(|life| life.pid == 0).count() < UNBORN_LIMIT
+        while self.lives.values().filter(|life| life.is_unborn()).count() < UNBORN_LIMIT
             && let Some((birth, start)) = self.queue.pop_front()
         {
             self.start(birth, *start);
         }
     }
 
-    pub(super) fn start(&mut self, birth: u64, start: Start) {
+    fn start(&mut self, birth: u64, start: Start) {
         let Some(engine) = start.engine.upgrade() else { return };
         if self.quitting.is_some() {
             // The process is about to exit: nobody is replaced any more.
             return;
         }
-        let seat = start.seat;
+        let (seat, maker) = (start.seat, start.maker.clone());
         if let Err(errno) = self.try_start(birth, start, &engine) {
-            let ending = Ending::unborn(format!("the worker could not be started: {errno}"));
-            engine.with(|state, context| state.on_exited(seat, birth, ending, context));
+            let why = match maker {
+                Maker::Fork(number) if !self.servers.contains_key(&number) => {
+                    "the fork of the program that this pool's workers are forked from has ended, and cannot be made again"
+                        .into()
+                }
+                _ => format!("the worker could not be started: {errno}"),
+            };
+            engine.with(|state, context| state.on_exited(seat, birth, Ending::unborn(why), context));
         }
     }
 
-    pub(super) fn try_start(&mut self, birth: u64, start: Start, engine: &Arc<Shared>) -> Result<(), Errno> {
+    fn try_start(&mut self, birth: u64, start: Start, engine: &Arc<Shared>) -> Result<(), Errno> {
         let (ours, theirs) = socket::pair()?;
         let (words, mouth) = Words::new(engine.prefixes_output())?;
+        // Written to by a handler of a signal, which must not wait.
+        let (stacks, their_stacks) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let own_arena = start.own_arena.ok_or(Errno::MFILE)?;
-        let life = Life {
-            engine: Arc::clone(engine),
-            seat: start.seat,
-            line: ours,
-            has_hung_up: false,
-            words,
-            pid: 0,
-            watch: None,
-            is_orphan: false,
-            to_be_killed: false,
-            told: None,
-            complaint: None,
-        };
+        let mut life = Life::asked_for(Arc::clone(engine), start.seat, start.maker.server(), (ours, stacks), words);
         let files = engine.files();
         let descriptors = [
             theirs.as_fd(),
@@ -65,83 +63,71 @@ impl House {
             mouth.output.as_fd(),
             mouth.errors.as_fd(),
             mouth.records.as_fd(),
+            their_stacks.as_fd(),
         ];
         let message = ToForkServer::Fork { birth, seat: start.seat, chunks: start.chunks }.encode();
-        let asked = self.watch(birth, &life).and_then(|()| self.ask(&start.fork_server, &message, &descriptors));
-        match asked {
-            Ok(()) => drop(self.lives.insert(birth, life)),
-            Err(_) => self.forget_all(&life),
+        let asked = self.watch(birth, &life).and_then(|()| match &start.maker {
+            Maker::Spawn(command) => self.spawn(birth, &mut life, command, &message, &descriptors, &mouth),
+            maker => self.ask(maker, &message, &descriptors),
+        });
+        if asked.is_err() {
+            self.forget_all(&life);
+            return asked;
         }
-        asked
+        let (seat, pid) = (life.seat, life.pid);
+        self.lives.insert(birth, life);
+        if pid == 0 {
+            self.expect();
+        } else {
+            engine.with(|state, _| state.on_forked(seat, birth, pid));
+        }
+        Ok(())
     }
 
-    pub(super) fn watch(&self, birth: u64, life: &Life) -> Result<(), Errno> {
+    fn watch(&self, birth: u64, life: &Life) -> Result<(), Errno> {
         self.add(&life.line, birth * KINDS + LIFE_LINE)?;
         if self.muted { Ok(()) } else { self.watch_words(birth, &life.words) }
     }
 
-    /// Sends the fork server a message; one that is found to be gone is replaced.
-    pub(super) fn ask(
-        &mut self,
+    /// Starts a worker by itself. Its message waits for it to be ready to read; what it says before, such as why it never
+    /// will be, is heard as the worker's.
+    fn spawn(
+        &self,
+        birth: u64,
+        life: &mut Life,
         command: &ForkServerCommand,
         message: &[u8],
-        with: &[BorrowedFd<'_>],
+        descriptors: &[BorrowedFd<'_>],
+        mouth: &Mouth,
     ) -> Result<(), Errno> {
-        match socket::send(self.server(command)?.socket.as_fd(), message, with) {
-            Err(Errno::PIPE | Errno::CONNRESET) => {
-                self.lose_server();
-                socket::send(self.server(command)?.socket.as_fd(), message, with)
-            }
-            sent => sent,
-        }
+        let (ours, theirs) = socket::pair()?;
+        socket::send(ours.as_fd(), message, descriptors)?;
+        let (output, errors) = (mouth.output.try_clone(), mouth.errors.try_clone());
+        let (Ok(output), Ok(errors)) = (output, errors) else { return Err(Errno::MFILE) };
+        let streams = (Stdio::from(theirs), Stdio::from(output), Stdio::from(errors));
+        let child = Child::start(command.command().stdin(streams.0).stdout(streams.1).stderr(streams.2))?;
+        self.add(&child.watch, birth * KINDS + PROCESS)
+            .and_then(|()| self.add(&ours, birth * KINDS + CRADLE))
+            .inspect_err(|_| child.end())?;
+        life.is_child = true;
+        life.pid = child.pid;
+        life.watch = Some(child.watch);
+        life.cradle = Some(ours);
+        Ok(())
     }
 
-    /// Those who need it find out themselves if this fails: a worker can load everything on its own.
-    pub(super) fn preload(&mut self, command: &ForkServerCommand, what: Vec<u8>) {
-        if self.quitting.is_none() {
-            let _ = self.ask(command, &ToForkServer::Preload(what).encode(), &[]);
-        }
-    }
-
-    pub(super) fn server(&mut self, command: &ForkServerCommand) -> Result<&ForkServer, Errno> {
-        if self.server.is_none() {
-            let (ours, theirs) = socket::pair()?;
-            rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
-            // Where this process has none, the workers' must not be taken for something else.
-            let stream = |is_ours: bool| if is_ours { Stdio::inherit() } else { Stdio::null() };
-            // A process group of its own: what the terminal sends to the caller's is not for it.
-            let process = Command::new(&command.program)
-                .args(&command.arguments)
-                .stdin(Stdio::from(theirs))
-                .stdout(stream(is_stream(rustix::stdio::stdout())))
-                .stderr(stream(is_stream(rustix::stdio::stderr())))
-                .process_group(0)
-                .spawn()
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOEXEC))?;
-            self.add(&ours, SERVER)?;
-            self.server = Some(ForkServer { process, socket: ours });
-        }
-        self.server.as_ref().ok_or(Errno::NOEXEC)
-    }
-
-    pub(super) fn on_server(&mut self, buffer: &mut [u8]) {
-        loop {
-            let Some(server) = &self.server else { return };
-            match socket::receive(server.socket.as_fd(), buffer, false) {
-                Ok(Received::Datagram(length, descriptors)) => match FromForkServer::decode(&buffer[..length]) {
-                    Ok(word) => self.on_word(word, descriptors, buffer),
-                    Err(_) => return self.lose_server(),
-                },
-                Err(Errno::AGAIN) => return,
-                Ok(Received::End) | Err(_) => return self.lose_server(),
-            }
+    /// A worker that was started by itself has taken its message, or has ended, which is told in a moment.
+    pub(super) fn on_cradle(&mut self, birth: u64) {
+        if let Some(cradle) = self.lives.get_mut(&birth).and_then(|life| life.cradle.take()) {
+            self.forget(&cradle);
         }
     }
 
     pub(super) fn on_word(&mut self, word: FromForkServer, descriptors: Vec<OwnedFd>, buffer: &mut [u8]) {
         match word {
             FromForkServer::Forked { birth, pid } => {
-                if let Some(life) = self.lives.get_mut(&birth) {
+                // Nobody is born twice.
+                if let Some(life) = self.lives.get_mut(&birth).filter(|life| life.pid == 0) {
                     life.pid = pid;
                     life.watch = descriptors.into_iter().next();
                     // One that cannot be watched must not work.
@@ -151,44 +137,57 @@ impl House {
                     let (engine, seat) = (Arc::clone(&life.engine), life.seat);
                     engine.with(|state, _| state.on_forked(seat, birth, pid));
                 }
+                if let Some(watch) = self.lives.get(&birth).and_then(|life| life.watch.as_ref()) {
+                    // The server tells how it ended; this tells that the server has something to tell.
+                    let _ = self.add(watch, birth * KINDS + PROCESS);
+                }
                 self.hear_the_named(birth);
             }
             FromForkServer::Refused { birth, errno } => {
                 let errno = Errno::from_raw_os_error(errno);
-                self.bury(birth, None, None, Some(format!("the system refused to fork: {errno}")), buffer);
+                self.bury(birth, HowItEnded::default(), Some(format!("the system refused to fork: {errno}")), buffer);
             }
-            FromForkServer::Exited { birth, code, signal } => self.bury(birth, code, signal, None, buffer),
-        }
-    }
-
-    /// The fork server is gone. Those that it has forked live on, and are watched without it, though nobody can say any
-    /// more how they end. Those that it has not told of may have been born all the same; they are asked to leave by
-    /// their life lines, and are gone when the other ends of these are closed.
-    pub(super) fn lose_server(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            self.forget(&server.socket);
-            let _ = server.process.kill();
-            let _ = server.process.wait();
-        }
-        let mut unborn = Vec::new();
-        for (birth, life) in &mut self.lives {
-            life.is_orphan = true;
-            match &life.watch {
-                Some(watch) => {
-                    let event = epoll::EventData::new_u64(birth * KINDS + PROCESS);
-                    let _ = epoll::add(&self.watch, watch, event, epoll::EventFlags::IN);
-                }
-                None if life.has_hung_up => unborn.push(*birth),
-                None => life.kill(),
+            FromForkServer::Exited { birth, code, signal, peak_kib } => {
+                self.bury(birth, HowItEnded { code, signal, peak_kib }, None, buffer);
             }
-        }
-        for birth in unborn {
-            self.bury_unborn(birth);
         }
     }
 }
 
-/// Whether a descriptor is open and meant for children too: all of ours are not.
-fn is_stream(descriptor: BorrowedFd<'_>) -> bool {
-    rustix::io::fcntl_getfd(descriptor).is_ok_and(|flags| !flags.contains(rustix::io::FdFlags::CLOEXEC))
+impl Life {
+    fn asked_for(
+        engine: Arc<Shared>,
+        seat: u16,
+        server: Option<u64>,
+        (line, stacks): (OwnedFd, OwnedFd),
+        words: Words,
+    ) -> Self {
+        Self {
+            engine,
+            seat,
+            line,
+            has_hung_up: false,
+            words,
+            stacks,
+            is_ready: false,
+            out_of_memory_kills: memory_use::out_of_memory_kills(),
+            pid: 0,
+            watch: None,
+            server,
+            is_child: false,
+            cradle: None,
+            asked_ns: now_ns(),
+            gone_ns: None,
+            to_be_killed: false,
+            times_seen_stopped: 0,
+            told: None,
+            complaint: None,
+            note: None,
+        }
+    }
+
+    /// It has not taken yet what it was given.
+    fn is_unborn(&self) -> bool {
+        self.pid == 0 || self.cradle.is_some()
+    }
 }

@@ -1,34 +1,45 @@
 //! Notices how workers end, and tells their engines.
 
-use super::{Ending, House};
+use super::{Ending, House, Life};
+use crate::clock::now_ns;
+use crate::memory_use;
 use crate::outcome::Death;
+use crate::process::{HowItEnded, how_it_ended};
 use paceline_core::WorkerExit;
 use paceline_ipc::message::LONGEST;
+use std::os::fd::AsFd;
 
 impl House {
     pub(super) fn bury_unborn(&mut self, birth: u64) {
         self.bury(
             birth,
-            None,
-            None,
+            HowItEnded::default(),
             Some("the fork server ended before it told of the worker's birth".into()),
             &mut [],
         );
     }
 
+    /// A worker's process is gone. How it ended is known to its parent: that is a fork server, which is about to tell, or
+    /// this process, or nobody.
     pub(super) fn on_process(&mut self, birth: u64) {
-        self.bury(birth, None, None, None, &mut vec![0; LONGEST]);
+        let Some(life) = self.lives.get_mut(&birth) else { return };
+        if life.server.is_some() {
+            life.gone_ns = Some(now_ns());
+            if let Some(watch) = self.lives.get(&birth).and_then(|life| life.watch.as_ref()) {
+                self.forget(watch);
+            }
+            self.expect();
+            return;
+        }
+        let ended = match &life.watch {
+            Some(watch) if life.is_child => how_it_ended(watch.as_fd()),
+            _ => HowItEnded::default(),
+        };
+        self.bury(birth, ended, None, &mut vec![0; LONGEST]);
     }
 
     /// A worker is gone: hears its last words and tells its engine.
-    pub(super) fn bury(
-        &mut self,
-        birth: u64,
-        code: Option<i32>,
-        signal: Option<i32>,
-        excuse: Option<String>,
-        buffer: &mut [u8],
-    ) {
+    pub(super) fn bury(&mut self, birth: u64, ended: HowItEnded, excuse: Option<String>, buffer: &mut [u8]) {
         let Some(mut life) = self.lives.remove(&birth) else { return };
         if !buffer.is_empty() {
             life.listen(birth, buffer);
@@ -36,15 +47,20 @@ impl House {
         self.forget_all(&life);
         let exit = match life.told {
             Some(told) => told,
-            None if code == Some(0) => WorkerExit::Stopped,
+            None if ended.code == Some(0) => WorkerExit::Stopped,
             None => WorkerExit::Died,
         };
-        let mut last_words = life.words.end(life.pid);
+        let mut last_words = life.words.last_words_at_end(life.pid);
         if let Some(excuse) = excuse {
             last_words = excuse;
         }
-        let ending =
-            Ending { exit, death: Death { pid: life.pid, code, signal, last_words }, complaint: life.complaint };
+        let stack = life.read_stacks();
+        let is_memory_short = memory_use::out_of_memory_kills() > life.out_of_memory_kills;
+        let (Life { pid, note, .. }, HowItEnded { code, signal, peak_kib }) = (&life, ended);
+        let (pid, note, peak_bytes) = (*pid, *note, peak_kib * 1024);
+        let death =
+            Death { pid, code, signal, last_words, stack, peak_bytes, note, is_memory_short, is_over_limit: false };
+        let ending = Ending { exit, death, complaint: life.complaint };
         life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
     }
 }

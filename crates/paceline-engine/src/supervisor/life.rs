@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, learned at a time of its own")]
 pub(super) struct Life {
     pub(super) engine: Arc<Shared>,
     pub(super) seat: u16,
@@ -18,37 +19,64 @@ pub(super) struct Life {
     /// The worker's end of the life line is closed: it is gone, or was never born.
     pub(super) has_hung_up: bool,
     pub(super) words: Words,
+    /// Where it writes what it is doing, when it is asked to.
+    pub(super) stacks: OwnedFd,
+    /// It has said that it takes tasks.
+    pub(super) is_ready: bool,
+    /// How often the system had ended a process of this one's control group for want of memory when it was asked for.
+    pub(super) out_of_memory_kills: Option<u64>,
     /// Zero until it is born.
     pub(super) pid: i32,
     /// Absent until it is born, or if there were too many descriptors.
     pub(super) watch: Option<OwnedFd>,
-    /// The fork server that was to tell of its birth is gone.
-    pub(super) is_orphan: bool,
+    /// The number of the fork server that tells of its birth and its end; none if there is no such server, or no more.
+    pub(super) server: Option<u64>,
+    /// It is a child of this very process, which has to wait for it.
+    pub(super) is_child: bool,
+    /// The socket with the message that such a child has not taken yet.
+    pub(super) cradle: Option<OwnedFd>,
+    pub(super) asked_ns: u64,
+    /// When it was found to be gone, though its fork server has not told how it ended.
+    pub(super) gone_ns: Option<u64>,
     pub(super) to_be_killed: bool,
+    /// At how many looks in a row.
+    pub(super) times_seen_stopped: u32,
     pub(super) told: Option<WorkerExit>,
     pub(super) complaint: Option<Vec<u8>>,
+    /// Why it was killed here.
+    pub(super) note: Option<&'static str>,
 }
 
 impl Life {
-    /// Takes in what the worker says; whether it may say more.
+    /// Takes in what the worker says; whether it may say more. It says that it is ready, or why it is not, and then that
+    /// it leaves: one that says anything else, or anything more, is not to be trusted.
     pub(super) fn listen(&mut self, birth: u64, buffer: &mut [u8]) -> bool {
         loop {
             match socket::receive(self.line.as_fd(), buffer, false) {
                 Ok(Received::Datagram(length, _)) => match FromWorker::decode(&buffer[..length]) {
-                    Ok(FromWorker::Ready) => {
+                    Ok(FromWorker::Ready) if !self.is_ready && self.told.is_none() => {
+                        self.is_ready = true;
                         self.engine.with(|state, context| state.on_ready(self.seat, birth, context));
                     }
-                    Ok(FromWorker::Failed(reason)) => {
+                    Ok(FromWorker::Failed(reason)) if !self.is_ready && self.told.is_none() => {
                         self.told = Some(WorkerExit::FailedToStart);
                         self.complaint = Some(reason);
                     }
-                    Ok(FromWorker::Retired) => self.told = Some(WorkerExit::Retired),
-                    Err(_) => return false,
+                    Ok(FromWorker::Retired) if self.is_ready && self.told.is_none() => {
+                        self.told = Some(WorkerExit::Retired);
+                    }
+                    Ok(_) | Err(_) => return false,
                 },
                 Err(Errno::AGAIN) => return true,
                 Ok(Received::End) | Err(_) => return false,
             }
         }
+    }
+
+    /// All that is open for it.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let own = [Some(&self.line), Some(&self.stacks), self.watch.as_ref(), self.cradle.as_ref()];
+        own.into_iter().flatten().chain(self.words.ears())
     }
 
     pub(super) fn kill(&self) {

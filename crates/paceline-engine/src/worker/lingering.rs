@@ -7,7 +7,6 @@ use crate::answers::Answers;
 use crate::clock::now_ns;
 use crate::run::Run;
 use paceline_ipc::table::Claim;
-use std::sync::atomic::Ordering;
 
 /// The most calls to begin before the others go on. A worker that took all it may at once would leave none to those
 /// that are just waking up; so it begins with few.
@@ -112,8 +111,8 @@ impl Worker {
             run.settle(number, &mut answers);
             answers.end();
             // Calls that linger side by side share the time, so that a worker is not busier than the clock.
-            body.began_ns.store(counted_ns, Ordering::Relaxed);
-            body.ended_ns.store(now, Ordering::Relaxed);
+            body.marks.begin(counted_ns);
+            body.marks.end(now);
         });
         leave_if_forked();
         self.table.finish(claim);

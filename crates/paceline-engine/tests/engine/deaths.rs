@@ -23,7 +23,9 @@ fn death_tells_exit_code_or_signal_and_last_words() {
         let pid = pool.await_workers(1)[0];
         let death = pool.death(&format!("say first of {way}; say last of {way}; {way}"));
         let last_words = format!("first of {way}\nlast of {way}");
-        assert_eq!(death, Death { pid, code, signal, last_words });
+        assert!(death.peak_bytes > 0, "the system tells how much memory it had");
+        let peak_bytes = death.peak_bytes;
+        assert_eq!(death, Death { pid, code, signal, last_words, peak_bytes, ..Death::default() });
         assert_eq!(pool.run("echo alive"), "alive");
         eventually("the new worker is known", || !pool.engine.pids().contains(&pid));
     }

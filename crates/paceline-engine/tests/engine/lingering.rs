@@ -42,7 +42,7 @@ fn calls_that_linger_are_answered_as_they_end_and_others_run_beside_them() {
     let files = Files::new("lingering");
     let pool = Pool::open(1);
     let pid = pool.run("pid");
-    let lingers = pool.engine.register(LINGERS).unwrap();
+    let lingers = pool.engine.register(LINGERS, "work").unwrap();
     let calls: Vec<_> = (0..=MOST_LINGERING).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
     // The last has no room until another has ended.
     files.make(2);
@@ -63,7 +63,7 @@ fn calls_that_linger_are_answered_as_they_end_and_others_run_beside_them() {
 fn worker_retires_when_the_last_of_its_calls_has_ended() {
     let files = Files::new("retiring");
     let pool = Pool::with(Choice { workers: 1, chunks_per_worker: 3, setup: "" });
-    let lingers = pool.engine.register(LINGERS).unwrap();
+    let lingers = pool.engine.register(LINGERS, "work").unwrap();
     let first = pool.await_workers(1);
     let calls: Vec<_> = (0..4).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
     files.make(3);
@@ -81,7 +81,7 @@ fn worker_retires_when_the_last_of_its_calls_has_ended() {
 fn worker_with_room_takes_what_a_busy_one_was_woken_for() {
     let files = Files::new("busy");
     let pool = Pool::open(2);
-    let lingers = pool.engine.register(LINGERS).unwrap();
+    let lingers = pool.engine.register(LINGERS, "work").unwrap();
     pool.await_workers(2);
     let calls: Vec<_> = (0..MOST_LINGERING - 1).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
     for _ in 0..5 {
@@ -105,7 +105,7 @@ fn worker_that_dies_with_many_calls_loses_each_of_them_and_no_other() {
     let files = Files::new("dying");
     let pool = Pool::open(1);
     let pid: i32 = pool.run("pid").parse().unwrap();
-    let lingers = pool.engine.register(LINGERS).unwrap();
+    let lingers = pool.engine.register(LINGERS, "work").unwrap();
     let (mut input, mut ends) = (Vec::new(), Vec::new());
     for number in 0..3 {
         input.extend(item(files.path(number).as_bytes()));
@@ -138,7 +138,7 @@ fn worker_that_dies_with_many_calls_loses_each_of_them_and_no_other() {
 fn worker_that_is_killed_loses_the_calls_it_had_under_way_and_no_other() {
     let files = Files::new("killed");
     let pool = Pool::open(1);
-    let lingers = pool.engine.register(LINGERS).unwrap();
+    let lingers = pool.engine.register(LINGERS, "work").unwrap();
     let pid = pool.run("pid").parse().unwrap();
     let calls: Vec<_> = (0..=MOST_LINGERING).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
     // When this one has ended, the others are under way, and perhaps the last.

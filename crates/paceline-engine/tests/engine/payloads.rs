@@ -111,7 +111,8 @@ fn many_thousand_payloads_larger_than_a_slot_may_wait() {
     for job in &jobs {
         assert_eq!(pool.answer(job), "1000");
     }
-    let functions: Vec<_> = (0..40_000u32).map(|number| pool.engine.register(&number.to_le_bytes()).unwrap()).collect();
+    let functions: Vec<_> =
+        (0..40_000u32).map(|number| pool.engine.register(&number.to_le_bytes(), "work").unwrap()).collect();
     drop(functions);
     pool.finish();
 }

@@ -3,8 +3,8 @@
 use crate::worker_program;
 use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
-    Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, Sizing, SubmitError,
-    Terms, Waited, now_ns,
+    Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, ShownFailure, Sizing,
+    StartMethod, SubmitError, Terms, Waited, now_ns,
 };
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -15,11 +15,16 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Remembers what was announced, by number.
 #[derive(Default)]
-pub(crate) struct Announced(Mutex<Vec<u64>>);
+pub(crate) struct Announced(Mutex<Vec<u64>>, Mutex<Vec<u32>>);
 
 impl Announced {
     pub(crate) fn numbers(&self) -> Vec<u64> {
         self.0.lock().unwrap().clone()
+    }
+
+    /// The items whose failures were shown.
+    pub(crate) fn shown(&self) -> Vec<u32> {
+        self.1.lock().unwrap().clone()
     }
 }
 
@@ -34,6 +39,10 @@ impl Announce for Announcer {
             assert_ne!(*number, PANIC, "an announcer that panics, on purpose");
             self.0.0.lock().unwrap().push(*number);
         }
+    }
+
+    fn show_failure(&self, failure: &ShownFailure) {
+        self.0.1.lock().unwrap().push(failure.item);
     }
 }
 
@@ -71,17 +80,28 @@ impl Pool {
     }
 
     pub(crate) fn try_with(choice: Choice<'_>) -> Result<Self, OpenError> {
+        Self::try_start(choice, StartMethod::ForkServer(worker_program::command()))
+    }
+
+    pub(crate) fn start(workers: u16, start: StartMethod) -> Self {
+        Self::try_start(Choice { workers, chunks_per_worker: 0, setup: "" }, start).unwrap()
+    }
+
+    pub(crate) fn try_start(choice: Choice<'_>, start: StartMethod) -> Result<Self, OpenError> {
         pass_on_what_workers_say();
         let announced = Arc::<Announced>::default();
         let engine = Engine::open(Options {
             workers: choice.workers,
+            memory_limit: 0,
+            start_timeout_ns: 0,
             chunks_per_worker: choice.chunks_per_worker,
             setup: choice.setup.as_bytes().to_vec(),
             prefix_output: false,
-            fork_server: worker_program::command(),
+            start,
+            stopped_looks: 2,
             announce: Box::new(Announcer(Arc::clone(&announced))),
         })?;
-        let function = engine.register(b"").unwrap();
+        let function = engine.register(b"", "work").unwrap();
         Ok(Self { engine, function, announced })
     }
 
@@ -172,10 +192,10 @@ pub(crate) fn read(pending: &Arc<Pending>) -> Vec<Result<String, Death>> {
             PartContent::Answer(answer) => {
                 items.extend(answer.records().map(|(kind, bytes)| {
                     assert_eq!(kind, 0);
-                    Ok(String::from_utf8(bytes.bytes().to_vec()).unwrap())
+                    Ok(String::from_utf8(bytes.foreign().to_vec().unwrap()).unwrap())
                 }));
             }
-            PartContent::Died { death, .. } => items.push(Err(Death::clone(death))),
+            PartContent::Lost(loss) => items.push(Err(Death::clone(&loss.death))),
         }
         assert_eq!(usize::try_from(first + count).unwrap(), items.len(), "every item has a record");
     }

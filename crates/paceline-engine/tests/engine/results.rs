@@ -36,7 +36,7 @@ fn items_of_a_job_are_answered_in_order_whatever_their_grouping() {
 fn workers_load_each_function_by_its_bytes() {
     let pool = Pool::open(2);
     let pending = paceline_engine::Pending::new(None);
-    let function = pool.engine.register(b"function ").unwrap();
+    let function = pool.engine.register(b"function ", "work").unwrap();
     pool.engine.submit(&function, &crate::pool::item(b"echo called"), Terms::default(), &pending).unwrap();
     drop(function);
     assert_eq!(pool.answer(&pending), "function called");

@@ -14,11 +14,14 @@
 //! | `shell COMMAND` | starts a command and does not wait for it |
 //! | `pid` | answers with the worker's process id |
 //! | `number` | answers with the item's number in the pool |
+//! | `scribble MEMORY PLACES SEED` | writes random bytes into as many places of the table (its words, its bodies) or the worker's own arena |
+//! | `babble BYTE COUNT` | sends this message of one byte so often on every socket that the worker has |
 //! | `mask` | answers with the signals that are blocked |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
-use paceline_engine::fork_server::{Served, Side, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker, serve};
+use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::{Answers, Call, ForkServerCommand, Manner, Run, worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
@@ -27,12 +30,35 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 const FORK_SERVER: &str = "--be-the-fork-server-of";
+const WORKER: &str = "--be-a-worker-of";
 
 /// How this test program is started as a fork server.
 pub(crate) fn command() -> ForkServerCommand {
+    command_for(FORK_SERVER)
+}
+
+/// How this test program is started as a single worker.
+pub(crate) fn spawn_command() -> ForkServerCommand {
+    command_for(WORKER)
+}
+
+fn command_for(role: &str) -> ForkServerCommand {
     ForkServerCommand {
         program: std::env::current_exe().unwrap().into(),
-        arguments: vec![FORK_SERVER.into(), OsString::from(std::process::id().to_string())],
+        arguments: vec![role.into(), OsString::from(std::process::id().to_string())],
+    }
+}
+
+/// Forks a server off this very process, with the threads of the tests in the middle of whatever they do: what the child
+/// runs takes no lock that one of them may hold.
+pub(crate) fn forked_server() -> ForkedServer {
+    let parent = std::process::id().cast_signed();
+    match fork_server(&mut fork).unwrap() {
+        ForkedSide::Parent(server) => server,
+        ForkedSide::Child(socket) => {
+            let code = std::panic::catch_unwind(|| be(serve(socket, parent, &mut |_| {}, &mut fork)));
+            worker::exit_now(code.unwrap_or(1))
+        }
     }
 }
 
@@ -43,27 +69,33 @@ static START: extern "C" fn() = start;
 
 extern "C" fn start() {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(FORK_SERVER) {
-        let parent = arguments.next().and_then(|pid| pid.parse().ok()).expect("whose fork server?");
-        std::process::exit(be_fork_server(parent));
+    let role = arguments.next();
+    if let Some(FORK_SERVER | WORKER) = role.as_deref() {
+        let parent = arguments.next().and_then(|pid| pid.parse().ok()).expect("whose?");
+        std::process::exit(be_started(role.as_deref() == Some(WORKER), parent));
     }
 }
 
-fn be_fork_server(parent: i32) -> i32 {
+fn be_started(is_worker: bool, parent: i32) -> i32 {
     // SAFETY: the engine starts a fork server with its socket as standard input, and nothing else here uses that.
     let socket = unsafe { OwnedFd::from_raw_fd(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3)) };
     let nothing = std::fs::File::open("/dev/null").unwrap();
     // SAFETY: both descriptors are open.
     unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nothing), 0) };
-    let mut fork = || {
-        // SAFETY: this process has one thread.
-        match unsafe { libc::fork() } {
-            -1 => Err(rustix::io::Errno::AGAIN),
-            0 => Ok(Side::Child),
-            pid => Ok(Side::Parent(pid)),
-        }
-    };
-    match serve(socket, parent, &mut |_| {}, &mut fork) {
+    if is_worker { be(become_worker(socket, parent)) } else { be(serve(socket, parent, &mut |_| {}, &mut fork)) }
+}
+
+fn fork() -> Result<Side, rustix::io::Errno> {
+    // SAFETY: a fork server has one thread; and see `forked_server`.
+    match unsafe { libc::fork() } {
+        -1 => Err(rustix::io::Errno::AGAIN),
+        0 => Ok(Side::Child),
+        pid => Ok(Side::Parent(pid)),
+    }
+}
+
+fn be(served: Served) -> i32 {
+    match served {
         Served::Worker(birth) => worker::work(*birth, &mut TestRun::default()),
         Served::Ended => 0,
     }
@@ -199,6 +231,8 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
                 std::thread::park();
             },
             "pid" => answer.extend_from_slice(std::process::id().to_string().as_bytes()),
+            "scribble" => scribble(rest),
+            "babble" => babble(rest),
             "mask" => answer.extend_from_slice(blocked_signals().as_bytes()),
             // SAFETY: the child only comes back from the function, which ends it.
             "fork" => assert!(unsafe { libc::fork() } >= 0),
@@ -215,6 +249,57 @@ fn send_signal(number: i32) {
         libc::kill(libc::getpid(), number);
     }
     std::thread::sleep(Duration::from_secs(5));
+}
+
+/// What code that runs wild does to the sockets by which this process is heard; neither waits nor fails.
+fn babble(how: &str) {
+    let (byte, count) = how.split_once(' ').unwrap();
+    let message = [byte.parse::<u8>().unwrap()];
+    for _ in 0..count.parse().unwrap() {
+        for descriptor in 3..64 {
+            // SAFETY: one byte is sent, or an error comes back.
+            unsafe { libc::send(descriptor, message.as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        }
+    }
+}
+
+/// What code that runs wild does to the memory that this process shares with others.
+fn scribble(how: &str) {
+    let [memory, places, seed] = *how.split(' ').collect::<Vec<_>>() else { panic!("how to scribble? {how}") };
+    let mut state: u64 = seed.parse().unwrap();
+    let mut random = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    let file = if memory == "arena" { "memfd:paceline-results" } else { "memfd:paceline-table" };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped: Vec<(usize, usize)> = maps
+        .lines()
+        .filter(|line| line.contains(file) && line.contains(" rw-s "))
+        .map(|line| {
+            let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            (usize::from_str_radix(start, 16).unwrap(), usize::from_str_radix(end, 16).unwrap())
+        })
+        .collect();
+    assert!(!mapped.is_empty(), "{maps}");
+    for _ in 0..places.parse().unwrap() {
+        let pick = |random: u64, of: usize| usize::try_from(random % of as u64).unwrap();
+        let (start, end) = mapped[pick(random(), mapped.len())];
+        let slots = end.saturating_sub(1_024 * 512);
+        let place = match memory {
+            // The first of the words before the slots; the state words; anything.
+            "hints" => start + pick(random(), 10) * 64 + pick(random(), 16) * 8,
+            "words" => slots + pick(random(), 1_024) * 512,
+            _ => start + pick(random(), (end - start) / 8) * 8,
+        };
+        let bytes = random().to_le_bytes();
+        for (number, byte) in bytes.iter().take(pick(random(), 8) + 1).enumerate() {
+            // SAFETY: none at all; that is the point. The memory is mapped, and nobody's references are to it.
+            unsafe { (place as *mut u8).add(number).write_volatile(*byte) };
+        }
+    }
 }
 
 fn blocked_signals() -> String {

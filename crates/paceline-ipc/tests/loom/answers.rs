@@ -1,6 +1,6 @@
 //! No answer is lost, and each is seen whole.
 
-use crate::small::{Parent, answer, explore};
+use crate::small::{Parent, answer, explore, explore_to, serve};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -46,5 +46,46 @@ fn two_answers_in_one_word_are_both_drained() {
         for worker in workers {
             worker.join().unwrap();
         }
+    });
+}
+
+#[test]
+fn audit_finds_nothing_wrong_with_a_worker_that_claims_and_answers() {
+    explore_to(3, || {
+        let mut parent = Parent::<2>::new();
+        let table = Arc::clone(&parent.table);
+        let worker = thread::spawn(move || {
+            for _ in 0..2 {
+                let claim = loop {
+                    match table.claim(0) {
+                        Some(claim) => break claim,
+                        None => thread::yield_now(),
+                    }
+                };
+                answer(&table, claim);
+            }
+        });
+        parent.publish(1);
+        parent.audit();
+        parent.publish(2);
+        parent.audit();
+        parent.drain_until(2);
+        worker.join().unwrap();
+        parent.audit();
+        assert_eq!((parent.answers, parent.feeder.used()), (vec![1_001, 1_002], 0));
+    });
+}
+
+#[test]
+fn audit_that_wakes_a_worker_for_nothing_loses_no_task() {
+    explore_to(2, || {
+        let mut parent = Parent::<2>::new();
+        let table = Arc::clone(&parent.table);
+        let worker = thread::spawn(move || serve(&table, 0, 0));
+        parent.publish_and_wake(&[1]);
+        parent.audit();
+        parent.lead_until(1);
+        parent.table.idle.dismiss(0);
+        assert_eq!(worker.join().unwrap(), [1]);
     });
 }

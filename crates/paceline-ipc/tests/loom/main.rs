@@ -6,6 +6,7 @@
 mod answers;
 mod claims;
 mod deaths;
+mod looks;
 mod parent;
 mod sleep;
 mod small;

@@ -1,7 +1,7 @@
 //! Owns how a thread of the pool, or the caller, runs what it is given, and how such a thread begins and ends. Never
 //! decides what is next.
 
-use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, note_failure};
+use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, leaves_out, note_failure};
 use super::{Job, Threads};
 use crate::coroutines::run_to_end;
 use crate::current;
@@ -60,7 +60,10 @@ impl Runner<'_, '_> {
                 star: map.star,
                 context: map.context.clone_ref(self.py),
                 items: map.items.clone_ref(self.py),
-                failure: None,
+                handling: map.handling.clone_ref(self.py),
+                failures: Vec::new(),
+                is_given_up: false,
+                not_run: Vec::new(),
             }),
             _ => return Ok(began_ns),
         };
@@ -84,7 +87,7 @@ impl Runner<'_, '_> {
 
     fn run_call(&self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
         let py = self.py;
-        current::begin_item(number);
+        current::begin_item(number, 0);
         let result = in_context(call.context.bind(py), || {
             let kwargs = call.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
             let mut returned = call.function.bind(py).call(call.args.bind(py), kwargs);
@@ -108,11 +111,14 @@ impl Runner<'_, '_> {
         const LOOKS_BETWEEN_CLOCKS: u32 = 64;
         let py = self.py;
         for (place, number) in items.clone().zip(number..) {
-            current::begin_item(number);
+            if map.handling.is_limited() && leaves_out(job, place..items.end) {
+                return None;
+            }
+            current::begin_item(number, place);
             let error = self.run_item(map, place as usize).err();
             if let Some(error) = error {
                 let interrupted = self.is_the_callers(&error).then(|| error.clone_ref(py));
-                note_failure(job, place, error.into_value(py).into_any());
+                note_failure(py, job, place, error.into_value(py).into_any());
                 if interrupted.is_some() {
                     return interrupted;
                 }

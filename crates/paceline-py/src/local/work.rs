@@ -2,10 +2,12 @@
 //! held.
 
 use super::Job;
-use crate::outcome::Decoded;
+use crate::functions::Style;
+use crate::outcome::{Decoded, Label, OnError, given_up, show_error};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The input of a job, and later its outcome.
@@ -31,8 +33,53 @@ pub(super) struct Map {
     pub(super) context: Py<PyAny>,
     /// The items; each gives its place to its result.
     pub(super) items: Py<PyList>,
-    /// The first item in order to have raised, and what.
-    pub(super) failure: Option<(u32, Py<PyAny>)>,
+    pub(super) handling: Handling,
+    /// The items that have raised, and what: all of them, or just the first in order if no more is needed.
+    pub(super) failures: Vec<(u32, Py<PyAny>)>,
+    /// Too many have: those that have not begun are not run.
+    pub(super) is_given_up: bool,
+    pub(super) not_run: Vec<Range<u32>>,
+}
+
+/// What is made of items that raise.
+pub(super) struct Handling {
+    /// The function, or the name that the caller gave the call.
+    function: Py<PyAny>,
+    on_error: OnError,
+    max_failures: Option<u32>,
+    /// The index of the first item, for the user.
+    base: u32,
+}
+
+impl Handling {
+    pub(super) fn of(function: &Bound<'_, PyAny>, on_error: OnError, max_failures: Option<u32>, base: u32) -> Self {
+        Self { function: function.clone().unbind(), on_error, max_failures, base }
+    }
+
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { function: self.function.clone_ref(py), ..*self }
+    }
+
+    /// Whether the rest may be given up before it is run.
+    pub(super) fn is_limited(&self) -> bool {
+        self.max_failures.is_some()
+    }
+
+    fn needs_first_only(&self) -> bool {
+        self.on_error == OnError::Raise && self.max_failures.is_none()
+    }
+
+    fn label<'a, 'py>(&'a self, py: Python<'py>) -> Label<'a, 'py> {
+        Label {
+            function: self.function.bind(py),
+            style: Style::Item,
+            on_error: self.on_error,
+            base: self.base,
+            timeout_ns: 0,
+            retries: 0,
+            memory_limit: 0,
+        }
+    }
 }
 
 impl Work {
@@ -94,29 +141,110 @@ pub(super) fn in_context<R>(context: &Bound<'_, PyAny>, call: impl FnOnce() -> P
     result
 }
 
-/// Keeps the failure of the first item in order, and lets go of the other.
-pub(super) fn note_failure(job: &Job, place: u32, error: Py<PyAny>) {
+/// Keeps the failure of an item, or that of the first in order, if no other is needed; shows it, if it is to be.
+pub(super) fn note_failure(py: Python<'_>, job: &Job, place: u32, error: Py<PyAny>) {
+    let mut shown = None;
     let mut slot = job.payload().slot();
     let surplus = match &mut *slot {
-        Slot::Map(map) if map.failure.as_ref().is_none_or(|(first, _)| place < *first) => {
-            map.failure.replace((place, error)).map(|(_, error)| error)
+        Slot::Map(map) if map.handling.needs_first_only() => {
+            let first = map.failures.pop();
+            match first {
+                Some((first, kept)) if first < place => {
+                    map.failures.push((first, kept));
+                    Some(error)
+                }
+                other => {
+                    map.failures.push((place, error));
+                    other.map(|(_, error)| error)
+                }
+            }
+        }
+        Slot::Map(map) => {
+            if map.handling.on_error != OnError::Raise {
+                shown = Some((map.handling.clone_ref(py), error.clone_ref(py)));
+            }
+            map.failures.push((place, error));
+            map.is_given_up |= map.handling.max_failures.is_some_and(|most| map.failures.len() > most as usize);
+            None
         }
         _ => Some(error),
     };
     drop(slot);
     drop(surplus);
+    if let Some((handling, error)) = shown {
+        show_error(py, &handling.label(py), place, error);
+    }
+}
+
+/// Whether these items of a map are not to be run any more, which then is noted.
+pub(super) fn leaves_out(job: &Job, items: Range<u32>) -> bool {
+    match &mut *job.payload().slot() {
+        Slot::Map(map) if map.is_given_up => {
+            map.not_run.push(items);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Makes the outcome of a map whose items have all ended.
 pub(super) fn gather(py: Python<'_>, job: &Job) {
     let slot = job.payload().replace(Slot::Empty);
     let outcome = match slot {
-        Slot::Map(Map { items, failure: None, .. }) => Slot::Ended(Decoded::Value(items.into_any())),
-        Slot::Map(Map { items, failure: Some((place, error)), .. }) => {
-            let before = items.bind(py).get_slice(0, place as usize).unbind();
-            Slot::Ended(Decoded::Raised(error, Some(before)))
-        }
+        Slot::Map(map) => Slot::Ended(
+            gathered(py, map).unwrap_or_else(|error| Decoded::Raised(error.into_value(py).into_any(), None)),
+        ),
         other => other,
     };
     drop(job.payload().replace(outcome));
+}
+
+fn gathered(py: Python<'_>, map: Map) -> PyResult<Decoded> {
+    let Map { items, handling, mut failures, is_given_up, not_run, .. } = map;
+    failures.sort_unstable_by_key(|(place, _)| *place);
+    if is_given_up {
+        let label = handling.label(py);
+        let (results, failed) = (PyDict::new(py), PyDict::new(py));
+        let mut failed_places = failures.iter().map(|(place, _)| *place).peekable();
+        for (place, value) in (0..).zip(items.bind(py)) {
+            if failed_places.next_if_eq(&place).is_none() && !not_run.iter().any(|range| range.contains(&place)) {
+                results.set_item(handling.base + place, value)?;
+            }
+        }
+        for (place, error) in failures {
+            failed.set_item(handling.base + place, error)?;
+        }
+        return given_up(py, &label, &results, &failed);
+    }
+    let items = items.bind(py);
+    match handling.on_error {
+        OnError::Raise => {
+            if let Some((place, error)) = failures.into_iter().next() {
+                let before = items.get_slice(0, place as usize).unbind();
+                return Ok(Decoded::Raised(error, Some(before)));
+            }
+        }
+        OnError::Return => {
+            for (place, error) in failures {
+                items.set_item(place as usize, error)?;
+            }
+        }
+        OnError::Skip => {
+            for (place, _) in failures.into_iter().rev() {
+                items.del_item(place as usize)?;
+            }
+        }
+        OnError::Pairs => {
+            let mut failed = failures.into_iter().peekable();
+            for place in 0..items.len() {
+                let error = failed.next_if(|(failed, _)| *failed as usize == place);
+                let pair = match error {
+                    Some((_, error)) => (false, error),
+                    None => (true, items.get_item(place)?.unbind()),
+                };
+                items.set_item(place, pair)?;
+            }
+        }
+    }
+    Ok(Decoded::Value(items.clone().into_any().unbind()))
 }

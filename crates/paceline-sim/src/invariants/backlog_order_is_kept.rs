@@ -1,5 +1,6 @@
 //! What is published is always the lowest waiting item of the most urgent job with waiting items (of several, the
-//! oldest), and what follows it: nothing goes out while something more urgent waits.
+//! oldest), and what follows it: nothing goes out while something more urgent waits. What is to run alone has its own
+//! order.
 
 use paceline_core::Command;
 
@@ -11,6 +12,19 @@ pub(super) fn backlog_order_is_kept(ledger: &Ledger, fact: Fact) -> Result<(), S
     let Fact::Asked { command: Command::Publish { job: number, first, count, .. } } = fact else {
         return Ok(());
     };
+    let record = ledger.job(number).and_then(|job| job.items.get(first as usize));
+    let state = record.map_or(ItemState::Dropped, |item| item.state);
+    if state == ItemState::Lonely || state.may_be_lonely() {
+        return Ok(());
+    }
+    if let Some(position) = ledger.position(number).filter(|_| state.may_wait()) {
+        let sooner = ledger.next_in_backlog().filter(|&(next, job)| {
+            let lowest = job.items.iter().position(|item| item.state == ItemState::Waiting);
+            (ledger.rank(next), lowest.map(std::cmp::Reverse))
+                > (ledger.rank(position), Some(std::cmp::Reverse(first as usize)))
+        });
+        return require(sooner.is_none(), || format!("item {first} of job {} overtakes job {sooner:?}", number.0));
+    }
     let Some((_, job)) = ledger.next_in_backlog() else {
         return Err(format!("item {first} of job {} is published though nothing waits", number.0));
     };

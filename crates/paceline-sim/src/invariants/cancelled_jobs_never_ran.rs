@@ -1,4 +1,5 @@
-//! A job is cancelled only on request and only if nothing of it ever began; and it is, if nothing of it was out.
+//! A job is cancelled only on request, and only if nothing of it ever began or what runs was to be stopped; and it is, if
+//! nothing of it was out.
 
 use paceline_core::{Command, JobEnd};
 
@@ -11,6 +12,9 @@ pub(super) fn cancelled_jobs_never_ran(ledger: &Ledger, fact: Fact) -> Result<()
         Fact::Asked { command: Command::FinishJob { job: number, end: JobEnd::Cancelled } } => {
             let Some(job) = ledger.job(number) else { return Ok(()) };
             require(job.is_cancel_requested, || format!("job {} is cancelled unasked", number.0))?;
+            if job.ending == Some(JobEnd::Cancelled) {
+                return Ok(());
+            }
             let begun = job.items.iter().position(|item| item.begun > 0);
             require(begun.is_none(), || format!("job {} is cancelled though item {begun:?} began", number.0))
         }

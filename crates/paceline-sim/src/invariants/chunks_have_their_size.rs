@@ -14,7 +14,7 @@ pub(super) fn chunks_have_their_size(ledger: &Ledger, fact: Fact) -> Result<(), 
     let Some(job) = ledger.job(number) else { return Ok(()) };
     let most = match job.sizing {
         Sizing::Fixed(size) => size.max(1),
-        Sizing::Measured => job.waiting.div_ceil(ledger.workers).max(1),
+        Sizing::Measured => (job.waiting + job.resting).div_ceil(ledger.workers).max(1),
     };
     require((1..=most).contains(&count), || format!("a chunk of job {} has {count} items, not 1 to {most}", number.0))
 }

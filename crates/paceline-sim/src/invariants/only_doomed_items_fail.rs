@@ -1,4 +1,5 @@
-//! An item fails only if it was running in that worker when it was lost and its retries are used up; then it fails.
+//! The core fails an item only if it was running in that worker when it was lost, and is not to be run again for what
+//! became of it; then it fails, and for that.
 
 use paceline_core::Command;
 
@@ -8,12 +9,12 @@ use crate::ledger::{ItemState, Ledger};
 
 pub(super) fn only_doomed_items_fail(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     match fact {
-        Fact::Asked { command: Command::FailItem { job: number, item, worker, attempt } } => {
+        Fact::Asked { command: Command::FailItem { job: number, item, worker, attempt, trouble } } => {
             let record = ledger.job(number).and_then(|job| job.items.get(item as usize));
             let is_doomed = record.is_some_and(|record| {
-                record.state == ItemState::Doomed { worker } && record.lost == u32::from(attempt) + 1
+                record.state == ItemState::Doomed { worker, trouble } && record.spent == u32::from(attempt) + 1
             });
-            require(is_doomed, || format!("item {item} of job {} must not fail: {record:?}", number.0))
+            require(is_doomed, || format!("item {item} of job {} must not fail for {trouble:?}: {record:?}", number.0))
         }
         Fact::Settled { .. } => {
             let mut items = ledger.unfinished().flat_map(|(_, job)| &job.items);

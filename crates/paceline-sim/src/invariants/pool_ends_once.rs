@@ -16,7 +16,8 @@ pub(super) fn pool_ends_once(ledger: &Ledger, fact: Fact) -> Result<(), String> 
             require(ledger.ends == 0, || "the pool ends a second time".to_owned())
         }
         Fact::Asked { command } => require(ledger.ends == 0, || format!("{command:?} comes after the end")),
-        Fact::Settled { is_accepting, .. } => {
+        Fact::Settled { counts } => {
+            let is_accepting = counts.is_accepting;
             let is_open = ledger.standing == Standing::Open;
             require(is_accepting == is_open, || format!("the pool takes jobs: {is_accepting}, is open: {is_open}"))
         }

@@ -1,5 +1,6 @@
 //! Workers are started only in empty seats, and in each as long as they are wanted; they are stopped only when every
-//! job has ended, and killed only when the pool is given up, and once.
+//! job has ended, and killed only when the pool is given up, or when they have outgrown their memory (then surely), or
+//! take too long to start when all others leave; and once.
 
 use paceline_core::Command;
 
@@ -23,7 +24,17 @@ pub(super) fn seats_are_in_order(ledger: &Ledger, fact: Fact) -> Result<(), Stri
             require(is_taken(worker), || format!("nobody is in seat {} to be killed", worker.0))?;
             let is_killed = ledger.seats[usize::from(worker.0)].is_killed;
             require(!is_killed, || format!("worker {} is killed twice", worker.0))?;
-            require(ledger.standing == Standing::GivenUp, || format!("worker {} is killed for nothing", worker.0))
+            let is_too_slow = ledger.start_limits().any(|(overdue_ns, index)| {
+                index == usize::from(worker.0) && overdue_ns <= ledger.now_ns && !ledger.wants_workers()
+            });
+            let is_outgrown = ledger.seats[usize::from(worker.0)].is_outgrown;
+            require(ledger.standing == Standing::GivenUp || is_outgrown || is_too_slow, || {
+                format!("worker {} is killed for nothing", worker.0)
+            })
+        }
+        Fact::Answered { .. } => {
+            let spared = ledger.seats.iter().position(|seat| seat.is_outgrown && !seat.is_killed);
+            require(spared.is_none(), || format!("worker {spared:?} has outgrown its memory and is not killed"))
         }
         Fact::Settled { .. } if ledger.wants_workers() => {
             let empty = ledger.seats.iter().position(|seat| !seat.is_taken);

@@ -17,8 +17,8 @@ pub(super) fn table_is_never_overfull(ledger: &Ledger, fact: Fact) -> Result<(),
             let last = ledger.generations[chunk.index as usize];
             require(last.is_none_or(|last| last < chunk.generation), || format!("{chunk:?} follows {last:?}"))
         }
-        Fact::Settled { published_chunks, .. } => require(ledger.out.len() == published_chunks as usize, || {
-            format!("{} chunks are out, but the core counts {published_chunks}", ledger.out.len())
+        Fact::Settled { counts } => require(ledger.out.len() == counts.published_chunks as usize, || {
+            format!("{} chunks are out, but the core counts {}", ledger.out.len(), counts.published_chunks)
         }),
         _ => Ok(()),
     }

@@ -1,0 +1,59 @@
+//! Owns how much memory a process has: what it alone has touched, as the system counts it. Never decides how much is
+//! too much.
+
+use rustix::param::page_size;
+
+/// The bytes of memory that this process has for itself; none if the system does not tell, or the process is gone.
+///
+/// Pages of files and of shared memory do not count: the table and the arenas belong to the pool.
+pub(crate) fn of_process(pid: i32) -> Option<u64> {
+    read(&format!("/proc/{pid}/statm"))
+}
+
+/// The same of the calling process.
+pub(crate) fn own() -> Option<u64> {
+    read("/proc/self/statm")
+}
+
+fn read(path: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut pages = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(shared) * page_size() as u64)
+}
+
+/// How often the system has ended processes of this one's control group for want of memory; none if it does not tell.
+pub(crate) fn out_of_memory_kills() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().find_map(kills_in)
+}
+
+/// Of one line of `/proc/self/cgroup`: `number:controllers:path`, without controllers in the second version.
+fn kills_in(line: &str) -> Option<u64> {
+    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+    let files = if controllers.is_empty() {
+        [format!("/sys/fs/cgroup{path}/memory.events"), "/sys/fs/cgroup/memory.events".to_owned()]
+    } else if controllers.split(',').any(|controller| controller == "memory") {
+        // In a container, the group may be mounted at the root.
+        let file = "memory.oom_control";
+        [format!("/sys/fs/cgroup/memory{path}/{file}"), format!("/sys/fs/cgroup/memory/{file}")]
+    } else {
+        return None;
+    };
+    let text = files.iter().find_map(|file| std::fs::read_to_string(file).ok())?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touched_memory_is_counted() {
+        let before = own().unwrap();
+        let touched = vec![1_u8; 64 << 20];
+        let after = own().unwrap();
+        assert!(after >= before + (60 << 20), "{before} {after} {}", touched.len());
+        assert_eq!(of_process(-1), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Owns the terms of a call as Python hands them over, made once for many calls. Never decides what they mean.
+
+use crate::outcome::OnError;
+use paceline_engine::{FailureWatch, RetryOn};
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::prelude::*;
+
+/// On which terms calls run: how long, how often, how urgently.
+#[pyclass(module = "paceline._paceline", frozen)]
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) native: paceline_engine::Terms,
+    /// Workers may say of a failure that it may pass.
+    asks_workers: bool,
+}
+
+/// For calls that have no terms of their own and are cancelled by force; the same as in `paceline.options`.
+const DEFAULT_GRACE_NS: u64 = 1_000_000_000;
+
+impl Default for Terms {
+    fn default() -> Self {
+        let native = paceline_engine::Terms { grace_ns: DEFAULT_GRACE_NS, ..paceline_engine::Terms::default() };
+        Self { native, asks_workers: false }
+    }
+}
+
+#[pymethods]
+impl Terms {
+    /// Times are in seconds. `retry_deaths`, `retry_overruns`, `retry_outgrowths` and `retry_failures` tell after what a
+    /// call is run again; of failures, the worker knows.
+    #[new]
+    #[pyo3(signature = (
+        *, retries = 0, priority = 0, timeout = None, grace = 1.0, backoff = 0.0, retry_deaths = true,
+        retry_overruns = false, retry_outgrowths = true, retry_failures = false, retry_alone = false
+    ))]
+    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn new(
+        retries: u16,
+        #[pyo3(from_py_with = priority_from)] priority: i16,
+        timeout: Option<f64>,
+        grace: f64,
+        backoff: f64,
+        retry_deaths: bool,
+        retry_overruns: bool,
+        retry_outgrowths: bool,
+        retry_failures: bool,
+        retry_alone: bool,
+    ) -> PyResult<Self> {
+        let retry_on = RetryOn {
+            death: retry_deaths,
+            overrun: retry_overruns,
+            outgrowth: retry_outgrowths,
+            alone_after_outgrowth: retry_alone,
+        };
+        let native = paceline_engine::Terms {
+            retries,
+            priority,
+            retry_on,
+            backoff_ns: nanoseconds("backoff", backoff)?,
+            // A limit of less than a nanosecond is one all the same.
+            timeout_ns: timeout.map_or(Ok(0), |timeout| nanoseconds("timeout", timeout).map(|limit| limit.max(1)))?,
+            grace_ns: nanoseconds("grace", grace)?,
+            ..paceline_engine::Terms::default()
+        };
+        let asks_workers = retries > 0 && (retry_failures || retry_overruns);
+        Ok(Self { native, asks_workers })
+    }
+}
+
+impl Terms {
+    /// For a call, or a map that treats failures in this way; and who wants to know of failures.
+    pub(crate) fn with_failures(
+        mut self,
+        on_error: OnError,
+        max_failures: Option<u32>,
+    ) -> (paceline_engine::Terms, FailureWatch) {
+        self.native.most_failures = max_failures.unwrap_or(u32::MAX);
+        let watch = if on_error != OnError::Raise {
+            FailureWatch::Everybody
+        } else if self.asks_workers || max_failures.is_some() {
+            FailureWatch::Core
+        } else {
+            FailureWatch::Nobody
+        };
+        (self.native, watch)
+    }
+}
+
+fn nanoseconds(name: &str, seconds: f64) -> PyResult<u64> {
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(PyValueError::new_err(format!("{name} must be a number of seconds, not {seconds}")));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative; casts saturate")]
+    Ok((seconds * 1e9) as u64)
+}
+
+/// A priority, or what is wrong with it.
+fn priority_from(value: &Bound<'_, PyAny>) -> PyResult<i16> {
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            PyValueError::new_err(format!("priority must be from {} to {}, not {value}", i16::MIN, i16::MAX))
+        } else {
+            error
+        }
+    })
+}

@@ -1,0 +1,66 @@
+"""What the workers of this process are doing now: `dump`, and `dump_on_signal`.
+
+Owns what is printed. What workers run is the engines' knowledge, and their stacks are their own: each writes its own
+down when it is sent a signal, also when it is stuck in native code.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from paceline.engine import open_engines, worker_stacks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import Signals
+    from typing import Any, TextIO
+
+__all__ = ["dump", "dump_on_signal"]
+
+# How long workers are waited for that do not answer.
+_PATIENCE_S = 0.5
+
+
+def dump(file: TextIO | None = None) -> None:
+    """Prints what every worker process of this process is doing: task, seconds, Python stack.
+
+    >>> import sys, paceline
+    >>> with paceline.Pool(2) as pool:
+    ...     paceline.dump(file=sys.stdout)  # doctest: +ELLIPSIS
+    worker process ...
+
+    `file` is where it is printed, by default `sys.stderr`. A worker that is stuck in native code answers as well: its
+    stack ends where Python called that. One that has been stopped (SIGSTOP), or blocks all signals, has no stack, and
+    that is said. Takes half a second at most.
+    """
+    file = sys.stderr if file is None else file
+    running: dict[int, list[str]] = {}
+    for engine in open_engines():
+        for pid, function, item, index, attempt, seconds in engine.running():
+            again = f", attempt {attempt + 1}" if attempt else ""
+            text = f"`{function}[{index}]` (task {item} of its pool{again}) for {seconds:.3g} s"
+            running.setdefault(pid, []).append(text)
+    stacks = worker_stacks(_PATIENCE_S)
+    if not stacks:
+        print("no worker processes", file=file)
+    for pid, stack in stacks:
+        print(f"worker process {pid}: {', '.join(running.get(pid, ['idle']))}", file=file)
+        for line in _own_lines(stack) or ["no stack: it does not react to signals"]:
+            print(f"    {line}", file=file)
+    file.flush()
+
+
+def _own_lines(stack: str) -> list[str]:
+    """The lines of a stack, less the one from which the worker was started."""
+    return [line for line in stack.splitlines() if line and not line.endswith('File "<string>", line 1 in <module>')]
+
+
+def dump_on_signal(signum: int | Signals) -> Any:
+    """Has this process call `dump` when it receives a signal, such as `signal.SIGUSR1`; returns the handler before.
+
+    The main thread prints it, between two steps of Python's, also while it waits for a future. Raises `ValueError` for
+    a signal that there is not, and outside of the main thread.
+    """
+    from signal import signal
+
+    return signal(signum, lambda number, frame: dump())

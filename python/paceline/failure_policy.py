@@ -1,0 +1,66 @@
+"""What a map makes of items that fail: `on_error` and `max_failures`.
+
+Owns their checks, and their effect where results are handed out one at a time; for a whole list, the native module sees
+to it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Literal, TypeAlias
+
+    OnError: TypeAlias = Literal["raise", "return", "skip"]
+
+__all__ = ["FailurePolicy", "map_options"]
+
+
+def map_options(on_error: OnError, max_failures: int | None) -> dict[str, Any]:
+    """The keywords of the engine's `map`; none for what it does anyway. Raises `TypeError` and `ValueError`."""
+    if on_error == "raise" and max_failures is None:
+        return {}
+    if on_error not in ("raise", "return", "skip"):
+        raise ValueError(f"on_error must be 'raise', 'return' or 'skip', not {on_error!r}")
+    if max_failures is not None:
+        if type(max_failures) is not int:
+            raise TypeError(f"max_failures must be an integer or None, not {max_failures!r}")
+        if not 0 <= max_failures < 2**32 - 1:
+            raise ValueError(f"max_failures must be at least 0, not {max_failures}")
+    return {"on_error": on_error, "max_failures": max_failures}
+
+
+class FailurePolicy:
+    """Of an iterator: what it gives in the place of an item that failed, and when it gives up."""
+
+    def __init__(self, function: Any, on_error: OnError, max_failures: int | None) -> None:
+        given = map_options(on_error, max_failures)
+        # Whether failures are treated in any way but the ordinary.
+        self.is_special = bool(given)
+        self.returns = on_error == "return"
+        self.raises = on_error == "raise"
+        self._most = max_failures
+        self._name = getattr(function, "__qualname__", None) or repr(function)
+        self._failures: dict[int, BaseException] = {}
+
+    def apply(self, pairs: Iterator[tuple[bool, Any]]) -> Iterator[Any]:
+        """The results of these pairs: whether an item has one, and that or its exception."""
+        for index, (has_result, value) in enumerate(pairs):
+            if has_result:
+                yield value
+                continue
+            self.note(index, value)
+            if self.raises:
+                raise value
+            if self.returns:
+                yield value
+
+    def note(self, index: int, error: BaseException) -> None:
+        """An item has failed. Raises `TooManyFailures` if it is one too many."""
+        if self._most is None:
+            return
+        self._failures[index] = error
+        if len(self._failures) > self._most:
+            from paceline.errors import TooManyFailures
+
+            raise TooManyFailures(self._name, {}, self._failures)

@@ -1,0 +1,119 @@
+"""Calls that may be run again after they have raised: which exceptions allow it is known where they are raised.
+
+Owns the stand-in for a function that is sent with the exceptions of its `retry_on`, and what becomes of it in a worker
+and in a thread. How often a call is run again, and when, is the engine's decision; on threads, where the engine has no
+part in it, it is made here.
+"""
+
+from __future__ import annotations
+
+from paceline.functions import StandIn, gives_coroutine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Kinds = tuple[type[BaseException], ...]
+
+__all__ = ["Retried", "retried", "retried_in_thread"]
+
+
+class Retried(StandIn):
+    """Stands for a function, the calls of which may be run again after these exceptions."""
+
+    def __init__(self, function: Callable[..., Any], kinds: Kinds) -> None:
+        self.function = function
+        self.kinds = kinds
+        # What errors call it.
+        self.__qualname__ = getattr(function, "__qualname__", None) or repr(function)
+
+
+def with_kinds(function: bytes, kinds: bytes) -> bytes:
+    """The bytes of a function that says of exceptions whether it may be run again."""
+    from _pickle import dumps
+
+    return dumps(_Parts(function, kinds), 5)
+
+
+class _Parts:
+    def __init__(self, function: bytes, kinds: bytes) -> None:
+        self.parts = (function, kinds)
+
+    def __reduce__(self) -> Any:
+        return retried, self.parts
+
+
+def retried(function_bytes: bytes, kinds_bytes: bytes) -> Any:
+    """In a worker: the function, which tells the native loop of each exception that allows another attempt."""
+    from _pickle import loads
+
+    from paceline.worker import note_may_pass
+
+    function, kinds = loads(function_bytes), loads(kinds_bytes)
+
+    async def awaited(coroutine: Any) -> Any:
+        try:
+            return await coroutine
+        except kinds as error:
+            note_may_pass(error)
+            raise
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+        except kinds as error:
+            note_may_pass(error)
+            raise
+        # A function that is not a coroutine function may still give a coroutine, such as a lambda.
+        return awaited(result) if hasattr(type(result), "cr_code") else result
+
+    async def coroutine_function(*args: Any, **kwargs: Any) -> Any:
+        return await awaited(function(*args, **kwargs))
+
+    made = coroutine_function if gives_coroutine(function) else plain
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        if hasattr(function, name):
+            setattr(made, name, getattr(function, name))
+    return made
+
+
+def retried_in_thread(function: Callable[..., Any], kinds: Kinds, retries: int, backoff: float) -> Callable[..., Any]:
+    """The function, which a thread calls again, having waited, as often as it may.
+
+    A coroutine is awaited anew each time. As in the engine, the wait doubles each time, and is between a half and all
+    of that.
+    """
+    from functools import wraps
+    from random import Random
+    from time import sleep
+
+    chance = Random()  # noqa: S311 - it keeps no secret.
+
+    def wait(attempt: int) -> float:
+        return chance.uniform(0.5, 1.0) * backoff * float(2**attempt)
+
+    async def awaited(coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from asyncio import sleep as sleep_awaited
+
+        for attempt in range(retries):
+            try:
+                return await coroutine
+            except kinds:
+                await sleep_awaited(wait(attempt))
+                coroutine = function(*args, **kwargs)
+        return await coroutine
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        for attempt in range(retries):
+            try:
+                result = function(*args, **kwargs)
+                break
+            except kinds:
+                sleep(wait(attempt))
+        else:
+            result = function(*args, **kwargs)
+        return awaited(result, args, kwargs) if hasattr(type(result), "cr_code") else result
+
+    return called

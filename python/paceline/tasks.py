@@ -1,0 +1,58 @@
+"""What a task can know of itself: `current_task`.
+
+Owns what is told. Which task is running is the native module's knowledge.
+"""
+
+from __future__ import annotations
+
+from paceline.engine import current_task as _current_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from paceline.engine import Task
+
+__all__ = ["CurrentTask", "current_task"]
+
+
+class CurrentTask:
+    """The task that is running, as it sees itself; unchangeable.
+
+    `index` is its place among the items of its map, zero for a single call; `number` its place in the pool's order of
+    submission; `attempt` counts from one, and is higher when it is run again.
+    """
+
+    __slots__ = ("attempt", "index", "number")
+
+    index: int
+    number: int
+    attempt: int
+
+    def __init__(self, task: Task) -> None:
+        object.__setattr__(self, "index", task.index)
+        object.__setattr__(self, "number", task.item)
+        object.__setattr__(self, "attempt", task.attempt + 1)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("what a task is cannot be changed")
+
+    def __repr__(self) -> str:
+        return f"CurrentTask(index={self.index}, number={self.number}, attempt={self.attempt})"
+
+
+def current_task() -> CurrentTask:
+    """The task whose code is running.
+
+    >>> import paceline
+    >>> def attempt(item):
+    ...     return paceline.current_task().index, paceline.current_task().attempt
+    >>> with paceline.Pool(1) as pool:
+    ...     print(pool.map(attempt, "ab"))
+    [(0, 1), (1, 1)]
+
+    Raises `RuntimeError` outside of a task. The coroutines of one worker have each their own, and so has what they
+    start with `asyncio.create_task` or `asyncio.to_thread`; other threads that a task starts are not part of it.
+    """
+    task = _current_task()
+    if task is None:
+        raise RuntimeError("no task is running here\nhint: `current_task` is for functions that a pool calls")
+    return CurrentTask(task)

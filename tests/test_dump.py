@@ -1,0 +1,103 @@
+"""What workers are doing now, on request and on a signal."""
+
+import io
+import itertools
+import os
+import signal
+import textwrap
+import time
+
+import pytest
+
+import paceline
+import tasks
+from paceline import Pool
+from program import Program
+
+
+def hold_the_interpreter(path):
+    tasks.note(path, "there")
+    sum(itertools.repeat(1))
+
+
+def dumped():
+    file = io.StringIO()
+    paceline.dump(file)
+    return file.getvalue()
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_dump_tells_task_seconds_and_stack(gate):
+    with Pool(2) as pool:
+        future = pool.submit(tasks.through, gate.path)
+        pid = gate.wait_for_arrival()
+        text = dumped()
+        gate.let_through()
+        future.result(30)
+    (line,) = [line for line in text.splitlines() if str(pid) in line]
+    assert line.startswith(f"worker process {pid}: `through[0]` (task 0 of its pool) for ")
+    assert "in through" in text
+    assert "idle" in text
+
+
+def test_dump_shows_what_is_stuck_in_native_code(tmp_path):
+    with Pool(1, grace=0.1) as pool:
+        future = pool.submit(hold_the_interpreter, str(tmp_path / "note"))
+        wait_until((tmp_path / "note").exists)
+        assert "in hold_the_interpreter" in dumped()
+        future.cancel(force=True)
+
+
+def test_dump_says_who_does_not_answer(pool):
+    pool.map(tasks.square, range(4))
+    pid = pool.apply(tasks.pid)
+    os.kill(pid, signal.SIGSTOP)
+    text = dumped()
+    os.kill(pid, signal.SIGCONT)
+    assert f"worker process {pid}: idle\n    no stack: it does not react to signals" in text
+
+
+def test_dump_disturbs_no_task(pool):
+    future = pool.map_async(tasks.spin, range(3000), 50)
+    while not future.ready():
+        dumped()
+    assert future.get() == list(range(3000))
+
+
+def test_dump_without_a_pool_says_so():
+    assert "worker process" in dumped() or dumped() == "no worker processes\n"
+
+
+def test_signal_dumps():
+    program = Program(
+        "-c",
+        textwrap.dedent("""
+        import os, signal, paceline, time
+        paceline.dump_on_signal(signal.SIGUSR1)
+        def work(_):
+            os.kill(os.getppid(), 0)
+            time.sleep(0.5)
+            return 7
+        with paceline.Pool(1) as pool:
+            future = pool.submit(work, 0)
+            while not future.running():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            print(future.result())
+        """),
+    )
+    code, out, err = program.finish()
+    assert (code, out) == (0, "7\n"), err
+    assert "`work[0]`" in err
+    assert "in work" in err
+
+
+def test_signal_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="signal"):
+        paceline.dump_on_signal(10_000)
