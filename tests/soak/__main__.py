@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import faulthandler
 import gc
-import inspect
 import json
 import os
 import random
@@ -25,22 +24,8 @@ import paceline
 ROOT = Path(__file__).parent.parent.parent
 WORKERS = 2
 AT_A_TIME = 2
-# How long a task may take, where limits are there: much longer than any that is well.
-LIMIT_S = 2.0
-
-
-def features():
-    """What there is of limits of time, start methods, returned errors and forced cancels."""
-    from paceline.future import Future
-
-    found = {word for word in ("timeout", "start_method") if word in inspect.signature(paceline.Pool).parameters}
-    if "on_error" in inspect.signature(paceline.Pool.map_async).parameters:
-        found.add("on_error")
-    # What is native may have no signature.
-    with contextlib.suppress(TypeError, ValueError):
-        if "force" in inspect.signature(Future.cancel).parameters:
-            found.add("force")
-    return found
+# How long a task may take, which is much longer than any that is well; and how long it then has to end.
+LIMIT_S, GRACE_S = 2.0, 0.3
 
 
 class Soak:
@@ -48,7 +33,6 @@ class Soak:
 
     def __init__(self, options, folder):
         self.options = options
-        self.features = features()
         self.ledger = ledger.Ledger(options.tasks, folder / "notes")
         os.environ[tasks.NOTES] = str(self.ledger.notes)
         self.over = threading.Event()
@@ -58,7 +42,7 @@ class Soak:
         self.began = 0.0
         self.users = Counter()
         self.changed = threading.Condition()
-        self.chaos = chaos.Chaos(options.seed, self.pools, self.features, options.every_ms / 1000)
+        self.chaos = chaos.Chaos(options.seed, self.pools, options.every_ms / 1000)
 
     def keep_pace(self):
         """Holds a driver up while the tasks would be done before the time is over."""
@@ -71,13 +55,9 @@ class Soak:
             self.over.wait(0.005)
 
     def open(self):
-        more = {}
-        if "timeout" in self.features:
-            more |= {"timeout": LIMIT_S, "grace": 0.3}
-        if "start_method" in self.features:
-            more["start_method"] = ("forkserver", "forkserver", "spawn", "fork")[self.opened % 4]
+        start_method = ("forkserver", "forkserver", "spawn", "fork")[self.opened % 4]
         self.opened += 1
-        self.pools.append(paceline.Pool(WORKERS, **more))
+        self.pools.append(paceline.Pool(WORKERS, timeout=LIMIT_S, grace=GRACE_S, start_method=start_method))
 
     @contextlib.contextmanager
     def pool(self, chance):
@@ -142,8 +122,7 @@ class Soak:
         hung = any(isinstance(driver.failure, load.Hangs) for driver in drivers)
         if hung:
             faulthandler.dump_traceback(all_threads=True)
-            if hasattr(paceline, "dump"):
-                paceline.dump()
+            paceline.dump()
         self.chaos.end()
         if not hung:
             for pool in self.pools:

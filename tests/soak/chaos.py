@@ -39,10 +39,9 @@ NAMES = {
 
 
 class Chaos:
-    def __init__(self, seed, pools, features, every_s):
+    def __init__(self, seed, pools, every_s):
         self.chance = random.Random(seed)
         self.pools = pools
-        self.features = features
         self.every_s = every_s
         self.done = Counter()
         # What the load shall plant and cancel.
@@ -55,11 +54,9 @@ class Chaos:
         self.thread = threading.Thread(target=self.run, name="chaos", daemon=True)
 
     def run(self):
-        kinds = [kind for kind in WEIGHTS if kind != FORCE_CANCEL or "force" in self.features]
-        weights = [WEIGHTS[kind] for kind in kinds]
         due = time.monotonic()
         while not self.over.is_set():
-            self.act(self.chance.choices(kinds, weights)[0])
+            self.act(self.chance.choices(list(WEIGHTS), WEIGHTS.values())[0])
             self.go_on(time.monotonic())
             due = max(due + self.every_s, time.monotonic() - 1.0)
             self.over.wait(max(0.0, due - time.monotonic()))
@@ -69,16 +66,15 @@ class Chaos:
         if kind == KILL:
             self.strike(self.worker(), signal.SIGKILL, kind)
         elif kind == STOP:
-            # With a limit of time, nobody has to continue it.
-            lasts_s = None if "timeout" in self.features else 0.05 + self.chance.random() * 0.3
-            self.strike(self.worker(), signal.SIGSTOP, kind, lasts_s)
+            # Nobody has to continue it, because its task has a limit of time.
+            self.strike(self.worker(), signal.SIGSTOP, kind)
         elif kind == KILL_SERVER:
             self.strike(self.server(), signal.SIGKILL, kind)
         elif kind == STOP_SERVER:
             self.strike(self.server(), signal.SIGSTOP, kind, 0.1 + self.chance.random() * 0.5)
         elif kind == PLANT:
-            harm = self.chance.choice(tasks.HARMS)
-            if (harm != tasks.OVERRUNS or "timeout" in self.features) and len(self.to_plant) < 100:
+            if len(self.to_plant) < 100:
+                harm = self.chance.choice(tasks.HARMS)
                 self.to_plant.append(harm)
                 self.done[NAMES[harm]] += 1
         elif len(self.to_cancel) < 100:

@@ -66,7 +66,6 @@ def out_of_address_space(scene):
 
 
 def over_memory_limit(scene):
-    scene.need("memory_limit")
     if not scene.ours:
         scene.skip("has no limits of memory")
     with scene.pool(memory_limit="300MB"):

@@ -23,7 +23,6 @@ class Victim:
     """A program in a session of its own; whatever stems from it is found by a mark in the environment."""
 
     def __init__(self, scene, how, work=RUNNING):
-        scene.subject.need("start_method") if scene.ours and scene.subject.start != "forkserver" else None
         if scene.call not in scene.subject.calls:
             raise NotSupported(f"it has no way to {scene.call}")
         name = f"paceline:{scene.subject.start}" if scene.ours else scene.name
