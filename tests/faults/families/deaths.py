@@ -120,7 +120,7 @@ def stopped(scene, *, limited):
     ):
         scene.work(scene.orders("kill", signal.SIGSTOP), patience_s=patience_s)
         if limited:
-            scene.expect_outcome(TASKS - 1, {"TaskTimeout"})
+            scene.expect_outcome(TASKS - 1, {"TaskTimeout (SIGKILL)"})
         elif scene.call == "map":
             # A map tells nothing before all has ended.
             scene.expect_outcome(0, pending=TASKS)

@@ -70,7 +70,7 @@ def over_memory_limit(scene):
         scene.skip("has no limits of memory")
     with scene.pool(memory_limit="300MB"):
         scene.work(scene.orders("eat", 4 * GIB))
-        scene.expect_outcome(TASKS - 1, {"MemoryLimitExceeded"})
+        scene.expect_outcome(TASKS - 1, {"MemoryLimitExceeded (SIGKILL)"})
 
 
 def huge_result(scene):
