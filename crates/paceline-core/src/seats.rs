@@ -2,9 +2,11 @@
 //! anyone.
 //!
 //! What is a crash loop? Workers that die again and again without getting anything done: a library that crashes when
-//! it is imported, a machine without memory. A death is a *failed start* if the worker was never ready; or if it died
-//! with nothing begun, soon after it was ready, and no chunk of the whole pool has ended since then. The core is not
-//! told which worker ran a chunk that ended, so the whole pool's progress stands for the worker's own. That can only
+//! it is imported, a machine without memory. A death is a *failed start* if the worker was never ready, or outgrew its
+//! memory with nothing begun. It is an *idle death* if it came soon after the worker was ready, with nothing begun, and no
+//! chunk of the whole pool has ended since then. Of failed starts, few in a row break the pool. Of idle deaths it takes
+//! many: somebody may be killing the workers of a pool that has nothing to do, and that alone is no reason to give it up;
+//! but neither may workers that die of themselves be replaced for ever. The core is not told which worker ran a chunk that ended, so the whole pool's progress stands for the worker's own. That can only
 //! excuse a death, never accuse: the worker's own chunks are among the pool's. And what it excuses would not have
 //! counted, as each chunk that ends begins the row of failed starts anew. A worker that dies with a chunk begun begins
 //! the row anew too; that cannot go on for ever, as each such death uses up an attempt of an item. A chunk that was only
@@ -15,9 +17,12 @@
 use crate::ids::{Moment, WorkerId};
 
 /// How many failed starts in a row break the pool.
-pub(crate) const MOST_FAILED_STARTS: u32 = 3;
+const MOST_FAILED_STARTS: u32 = 3;
 
-/// How long after it was ready the death of an idle worker still counts as a failed start.
+/// How many idle deaths in a row do.
+const MOST_IDLE_DEATHS: u32 = 20;
+
+/// How long after it was ready the death of an idle worker still counts.
 const SETTLED_AFTER_NS: u64 = 10_000_000_000;
 
 /// Who sits in a seat.
@@ -49,6 +54,7 @@ pub(crate) struct Seats {
     live: u32,
     chunks_ended: u64,
     failed_starts: u32,
+    idle_deaths: u32,
 }
 
 impl Seats {
@@ -62,6 +68,7 @@ impl Seats {
             live: 0,
             chunks_ended: 0,
             failed_starts: 0,
+            idle_deaths: 0,
         }
     }
 
@@ -69,8 +76,13 @@ impl Seats {
         self.live == 0
     }
 
-    pub(crate) fn failed_starts(&self) -> u32 {
-        self.failed_starts
+    /// How many deaths in a row have been too many, if they have.
+    pub(crate) fn crash_loop(&self) -> Option<u32> {
+        if self.failed_starts >= MOST_FAILED_STARTS {
+            Some(self.failed_starts)
+        } else {
+            (self.idle_deaths >= MOST_IDLE_DEATHS).then_some(self.idle_deaths)
+        }
     }
 
     /// Every seat, taken or not.
@@ -151,20 +163,22 @@ impl Seats {
     /// Empties a seat whose worker died, and judges the death.
     pub(crate) fn bury(&mut self, worker: WorkerId, now: Moment) {
         let had_begun = self.lost_begun == Some(worker);
+        let was_outgrown = self.is_outgrown(worker);
         let seat = self.take_out(worker);
         if had_begun {
-            self.failed_starts = 0;
+            (self.failed_starts, self.idle_deaths) = (0, 0);
             return;
         }
-        let is_failed_start = match seat {
-            Seat::Empty => false,
-            Seat::Starting { .. } => true,
+        match seat {
+            Seat::Empty => {}
+            Seat::Starting { .. } => self.failed_starts += 1,
             Seat::Ready { since, chunks_ended } => {
-                chunks_ended == self.chunks_ended && now.0.saturating_sub(since.0) < SETTLED_AFTER_NS
+                let is_young = now.0.saturating_sub(since.0) < SETTLED_AFTER_NS;
+                if is_young && chunks_ended == self.chunks_ended {
+                    let deaths = if was_outgrown { &mut self.failed_starts } else { &mut self.idle_deaths };
+                    *deaths += 1;
+                }
             }
-        };
-        if is_failed_start {
-            self.failed_starts += 1;
         }
     }
 
@@ -179,7 +193,7 @@ impl Seats {
     /// A chunk has ended: whoever ran it, the pool gets something done.
     pub(crate) fn note_progress(&mut self) {
         self.chunks_ended += 1;
-        self.failed_starts = 0;
+        (self.failed_starts, self.idle_deaths) = (0, 0);
     }
 
     fn take_out(&mut self, worker: WorkerId) -> Seat {

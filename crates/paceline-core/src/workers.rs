@@ -5,7 +5,6 @@ use crate::command::{Breakage, Command};
 use crate::event::WorkerExit;
 use crate::ids::WorkerId;
 use crate::scheduler::Scheduler;
-use crate::seats::MOST_FAILED_STARTS;
 use crate::shutdown::Phase;
 
 impl Scheduler {
@@ -59,10 +58,9 @@ impl Scheduler {
         if !self.wants_workers() {
             return;
         }
-        let deaths = self.seats.failed_starts();
         if exit == WorkerExit::FailedToStart {
             self.break_pool(Breakage::StartFailed, commands);
-        } else if deaths >= MOST_FAILED_STARTS {
+        } else if let Some(deaths) = self.seats.crash_loop() {
             self.break_pool(Breakage::CrashLoop { deaths }, commands);
         } else {
             self.start_worker(worker, commands);
@@ -87,6 +85,10 @@ mod tests {
 
     fn crash_loop(commands: &[Command]) -> bool {
         commands.contains(&Command::BreakPool { why: Breakage::CrashLoop { deaths: 3 } })
+    }
+
+    fn breaks(commands: &[Command]) -> bool {
+        commands.iter().any(|command| matches!(command, Command::BreakPool { .. }))
     }
 
     #[test]
@@ -134,21 +136,21 @@ mod tests {
     fn workers_that_die_with_what_they_have_not_begun_break_the_pool_some_time() {
         let mut pool = Rehearsal::open(1, 4);
         pool.submit(0, 1, 1);
-        for death in 0..3 {
+        for death in 0..20 {
             pool.ready(0);
             assert_eq!(pool.lose_chunk(0, (0, death), (0, 0)), []);
-            assert_eq!(crash_loop(&pool.exit(0, WorkerExit::Died)), death == 2);
+            assert_eq!(breaks(&pool.exit(0, WorkerExit::Died)), death == 19);
         }
     }
 
     #[test]
-    fn idle_worker_that_dies_young_counts_and_one_that_dies_old_does_not() {
+    fn many_idle_workers_that_die_young_break_the_pool_and_those_that_die_old_do_not() {
         let mut young = Rehearsal::open(1, 4);
         let mut old = Rehearsal::open(1, 4);
-        for death in 1..=3 {
+        for death in 1..=20 {
             young.ready(0);
             young.now.0 += SECOND_NS;
-            assert_eq!(crash_loop(&young.exit(0, WorkerExit::Died)), death == 3);
+            assert_eq!(breaks(&young.exit(0, WorkerExit::Died)), death == 20);
             old.ready(0);
             old.now.0 += 3_600 * SECOND_NS;
             assert_eq!(old.exit(0, WorkerExit::Died), [start(0)]);

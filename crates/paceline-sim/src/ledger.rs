@@ -51,8 +51,9 @@ pub(crate) struct Ledger {
     /// Deaths of workers that had begun nothing of what they held, since a chunk ended or a worker died with one
     /// begun.
     pub(crate) idle_deaths: u32,
-    /// Those of them that got nothing done for sure: not ready yet, or not for long and no chunk of the pool has ended
-    /// since.
+    /// Of these, the workers that had not been ready, or outgrew their memory.
+    pub(crate) unready_deaths: u32,
+    /// Of the others, those that got nothing done for sure: ready not for long, and no chunk of the pool has ended since.
     pub(crate) vain_deaths: u32,
     pub(crate) failed_starts: u32,
     /// How many chunks have ended, as the core was told.
@@ -101,6 +102,7 @@ impl Ledger {
             generations: vec![None; table_slots as usize],
             has_overtaken: false,
             idle_deaths: 0,
+            unready_deaths: 0,
             vain_deaths: 0,
             failed_starts: 0,
             chunks_ended: 0,

@@ -109,7 +109,7 @@ impl Scenario {
             lost_look_percent: if random.chance(30) { 30 } else { 0 },
             needless_look_percent: random.below(60),
             needless_looks: if random.chance(30) { random.below(8) } else { 0 },
-            most_deaths: if has_crashes { random.between(1, 10) } else { 0 },
+            most_deaths: if has_crashes { many(random.between(1, 10)) } else { 0 },
             death_percent: random.between(5, 80),
             death_before_ready_percent: if random.chance(20) { random.between(10, 60) } else { 0 },
             failed_start_percent: if random.chance(5) { 20 } else { 0 },
@@ -143,6 +143,11 @@ fn time_ns(random: &mut Random, least_steps: u32, most_steps: u32) -> u64 {
     let steps = u64::from(random.between(least_steps, most_steps)) * STEP_NS;
     let less = if random.chance(30) { u64::from(random.below(200_000)) } else { 0 };
     steps.saturating_sub(less)
+}
+
+/// The most that is drawn stands for many more: so many that workers are not replaced for ever.
+fn many(deaths: u32) -> u32 {
+    if deaths == 10 { 60 } else { deaths }
 }
 
 impl PlannedJob {

@@ -1,5 +1,5 @@
 //! A pool breaks when a worker says that it cannot start, when one takes longer to start than it may, or when three in a
-//! row die before they get anything done; for nothing else, and then surely.
+//! row die before they are ready, or twenty before they get anything done; for nothing else, and then surely.
 
 use paceline_core::{Breakage, Command, Event};
 
@@ -8,6 +8,7 @@ use crate::fact::Fact;
 use crate::ledger::{Ledger, Standing};
 
 const MOST_FAILED_STARTS: u32 = 3;
+const MOST_IDLE_DEATHS: u32 = 20;
 
 pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(), String> {
     match fact {
@@ -24,9 +25,13 @@ pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(),
                     })
                 }
                 Breakage::CrashLoop { deaths } => {
-                    let most = ledger.idle_deaths;
-                    require((MOST_FAILED_STARTS..=most).contains(&deaths), || {
-                        format!("the pool breaks after {deaths} deaths, but {most} were in a row")
+                    let (unready, idle) = (ledger.unready_deaths, ledger.idle_deaths);
+                    let is_cause =
+                        (MOST_FAILED_STARTS..=unready).contains(&deaths) || (MOST_IDLE_DEATHS..=idle).contains(&deaths);
+                    require(is_cause, || {
+                        format!(
+                            "the pool breaks after {deaths} deaths, but {unready} unready and {idle} in all were in a row"
+                        )
                     })
                 }
             }
@@ -37,8 +42,10 @@ pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(),
         }
         Fact::Settled { .. } if ledger.wants_workers() => {
             require(ledger.failed_starts == 0, || "a worker failed to start and the pool goes on".to_owned())?;
-            let deaths = ledger.vain_deaths;
-            require(deaths < MOST_FAILED_STARTS, || format!("{deaths} workers died in a row and the pool goes on"))
+            let (unready, vain) = (ledger.unready_deaths, ledger.vain_deaths);
+            require(unready < MOST_FAILED_STARTS && vain < MOST_IDLE_DEATHS, || {
+                format!("{unready} workers died unready in a row, {vain} in vain, and the pool goes on")
+            })
         }
         _ => Ok(()),
     }

@@ -75,7 +75,7 @@ impl Ledger {
             Event::ChunkFinished { chunk, .. } => {
                 if let Some(out) = self.take_out(chunk) {
                     self.jobs[out.job].is_known_to_have_begun = true;
-                    (self.idle_deaths, self.vain_deaths) = (0, 0);
+                    (self.idle_deaths, self.vain_deaths, self.unready_deaths) = (0, 0, 0);
                     self.chunks_ended += 1;
                 }
             }
@@ -123,12 +123,14 @@ impl Ledger {
             return;
         }
         if seat.has_lost_begun {
-            (self.idle_deaths, self.vain_deaths) = (0, 0);
+            (self.idle_deaths, self.vain_deaths, self.unready_deaths) = (0, 0, 0);
         } else {
             let is_young = self.now_ns - seat.since_ns < SETTLED_AFTER_NS;
-            let is_in_vain = !seat.is_ready || (is_young && seat.chunks_ended == self.chunks_ended);
+            let is_in_vain = is_young && seat.chunks_ended == self.chunks_ended;
+            let counts_as_unready = !seat.is_ready || (is_in_vain && seat.is_outgrown);
             self.idle_deaths += 1;
-            self.vain_deaths += u32::from(is_in_vain);
+            self.unready_deaths += u32::from(counts_as_unready);
+            self.vain_deaths += u32::from(is_in_vain && !counts_as_unready);
         }
     }
 
