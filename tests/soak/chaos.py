@@ -14,6 +14,7 @@ from collections import Counter, deque
 
 import psutil
 from tests.soak import tasks
+from tests.soak.gauges import is_server
 
 KILL, STOP, KILL_SERVER, STOP_SERVER, CANCEL, FORCE_CANCEL, PLANT = (
     "kill a worker",
@@ -24,8 +25,6 @@ KILL, STOP, KILL_SERVER, STOP_SERVER, CANCEL, FORCE_CANCEL, PLANT = (
     "cancel by force",
     "harm by a task",
 )
-# How long a worker has to start undisturbed.
-SPARED_S = 0.12
 WEIGHTS = {KILL: 30, STOP: 6, KILL_SERVER: 1, STOP_SERVER: 1, CANCEL: 10, FORCE_CANCEL: 8, PLANT: 44}
 NAMES = {
     tasks.EXITS: "a task exits",
@@ -47,9 +46,6 @@ class Chaos:
         # What the load shall plant and cancel.
         self.to_plant = deque()
         self.to_cancel = deque()
-        self.stopped = []
-        # When each worker was seen first.
-        self.seen = {}
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.run, name="chaos", daemon=True)
 
@@ -57,21 +53,19 @@ class Chaos:
         due = time.monotonic()
         while not self.over.is_set():
             self.act(self.chance.choices(list(WEIGHTS), WEIGHTS.values())[0])
-            self.go_on(time.monotonic())
             due = max(due + self.every_s, time.monotonic() - 1.0)
             self.over.wait(max(0.0, due - time.monotonic()))
-        self.go_on(float("inf"))
 
     def act(self, kind):
         if kind == KILL:
             self.strike(self.worker(), signal.SIGKILL, kind)
         elif kind == STOP:
-            # Nobody has to continue it, because its task has a limit of time.
+            # Nobody continues what was stopped.
             self.strike(self.worker(), signal.SIGSTOP, kind)
         elif kind == KILL_SERVER:
             self.strike(self.server(), signal.SIGKILL, kind)
         elif kind == STOP_SERVER:
-            self.strike(self.server(), signal.SIGSTOP, kind, 0.1 + self.chance.random() * 0.5)
+            self.strike(self.server(), signal.SIGSTOP, kind)
         elif kind == PLANT:
             if len(self.to_plant) < 100:
                 harm = self.chance.choice(tasks.HARMS)
@@ -82,35 +76,23 @@ class Chaos:
             self.done[kind] += 1
 
     def worker(self):
-        """One of the workers, by chance; a pool whose workers all end while they start is given up, as it should be."""
-        pools, now = list(self.pools), time.monotonic()
-        pids = {pid for pool in pools for pid in pool._engine.pids() if pid}
-        self.seen = {pid: self.seen.get(pid, now) for pid in pids}
-        grown = [pid for pid, since in self.seen.items() if now - since > SPARED_S]
-        return self.chance.choice(grown) if grown else None
+        """One of the workers, by chance, be it starting, idle or at work."""
+        pids = [pid for pool in list(self.pools) for pid in pool._engine.pids() if pid]
+        return self.chance.choice(pids) if pids else None
 
     def server(self):
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                if any("serve_forks" in word for word in child.cmdline()):
+                if is_server(child):
                     return child.pid
         return None
 
-    def strike(self, pid, number, kind, lasts_s=None):
+    def strike(self, pid, number, kind):
         if not pid:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
             self.done[kind] += 1
-            if lasts_s is not None:
-                self.stopped.append((time.monotonic() + lasts_s, pid))
-
-    def go_on(self, now):
-        """Continues those that were stopped for a while only."""
-        for until, pid in [entry for entry in self.stopped if entry[0] <= now]:
-            self.stopped.remove((until, pid))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
     def plant(self):
         with contextlib.suppress(IndexError):

@@ -4,6 +4,7 @@ Owns the samples, and the comparison of a window near the beginning with one at 
 """
 
 import contextlib
+import os
 import statistics
 import threading
 import time
@@ -65,13 +66,18 @@ def resident():
     return {"private_mb": int(figures["RssAnon"][0]) / 1e3, "shared_mb": int(figures["RssShmem"][0]) / 1e3}
 
 
+def is_server(process):
+    """Whether it is a fork server; what runs tasks as well may have them for its children."""
+    return process.ppid() == os.getpid() and any("serve_forks" in word for word in process.cmdline())
+
+
 def look():
     this = psutil.Process()
     servers = processes = 0
     for child in this.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             processes += 1
-            if child.ppid() == this.pid:
+            if is_server(child):
                 servers += child.memory_info().rss
     names, total = set(), 0
     with Path("/proc/self/maps").open(encoding="utf-8") as maps:

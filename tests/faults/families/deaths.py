@@ -106,7 +106,8 @@ def killed_for_ever_while_starting(scene):
         killer = threading.Thread(target=kill_all, args=(subject, over), daemon=True)
         killer.start()
         try:
-            scene.work(scene.orders("sleep", 0.2))
+            # Each takes much longer than a worker then has.
+            scene.work([(number, 10, (RUNNING, "sleep", (0.05,)), None) for number in range(TASKS)])
         finally:
             over.set()
             killer.join()
