@@ -12,7 +12,7 @@ import pytest
 import paceline
 import tasks
 from paceline import Pool
-from paceline.engine import choose_seed, current_item, open_engine
+from paceline.engine import Terms, choose_seed, current_item, open_engine
 
 
 @contextlib.contextmanager
@@ -79,7 +79,7 @@ def test_task_draws_the_same_when_it_is_run_again_after_a_death(tmp_path):
     with engine(1, seed=7) as one:
         expected = one.map(draw_from_both, range(4)).result()
     with engine(1, seed=7) as one:
-        again = one.map(partial(draw_or_die, str(tmp_path / "died")), range(4), chunksize=4, retries=1)
+        again = one.map(partial(draw_or_die, str(tmp_path / "died")), range(4), chunksize=4, terms=Terms(retries=1))
         assert again.result() == expected
 
 

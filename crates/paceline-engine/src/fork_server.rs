@@ -43,6 +43,13 @@ struct Child {
 /// What a new worker is given, as it comes with its message.
 type Gifts = [OwnedFd; 9];
 
+/// Has the system kill this process when its parent ends, even while it is stopped and cannot look for itself. For a
+/// process that the supervisor has started: it counts from the end of the thread that did, and that one's is the whole
+/// process's. To be called before anybody looks whether the parent is still there.
+pub fn end_with_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
 /// Serves the parent with this process id at the other end of `socket`, loading with `preload` and forking with `fork`,
 /// until it is gone. Returns in each worker as well.
 pub fn serve(

@@ -85,6 +85,7 @@ struct Worker {
     seat: u16,
     chunks: u64,
     life_line: Arc<OwnedFd>,
+    life_line_identity: Option<(u64, u64)>,
     /// It lives as long as the process.
     table: &'static MappedTable,
     inputs: ArenaReader,
@@ -105,6 +106,15 @@ static MOST_MEMORY: AtomicU64 = AtomicU64::new(0);
 /// To look takes some microseconds, as long as a short task.
 const BETWEEN_WEIGHINGS_NS: u64 = 10_000_000;
 
+/// After a task that took longer there is a look at whether the worker is still connected, which takes a fraction of that.
+/// No task is done sooner that closes files.
+const LOOKED_AFTER_NS: u64 = 5_000;
+
+/// Which file a descriptor stands for; none if it is closed.
+fn identity(descriptor: &OwnedFd) -> Option<(u64, u64)> {
+    rustix::fs::fstat(descriptor).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
 /// Has this worker leave for a fresh one when it is found to have more memory than this after a task.
 pub fn retire_above(bytes: u64) {
     MOST_MEMORY.store(bytes, Ordering::Relaxed);
@@ -120,9 +130,9 @@ pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
     if worker.tell(&FromWorker::Ready).is_err() {
         return EXIT_DISCONNECTED;
     }
-    worker.serve(run);
+    let code = worker.serve(run);
     run.leave();
-    0
+    code
 }
 
 impl Worker {
@@ -137,6 +147,7 @@ impl Worker {
         Ok(Self {
             seat: birth.seat,
             chunks: birth.chunks,
+            life_line_identity: identity(&life_line),
             life_line,
             table,
             inputs: ArenaReader::read_only(MemoryFile::from_descriptor(birth.parent_arena)?)?,
@@ -164,30 +175,41 @@ impl Worker {
         socket::send(self.life_line.as_fd(), &word.encode(), &[])
     }
 
-    fn serve(&mut self, run: &mut impl Run) {
+    /// Serves until it is to leave; with which exit code.
+    fn serve(&mut self, run: &mut impl Run) -> i32 {
         let mut served = 0;
         loop {
             let Some(claim) = self.table.claim(self.seat).or_else(|| self.wait(run)) else {
                 if self.table.idle.is_dismissed(self.seat) {
-                    return;
+                    return 0;
                 }
                 continue;
             };
-            match self.answer(claim, run) {
-                Ok(()) => {
+            let ran_ns = match self.answer(claim, run) {
+                Ok(ran_ns) => {
                     self.table.idle.wake_parent(self.table.ready_hint());
                     served += 1;
+                    ran_ns
                 }
                 Err(claim) => {
                     let left = if self.chunks == 0 { u64::MAX } else { self.chunks - served };
                     served += self.linger(claim, left, run);
+                    u64::MAX
                 }
+            };
+            if ran_ns >= LOOKED_AFTER_NS && self.is_cut_off() {
+                return EXIT_DISCONNECTED;
             }
             if served == self.chunks || self.has_too_much_memory() {
                 let _ = self.tell(&FromWorker::Retired);
-                return;
+                return 0;
             }
         }
+    }
+
+    /// Whether a task has closed what connects this worker to its parent. The next task that needs it would fail for it.
+    fn is_cut_off(&self) -> bool {
+        identity(&self.life_line) != self.life_line_identity
     }
 
     /// Whether it is to leave for a fresh one, now that it runs nothing.
@@ -211,25 +233,23 @@ impl Worker {
         found
     }
 
-    /// Answers a claim, or gives it back if its call lingers.
-    fn answer(&mut self, claim: Claim, run: &mut impl Run) -> Result<(), Claim> {
+    /// Answers a claim, or gives it back if its call lingers. How long it ran.
+    fn answer(&mut self, claim: Claim, run: &mut impl Run) -> Result<u64, Claim> {
         let Self { table, inputs, outputs, .. } = self;
         // SAFETY: the claim makes this worker the only one to touch the body until it finishes.
         let answered = table.with_claimed(&claim, |body| answer(unsafe { &mut *body }, inputs, outputs, run));
-        if !answered {
-            return Err(claim);
-        }
+        let Some(ran_ns) = answered else { return Err(claim) };
         leave_if_forked();
         self.table.finish(claim);
-        Ok(())
+        Ok(ran_ns)
     }
 }
 
-/// Whether it was answered; nothing was done if its call lingers.
-fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) -> bool {
+/// How long it ran, being answered; nothing was done if its call lingers.
+fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut impl Run) -> Option<u64> {
     body.marks.begin(now_ns());
     if manner(body, inputs, run) == Manner::Lingers {
-        return false;
+        return None;
     }
     let Body { function, item, first, count, .. } = *body;
     let (attempt, began_ns) = (attempt(body), body.marks.began_ns());
@@ -248,8 +268,9 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         run.run(&Call { function, input: view.bytes(), item, first, count, attempt, began_ns }, &mut answers);
         answers.end();
     }
-    body.marks.end(now_ns());
-    true
+    let ended_ns = now_ns();
+    body.marks.end(ended_ns);
+    Some(ended_ns.saturating_sub(began_ns))
 }
 
 fn attempt(body: &Body) -> u16 {
