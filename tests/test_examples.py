@@ -140,3 +140,14 @@ def test_json_to_hdf5_converts_every_file_and_draws_the_most_correlated_pair(tmp
     picture = (tmp_path / "most-correlated.png").read_bytes()
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", picture[16:24]) == (500, 400)
+
+
+def test_limits_cost_each_input_that_misbehaves_and_no_other(tmp_path):
+    lines = run_quiet_example("limits.py", 3, folder=tmp_path)
+    told = dict(line.split(": ", 1) for line in lines)
+    assert list(told) == ["first", "endless", "huge", "crash", "broken", "late", "last"]
+    assert (told["first"], told["late"], told["last"]) == ("FIRST", "LATE", "LAST")
+    assert told["endless"].startswith("TaskTimeout: `convert[1]` ran over its time limit of 3 s")
+    assert told["huge"].startswith("MemoryLimitExceeded: `convert[2]`")
+    assert re.fullmatch(r"WorkerDied: `convert\[3\]` .* exited with code 3", told["crash"])
+    assert told["broken"] == "ValueError: no such format"

@@ -125,13 +125,12 @@ from pathlib import Path
 from paceline import Pool, WorkerDied
 
 def eat(_):
-    kept = []
-    while True:
-        kept.append(bytearray(4 << 20))
+    return [bytearray(4 << 20) for _ in range(250)]
 
 group = Path(sys.argv[1])
 with Pool(2) as pool:
-    pool.map(abs, range(4))
+    while len(pool._engine.pids()) < 2:
+        pool.map(abs, range(4))
     for pid in pool._engine.pids():
         (group / "cgroup.procs").write_text(str(pid))
     (group / "cgroup.procs").write_text(str(__import__("os").getpid()))

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benches.compare.peers import PEERS
+from benches.compare.question import Contest
+from benches.compare.rows import QUESTIONS
 
 
 def processor() -> str:
@@ -22,6 +24,15 @@ def memory_gb() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
+def distributions() -> list[str]:
+    """What takes part, beside Python itself."""
+    names = {peer.distribution for peer in PEERS.values()}
+    for question in QUESTIONS.values():
+        if isinstance(question, Contest):
+            names |= {side.distribution for side in question.sides.values()}
+    return sorted(name for name in names if name)
+
+
 def describe() -> dict[str, str]:
     facts = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -30,7 +41,7 @@ def describe() -> dict[str, str]:
         "load before": f"{os.getloadavg()[0]:.2f}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
     }
-    for name in sorted({peer.distribution for peer in PEERS.values() if peer.distribution}):
+    for name in distributions():
         try:
             facts[name] = version(name)
         except PackageNotFoundError:

@@ -43,6 +43,8 @@ class Side:
 
     title: str
     ask: Callable[[bool], Mapping[str, float]]
+    distribution: str | None = None
+    """Where it comes from, if that is nobody's who is in the table."""
 
 
 @dataclass(frozen=True)

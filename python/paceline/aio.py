@@ -290,14 +290,12 @@ class AsyncResults(AsyncIterator[R]):
                 result: R = value
                 return result
             try:
-                self._policy.note(index, value)
+                is_given = self._policy.gives(index, value)
             except TooManyFailures:
                 self._source.abandon()
                 self._values.clear()
                 raise
-            if self._policy.raises:
-                raise value
-            if self._policy.returns:
+            if is_given:
                 failure: R = value
                 return failure
 

@@ -37,8 +37,8 @@ class FailurePolicy:
         given = map_options(on_error, max_failures)
         # Whether failures are treated in any way but the ordinary.
         self.is_special = bool(given)
-        self.returns = on_error == "return"
-        self.raises = on_error == "raise"
+        self._returns = on_error == "return"
+        self._raises = on_error == "raise"
         self._most = max_failures
         self._name = getattr(function, "__qualname__", None) or repr(function)
         self._failures: dict[int, BaseException] = {}
@@ -49,13 +49,17 @@ class FailurePolicy:
             if has_result:
                 yield value
                 continue
-            self.note(index, value)
-            if self.raises:
-                raise value
-            if self.returns:
+            if self.gives(index, value):
                 yield value
 
-    def note(self, index: int, error: BaseException) -> None:
+    def gives(self, index: int, error: BaseException) -> bool:
+        """Whether an item's exception is given in its place. Raises it, or `TooManyFailures`, if it has to be."""
+        self._note(index, error)
+        if self._raises:
+            raise error
+        return self._returns
+
+    def _note(self, index: int, error: BaseException) -> None:
         """An item has failed. Raises `TooManyFailures` if it is one too many."""
         if self._most is None:
             return

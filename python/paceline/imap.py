@@ -300,14 +300,12 @@ class ImapIterator(Iterator["R"]):
                 result: R = value
                 return result
             try:
-                self._policy.note(index, value)
+                is_given = self._policy.gives(index, value)
             except TooManyFailures:
                 self._abandon()
                 self._buffer.clear()
                 raise
-            if self._policy.raises:
-                raise value
-            if self._policy.returns:
+            if is_given:
                 failure: R = value
                 return failure
 

@@ -1,7 +1,19 @@
 """The questions, in the order of the table."""
 
 from benches.compare.question import Contest, Question
-from benches.compare.rows import awaiting, grid_search, idle, mapping, payload, round_trip, start, submit, tail, threads
+from benches.compare.rows import (
+    awaiting,
+    grid_search,
+    idle,
+    limits,
+    mapping,
+    payload,
+    round_trip,
+    start,
+    submit,
+    tail,
+    threads,
+)
 
 QUESTIONS: dict[str, Question | Contest] = {
     "submit": submit.QUESTION,
@@ -16,6 +28,8 @@ QUESTIONS: dict[str, Question | Contest] = {
     "big-result": payload.BIG_RESULT,
     "memory": idle.MEMORY,
     "idle": idle.CPU,
+    "limits-submit": limits.SUBMITTING,
+    "limits-map": limits.MAPPING,
     "awaited": awaiting.CONTEST,
     "threads": threads.CONTEST,
     "grid-search": grid_search.CONTEST,

@@ -109,7 +109,7 @@ fn workers_that_die_one_after_the_other_cost_one_item_each() {
 
 #[test]
 fn worker_that_refuses_to_be_set_up_breaks_the_pool_with_its_complaint() {
-    let pool = Pool::with(Choice { workers: 2, chunks_per_worker: 0, setup: "refuse the module is missing" });
+    let pool = Pool::with(Choice { workers: 2, setup: "refuse the module is missing", ..Choice::default() });
     let job = pool.try_submit("echo never");
     eventually("the pool is broken", || !pool.engine.is_accepting());
     let breakdown = match job {
@@ -131,7 +131,7 @@ fn worker_that_refuses_to_be_set_up_breaks_the_pool_with_its_complaint() {
 
 #[test]
 fn workers_that_die_before_they_are_ready_end_in_one_breakdown_and_not_in_a_loop() {
-    let pool = Pool::with(Choice { workers: 2, chunks_per_worker: 0, setup: "say what is wrong; exit 5" });
+    let pool = Pool::with(Choice { workers: 2, setup: "say what is wrong; exit 5", ..Choice::default() });
     eventually("the pool is broken", || !pool.engine.is_accepting());
     let Err(paceline_engine::SubmitError::Broken(breakdown)) = pool.try_submit("echo no") else {
         panic!("a broken pool takes no jobs");

@@ -71,7 +71,7 @@ fn dropped_pool_finishes_what_it_has() {
 
 #[test]
 fn worker_retires_after_its_chunks_and_is_replaced() {
-    let pool = Pool::with(Choice { workers: 2, chunks_per_worker: 3, setup: "" });
+    let pool = Pool::with(Choice { workers: 2, chunks_per_worker: 3, ..Choice::default() });
     let jobs: Vec<_> = (0..30).map(|_| pool.submit("pid")).collect();
     let mut tasks = HashMap::<String, u32>::new();
     for job in &jobs {

@@ -62,7 +62,7 @@ fn lack_of_descriptors_is_told_and_hangs_nothing() {
         // Their numbers have gaps, which a new one fills.
         let limit = u64::try_from(entries("/proc/self/fd")).unwrap() - 7 + spare;
         allow_descriptors(limit);
-        match Pool::try_with(Choice { workers: 2, chunks_per_worker: 0, setup: "" }) {
+        match Pool::try_with(Choice { workers: 2, ..Choice::default() }) {
             Err(error) => {
                 assert_eq!(error, OpenError::System(rustix::io::Errno::MFILE));
                 refused += 1;

@@ -62,7 +62,7 @@ fn calls_that_linger_are_answered_as_they_end_and_others_run_beside_them() {
 #[test]
 fn worker_retires_when_the_last_of_its_calls_has_ended() {
     let files = Files::new("retiring");
-    let pool = Pool::with(Choice { workers: 1, chunks_per_worker: 3, setup: "" });
+    let pool = Pool::with(Choice { workers: 1, chunks_per_worker: 3, ..Choice::default() });
     let lingers = pool.engine.register(LINGERS, "work").unwrap();
     let first = pool.await_workers(1);
     let calls: Vec<_> = (0..4).map(|number| linger(&pool, &lingers, &files.path(number))).collect();

@@ -4,6 +4,7 @@ mod cancel;
 mod deaths;
 mod ends;
 mod leftovers;
+mod limits;
 mod lingering;
 mod payloads;
 mod pool;

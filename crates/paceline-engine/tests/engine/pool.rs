@@ -3,8 +3,8 @@
 use crate::worker_program;
 use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
-    Announce, Death, Engine, Function, OpenError, Options, Outcome, Part, PartContent, Pending, ShownFailure, Sizing,
-    StartMethod, SubmitError, Terms, Waited, now_ns,
+    Announce, Death, Engine, FailureWatch, Function, OpenError, Options, Outcome, Part, PartContent, Pending,
+    ShownFailure, Sizing, StartMethod, SubmitError, Terms, Waited, kind, now_ns,
 };
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -68,11 +68,19 @@ pub(crate) struct Choice<'a> {
     pub(crate) workers: u16,
     pub(crate) chunks_per_worker: u64,
     pub(crate) setup: &'a str,
+    /// How many bytes of memory a worker may have; zero for any.
+    pub(crate) memory_limit: u64,
+}
+
+impl Default for Choice<'_> {
+    fn default() -> Self {
+        Self { workers: 1, chunks_per_worker: 0, setup: "", memory_limit: 0 }
+    }
 }
 
 impl Pool {
     pub(crate) fn open(workers: u16) -> Self {
-        Self::with(Choice { workers, chunks_per_worker: 0, setup: "" })
+        Self::with(Choice { workers, ..Choice::default() })
     }
 
     pub(crate) fn with(choice: Choice<'_>) -> Self {
@@ -84,7 +92,7 @@ impl Pool {
     }
 
     pub(crate) fn start(workers: u16, start: StartMethod) -> Self {
-        Self::try_start(Choice { workers, chunks_per_worker: 0, setup: "" }, start).unwrap()
+        Self::try_start(Choice { workers, ..Choice::default() }, start).unwrap()
     }
 
     pub(crate) fn try_start(choice: Choice<'_>, start: StartMethod) -> Result<Self, OpenError> {
@@ -92,7 +100,7 @@ impl Pool {
         let announced = Arc::<Announced>::default();
         let engine = Engine::open(Options {
             workers: choice.workers,
-            memory_limit: 0,
+            memory_limit: choice.memory_limit,
             start_timeout_ns: 0,
             chunks_per_worker: choice.chunks_per_worker,
             setup: choice.setup.as_bytes().to_vec(),
@@ -113,6 +121,12 @@ impl Pool {
         let pending = Pending::new(None);
         self.engine.submit(&self.function, &item(steps.as_bytes()), Terms::default(), &pending)?;
         Ok(pending)
+    }
+
+    pub(crate) fn submit_under(&self, terms: Terms, steps: &str) -> Arc<Pending> {
+        let pending = Pending::watched(None, FailureWatch::Core, None);
+        self.engine.submit(&self.function, &item(steps.as_bytes()), terms, &pending).unwrap();
+        pending
     }
 
     pub(crate) fn submit_many(&self, items: &[String], sizing: Sizing) -> Arc<Pending> {
@@ -191,8 +205,8 @@ pub(crate) fn read(pending: &Arc<Pending>) -> Vec<Result<String, Death>> {
         match content {
             PartContent::Answer(answer) => {
                 items.extend(answer.records().map(|(kind, bytes)| {
-                    assert_eq!(kind, 0);
-                    Ok(String::from_utf8(bytes.foreign().to_vec().unwrap()).unwrap())
+                    let text = String::from_utf8(bytes.foreign().to_vec().unwrap()).unwrap();
+                    Ok(if kind == kind::DONE { text } else { format!("kind {kind}: {text}") })
                 }));
             }
             PartContent::Lost(loss) => items.push(Err(Death::clone(&loss.death))),

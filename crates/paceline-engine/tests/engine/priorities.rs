@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 impl Pool {
     fn submit_urgent(&self, priority: i16, steps: &str) -> Arc<Pending> {
-        let pending = Pending::new(None);
-        let terms = Terms { priority, ..Terms::default() };
-        self.engine.submit(&self.function, &crate::pool::item(steps.as_bytes()), terms, &pending).unwrap();
-        pending
+        self.submit_under(Terms { priority, ..Terms::default() }, steps)
     }
 
     /// Keeps the only worker busy until the path exists.

@@ -30,7 +30,7 @@ fn spawned_workers_are_our_children_and_their_ends_are_told() {
 
 #[test]
 fn spawned_workers_are_replaced_after_so_many_chunks() {
-    let choice = Choice { workers: 1, chunks_per_worker: 2, setup: "" };
+    let choice = Choice { workers: 1, chunks_per_worker: 2, ..Choice::default() };
     let pool = Pool::try_start(choice, StartMethod::Spawn(spawn_command())).unwrap();
     let pids: Vec<_> = (0..6).map(|_| pool.run("pid")).collect();
     assert!(pids[0] == pids[1] && pids[2] == pids[3] && pids[4] == pids[5]);

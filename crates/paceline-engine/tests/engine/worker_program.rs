@@ -17,16 +17,20 @@
 //! | `scribble MEMORY PLACES SEED` | writes random bytes into as many places of the table (its words, its bodies) or the worker's own arena |
 //! | `babble BYTE COUNT` | sends this message of one byte so often on every socket that the worker has |
 //! | `mask` | answers with the signals that are blocked |
+//! | `nap MS` | waits, unless it is asked to stop; then the item's outcome is `STOPPED` |
+//! | `fail`, `trip PATH` | fails; fails in a way that may pass, unless there is such a file, which is made |
+//! | `eat MB` | takes so much memory, and keeps it |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
 use paceline_engine::fork_server::{Served, Side, become_worker, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
-use paceline_engine::{Answers, Call, ForkServerCommand, Manner, Run, worker};
+use paceline_engine::{Answers, Call, ForkServerCommand, Manner, Run, kind, worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const FORK_SERVER: &str = "--be-the-fork-server-of";
@@ -119,6 +123,11 @@ impl Run for TestRun {
         if let Some(reason) = steps.strip_prefix("refuse ") {
             return Err(reason.as_bytes().to_vec());
         }
+        // SAFETY: the handler does nothing that a signal handler must not.
+        unsafe {
+            libc::signal(worker::stop_signal(), note_stop as *const () as usize);
+            libc::signal(worker::stack_signal(), libc::SIG_IGN);
+        }
         take_steps(steps, b"");
         Ok(())
     }
@@ -136,12 +145,12 @@ impl Run for TestRun {
         let function = &self.functions[&call.function];
         for (number, item) in (call.item..).zip(items(call)) {
             // Long items are only measured.
-            let answer = match std::str::from_utf8(&item[..item.len().min(300)]) {
-                Ok("number") => number.to_string().into_bytes(),
+            let (kind, answer) = match std::str::from_utf8(&item[..item.len().min(300)]) {
+                Ok("number") => (kind::DONE, number.to_string().into_bytes()),
                 Ok(steps) if item.len() < 300 => take_steps(steps, function),
-                _ => item.len().to_string().into_bytes(),
+                _ => (kind::DONE, item.len().to_string().into_bytes()),
             };
-            answers.push(0, &answer).unwrap();
+            answers.push(kind, &answer).unwrap();
         }
     }
 
@@ -195,7 +204,27 @@ fn items<'a>(call: &Call<'a>) -> Vec<&'a [u8]> {
     items
 }
 
-fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
+/// Whether something has been asked to stop that a nap has not seen yet.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_stop(_: i32) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+/// Waits; whether it was asked to stop, and for which item.
+fn nap(limit: Duration) -> Option<u64> {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+        if STOP.swap(false, Ordering::Relaxed) {
+            return worker::take_stops().last().map(|stop| stop.item);
+        }
+    }
+    None
+}
+
+/// The outcome of some steps, and its kind.
+fn take_steps(steps: &str, function: &[u8]) -> (u8, Vec<u8>) {
     let mut answer = Vec::new();
     for step in steps.split(';').map(str::trim).filter(|step| !step.is_empty()) {
         let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
@@ -217,6 +246,15 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
+            "nap" => {
+                if let Some(item) = nap(Duration::from_millis(number())) {
+                    return (kind::STOPPED, item.to_string().into_bytes());
+                }
+            }
+            "fail" => return (kind::FAILED, answer),
+            "trip" if std::fs::File::create_new(rest).is_ok() => return (kind::MAY_PASS, answer),
+            "trip" => {}
+            "eat" => std::mem::forget(vec![1_u8; usize::try_from(number()).unwrap() << 20]),
             "big" => answer.resize(usize::try_from(number()).unwrap(), b'x'),
             "once" => drop(std::fs::File::create_new(rest).expect("an item is run a second time")),
             "shell" => {
@@ -239,7 +277,7 @@ fn take_steps(steps: &str, function: &[u8]) -> Vec<u8> {
             _ => panic!("there is no step `{step}`"),
         }
     }
-    answer
+    (kind::DONE, answer)
 }
 
 fn send_signal(number: i32) {
