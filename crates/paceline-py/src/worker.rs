@@ -263,12 +263,13 @@ impl<'py> PythonRun<'py> {
 
     /// Writes the outcome of an item: a result, or the exception that says why there is none.
     fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, of: &Attempt<'_, 'py>, answers: &mut Answers<'_>) {
-        if self.try_answer(result, of, answers).is_err() {
-            let error = PyMemoryError::new_err("there is no shared memory for the result");
-            if self.try_answer(Err(error), of, answers).is_err() {
-                // Not even for saying so: the item is lost with this worker, and its future says how.
-                leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
-            }
+        let Err(refusal) = self.try_answer(result, of, answers) else { return };
+        let error = PyMemoryError::new_err("there is no shared memory for the result");
+        // Where a task has closed this worker's descriptors, what comes next in its chunk would be refused as well.
+        let is_cut_off = paceline_engine::worker::is_refused_by_descriptor(refusal);
+        if is_cut_off || self.try_answer(Err(error), of, answers).is_err() {
+            // Not even memory for saying so: the item is lost with this worker, and its future says how.
+            leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
         }
     }
 
