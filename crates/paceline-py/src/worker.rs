@@ -9,7 +9,7 @@ use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
 use crate::stops::{self, Stopped, may_pass};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
-use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, end_with_parent, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
 use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
@@ -39,7 +39,7 @@ pub(crate) fn become_worker(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
 
 /// The socket with which an interpreter was started for us, in which there is nothing else.
 fn clean_start(py: Python<'_>) -> PyResult<OwnedFd> {
-    end_with_parent();
+    go_on_without_parent();
     let system = |errno: rustix::io::Errno| PyErr::from(std::io::Error::from(errno));
     let os = PyModule::import(py, "os")?;
     // Files that the parent's libraries have open and that came along: locks on them would be held for as long as there
