@@ -39,6 +39,7 @@ class Soak:
         self.innocent = Counter()
         self.pools = []
         self.opened = 0
+        self.is_steady = False
         self.began = 0.0
         self.users = Counter()
         self.changed = threading.Condition()
@@ -74,6 +75,7 @@ class Soak:
 
     def replace(self):
         """Retires the oldest pool: the next one is there before it goes, and it goes when nobody uses it."""
+        self.is_steady = False
         with self.changed:
             self.open()
             pool = self.pools.pop(0)
@@ -83,6 +85,7 @@ class Soak:
             self.ledger.blame("a pool was not let go of in time")
             return
         self.close(pool)
+        self.is_steady = True
 
     def close(self, pool):
         ended = threading.Event()
@@ -101,6 +104,7 @@ class Soak:
         drivers = [way(self, self.options.seed) for way in load.WAYS]
         self.open()
         self.open()
+        self.is_steady = True
         began = self.began = replaced = told = time.monotonic()
         self.chaos.thread.start()
         for driver in drivers:
@@ -110,6 +114,8 @@ class Soak:
             now = time.monotonic()
             if now - began > self.options.seconds:
                 self.over.set()
+            if self.over.is_set():
+                self.is_steady = False
             if now - replaced > self.options.replace_s and not self.over.is_set():
                 self.replace()
                 replaced = time.monotonic()
@@ -166,7 +172,7 @@ def main():
         with paceline.Pool(1) as pool:
             pool.apply(os.write, (2, b"\n"))
         before = Belongings()
-        gauges = Gauges()
+        gauges = Gauges(lambda: soak.is_steady)
         gauges.thread.start()
         seconds = soak.run()
         gauges.end()

@@ -28,7 +28,9 @@ ALLOWED = {
 
 
 class Gauges:
-    def __init__(self, every_s=1.0):
+    def __init__(self, is_steady, every_s=1.0):
+        # Whether there are as many pools as always: one that is being replaced is there beside its successor.
+        self.is_steady = is_steady
         self.every_s = every_s
         self.samples = []
         self.over = threading.Event()
@@ -37,7 +39,8 @@ class Gauges:
     def run(self):
         began = time.monotonic()
         while not self.over.wait(self.every_s):
-            self.samples.append({"at_s": round(time.monotonic() - began, 1), **look()})
+            if self.is_steady():
+                self.samples.append({"at_s": round(time.monotonic() - began, 1), **look()})
 
     def end(self):
         self.over.set()
