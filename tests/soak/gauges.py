@@ -5,6 +5,7 @@ Owns the samples, and the comparison of a window near the beginning with one at 
 
 import contextlib
 import ctypes
+import gc
 import os
 import statistics
 import threading
@@ -77,7 +78,9 @@ def is_server(process):
 
 
 def look():
-    # What the allocator keeps of what was freed, in an arena for each thread, is nobody's memory.
+    # What waits for the garbage collector, and what the allocator keeps of what was freed, in an arena for each thread,
+    # comes and goes.
+    gc.collect()
     C.malloc_trim(0)
     this = psutil.Process()
     servers = processes = 0
