@@ -8,7 +8,14 @@ import pytest
 
 import paceline
 import tasks
-from paceline import Pool, ProcessPoolExecutor, ThreadPoolExecutor, TooManyFailures, WorkerDied
+from paceline import (
+    ArgumentNotPicklable,
+    Pool,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    TooManyFailures,
+    WorkerDied,
+)
 
 BACKENDS = ["processes", "threads", "serial"]
 
@@ -191,3 +198,17 @@ def test_policy_that_makes_no_sense_is_refused_at_once(any_pool, options, error)
     for call in (any_pool.map, any_pool.map_async, any_pool.imap, any_pool.imap_unordered):
         with pytest.raises(error):
             call(odd_fails, [1], **options)
+
+
+class StaysAtHome:
+    def __reduce__(self):
+        raise TypeError("it stays at home")
+
+
+def test_an_argument_that_cannot_be_pickled_costs_no_other_item_of_its_chunk(pool):
+    items = [-1, -2, StaysAtHome(), -4, -5, -6, -7]
+    results = pool.imap(abs, items, 5, on_error="return")
+    assert [results.next(20), results.next(20)] == [1, 2]
+    with pytest.raises(ArgumentNotPicklable):
+        results.next(20)
+    assert list(results) == [4, 5, 6, 7]

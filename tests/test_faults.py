@@ -369,6 +369,20 @@ def test_worker_that_closes_every_file_is_replaced(pool):
     assert all(isinstance(error, WorkerDied) for error in deaths)
 
 
+def test_large_results_after_a_task_that_closed_every_file_are_not_refused_in_its_chunk(pool):
+    def close_files_at(number):
+        if number == 5:
+            os.closerange(3, 4096)
+        # Each needs more shared memory than the worker has from the ones before.
+        return bytes(200 if number < 6 else 100_000 * number)
+
+    results = pool.map(close_files_at, range(20), 20, on_error="return")
+    failures = [result for result in results if isinstance(result, BaseException)]
+    # The one that was the first to need what was closed is lost with the worker.
+    assert [type(failure) for failure in failures] == [WorkerDied]
+    assert [len(results[number]) for number in (0, 19)] == [200, 1_900_000]
+
+
 def test_threads_of_a_worker_do_not_keep_it_from_leaving(tmp_path):
     def start_thread():
         threading.Thread(target=time.sleep, args=(600,)).start()

@@ -201,6 +201,24 @@ def test_a_stopped_parent_that_is_killed_leaves_no_worker():
     assert left_after_a_second(pids) == []
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_stopped_worker_does_not_outlive_its_parent(method):
+    # It cannot look for itself, and the program ends before it has even stopped.
+    code = (
+        "import os, signal, time, paceline\n"
+        f"pool = paceline.Pool(2, start_method={method!r})\n"
+        "met = set()\n"
+        "while len(met) < 2: met.update(pool.map(lambda _: time.sleep(0.01) or os.getpid(), range(4), 1))\n"
+        "print(*met, flush=True)\n"
+        "for pid in met: os.kill(pid, signal.SIGSTOP)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ran = run(code)
+    pids = [int(word) for word in ran.stdout.split()]
+    assert len(pids) == 2, ran.stderr
+    assert left_after_a_second(pids) == []
+
+
 def test_a_forked_sibling_does_not_keep_workers_alive():
     # It inherits the parent's ends of the life lines, so that no end of file comes.
     fork = "child = os.fork()\nif not child:\n    time.sleep(2)\n    os._exit(0)\n"

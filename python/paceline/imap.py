@@ -161,14 +161,20 @@ class Feed:
             return self._end(error)
         if not chunk:
             return self._end(None)
-        if self.stopped:
-            return None
+        return None if self.stopped else self._hand_in(chunk)
+
+    def _hand_in(self, chunk: list[Any]) -> None:
         end: Future[Any] | _Raised
         try:
             end = self._submit(chunk)
         except (PoolClosed, WorkerError) as error:
             return self._end(error)
-        except Exception as error:  # This item cannot be pickled; the next one may.
+        except Exception as error:  # An item cannot be pickled; others may.
+            if self.gives_pairs and len(chunk) > 1:
+                for item in chunk:
+                    self._hand_in([item])
+                return None
+            self._read += len(chunk)
             end = _Raised(error)
         with self.changed:
             if self.stream is None or isinstance(end, _Raised):

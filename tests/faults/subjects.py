@@ -5,7 +5,6 @@ than the patience it is given. Never judges.
 """
 
 import contextlib
-import inspect
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -195,36 +194,17 @@ class Paceline(Subject):
     title = "Paceline"
     distribution = "paceline"
     calls = CALLS
+    has_limit = True
 
     def __init__(self, start="forkserver"):
         self.start = start
 
-    def features(self):
-        import paceline
-
-        words = set(inspect.signature(paceline.Pool).parameters)
-        return words | {f"map({word})" for word in inspect.signature(paceline.Pool.map_async).parameters}
-
-    def need(self, *features):
-        missing = [feature for feature in features if feature not in self.features()]
-        if missing:
-            raise NotSupported("not supported yet: " + ", ".join(missing))
-
-    @property
-    def has_limit(self):
-        return "timeout" in self.features()
-
     def open(self, initializer=None, initargs=(), workers=WORKERS, limit_s=None, **options):
         import paceline
 
-        if self.start != "forkserver":
-            self.need("start_method")
-            options["start_method"] = self.start
         if limit_s is not None:
-            self.need("timeout", "grace")
             options |= {"timeout": limit_s, "grace": 0.2}
-        self.need(*options)
-        self.pool = paceline.Pool(workers, initializer, initargs, **options)
+        self.pool = paceline.Pool(workers, initializer, initargs, start_method=self.start, **options)
 
     def pids(self):
         return self.pool._engine.pids()
@@ -251,29 +231,18 @@ class Paceline(Subject):
 
     def by_map(self, function, orders, deadline, between, chunksize):
         tally = Tally(list(orders))
-        returns = "map(on_error)" in self.features()
         try:
-            options = {"on_error": "return"} if returns else {}
-            handle = self.pool.map_async(function, orders, chunksize, **options)
+            handle = self.pool.map_async(function, orders, chunksize, on_error="return")
         except Exception as error:
             tally.add_error(error)
             tally.close(over=True)
             return tally
         between()
         over = handle.wait(max(0.0, deadline - time.monotonic()))
-        if over and returns:
-            try:
-                results = handle.result(0)
-            except Exception as error:
-                results = [error]
-        elif over:
-            try:
-                results, error = handle.prefix()
-            except Exception as raised:
-                results, error = [], raised
-            results += [error] if error is not None else []
-        else:
-            results = ()
+        try:
+            results = handle.result(0) if over else ()
+        except Exception as error:
+            results = [error]
         for result in results:
             if isinstance(result, BaseException):
                 tally.add_error(result)
@@ -284,8 +253,7 @@ class Paceline(Subject):
 
     def by_imap(self, function, orders, deadline, between, chunksize):
         tally = Tally(list(orders))
-        options = {"on_error": "return"} if "map(on_error)" in self.features() else {}
-        iterator = self.pool.imap(function, orders, chunksize or 1, **options)
+        iterator = self.pool.imap(function, orders, chunksize or 1, on_error="return")
         between()
         while time.monotonic() < deadline and tally.told() <= len(tally.orders):
             began = time.monotonic()

@@ -44,6 +44,7 @@ class Report:
         self.ours = {}
         self.peers = {}
         self.failures = []
+        self.passed = set()
         self.count = 0
 
     def add(self, cell, finding):
@@ -54,8 +55,11 @@ class Report:
             counts = fault["cells"].setdefault(f"{cell.start}/{cell.call}/{cell.moment}", Counter())
             counts[state] += 1
             kept = {key: value for key, value in finding.items() if key not in {"said", "surprises"}}
-            if state == "passed" or cell.call not in fault["examples"]:
-                fault["examples"].setdefault(cell.call, kept)
+            # The first that passed stands for the others, whatever came before it.
+            if cell.call not in fault["examples"] or (state == "passed" and (cell.fault, cell.call) not in self.passed):
+                fault["examples"][cell.call] = kept
+            if state == "passed":
+                self.passed.add((cell.fault, cell.call))
             if state == "failed":
                 self.failures.append((cell, finding))
         else:
@@ -230,7 +234,8 @@ def in_words(by_call):
     text = describe(by_call[first])
     if "unsupported" in by_call[first] or "skipped" in by_call[first] or "ends" in by_call[first]:
         return escape(text)
-    if "map" in others and describe(by_call["map"]) != text:
+    told = {"unsupported", "skipped"}.isdisjoint(by_call.get("map", {}))
+    if "map" in others and told and describe(by_call["map"]) != text:
         text += f". Map: {describe(by_call['map'])}"
     return escape(text)
 

@@ -246,11 +246,12 @@ def loop():
         pass
 
 
-def sleep_in_native_code():
-    """Never gives the interpreter back: nothing of Python's can run in this process meanwhile."""
-    import ctypes
+def loop_in_native_code():
+    """Never gives the interpreter back: nothing of Python's can run in this process meanwhile, no signal's handler."""
+    import collections
+    import itertools
 
-    ctypes.PyDLL(None).sleep(600)
+    collections.deque(itertools.repeat(None), maxlen=0)
 
 
 def ignore_requests():
@@ -294,7 +295,7 @@ HARMS = {
     "write-megabytes": write_megabytes,
     "sleep": time.sleep,
     "loop": loop,
-    "sleep-in-native-code": sleep_in_native_code,
+    "loop-in-native-code": loop_in_native_code,
     "ignore-requests": ignore_requests,
     "sleep-deaf": sleep_deaf,
 }
@@ -313,6 +314,11 @@ def hang_at_start():
 
 def leave_at_start():
     os._exit(7)
+
+
+def where(seconds):
+    time.sleep(seconds)
+    return os.getpid()
 
 
 def zeros(count_bytes):

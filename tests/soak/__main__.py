@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import faulthandler
 import gc
-import inspect
 import json
 import os
 import random
@@ -25,22 +24,8 @@ import paceline
 ROOT = Path(__file__).parent.parent.parent
 WORKERS = 2
 AT_A_TIME = 2
-# How long a task may take, where limits are there: much longer than any that is well.
-LIMIT_S = 2.0
-
-
-def features():
-    """What there is of limits of time, start methods, returned errors and forced cancels."""
-    from paceline.future import Future
-
-    found = {word for word in ("timeout", "start_method") if word in inspect.signature(paceline.Pool).parameters}
-    if "on_error" in inspect.signature(paceline.Pool.map_async).parameters:
-        found.add("on_error")
-    # What is native may have no signature.
-    with contextlib.suppress(TypeError, ValueError):
-        if "force" in inspect.signature(Future.cancel).parameters:
-            found.add("force")
-    return found
+# How long a task may take, which is much longer than any that is well; and how long it then has to end.
+LIMIT_S, GRACE_S = 2.0, 0.3
 
 
 class Soak:
@@ -48,17 +33,17 @@ class Soak:
 
     def __init__(self, options, folder):
         self.options = options
-        self.features = features()
         self.ledger = ledger.Ledger(options.tasks, folder / "notes")
         os.environ[tasks.NOTES] = str(self.ledger.notes)
         self.over = threading.Event()
         self.innocent = Counter()
         self.pools = []
         self.opened = 0
+        self.is_steady = False
         self.began = 0.0
         self.users = Counter()
         self.changed = threading.Condition()
-        self.chaos = chaos.Chaos(options.seed, self.pools, self.features, options.every_ms / 1000)
+        self.chaos = chaos.Chaos(options.seed, self.pools, options.every_ms / 1000)
 
     def keep_pace(self):
         """Holds a driver up while the tasks would be done before the time is over."""
@@ -71,13 +56,9 @@ class Soak:
             self.over.wait(0.005)
 
     def open(self):
-        more = {}
-        if "timeout" in self.features:
-            more |= {"timeout": LIMIT_S, "grace": 0.3}
-        if "start_method" in self.features:
-            more["start_method"] = ("forkserver", "forkserver", "spawn", "fork")[self.opened % 4]
+        start_method = ("forkserver", "forkserver", "spawn", "fork")[self.opened % 4]
         self.opened += 1
-        self.pools.append(paceline.Pool(WORKERS, **more))
+        self.pools.append(paceline.Pool(WORKERS, timeout=LIMIT_S, grace=GRACE_S, start_method=start_method))
 
     @contextlib.contextmanager
     def pool(self, chance):
@@ -94,6 +75,7 @@ class Soak:
 
     def replace(self):
         """Retires the oldest pool: the next one is there before it goes, and it goes when nobody uses it."""
+        self.is_steady = False
         with self.changed:
             self.open()
             pool = self.pools.pop(0)
@@ -103,6 +85,7 @@ class Soak:
             self.ledger.blame("a pool was not let go of in time")
             return
         self.close(pool)
+        self.is_steady = True
 
     def close(self, pool):
         ended = threading.Event()
@@ -121,6 +104,7 @@ class Soak:
         drivers = [way(self, self.options.seed) for way in load.WAYS]
         self.open()
         self.open()
+        self.is_steady = True
         began = self.began = replaced = told = time.monotonic()
         self.chaos.thread.start()
         for driver in drivers:
@@ -130,6 +114,8 @@ class Soak:
             now = time.monotonic()
             if now - began > self.options.seconds:
                 self.over.set()
+            if self.over.is_set():
+                self.is_steady = False
             if now - replaced > self.options.replace_s and not self.over.is_set():
                 self.replace()
                 replaced = time.monotonic()
@@ -142,8 +128,7 @@ class Soak:
         hung = any(isinstance(driver.failure, load.Hangs) for driver in drivers)
         if hung:
             faulthandler.dump_traceback(all_threads=True)
-            if hasattr(paceline, "dump"):
-                paceline.dump()
+            paceline.dump()
         self.chaos.end()
         if not hung:
             for pool in self.pools:
@@ -187,7 +172,7 @@ def main():
         with paceline.Pool(1) as pool:
             pool.apply(os.write, (2, b"\n"))
         before = Belongings()
-        gauges = Gauges()
+        gauges = Gauges(lambda: soak.is_steady)
         gauges.thread.start()
         seconds = soak.run()
         gauges.end()

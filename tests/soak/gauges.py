@@ -4,6 +4,8 @@ Owns the samples, and the comparison of a window near the beginning with one at 
 """
 
 import contextlib
+import ctypes
+import os
 import statistics
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+C = ctypes.CDLL(None)
 # How much more of each there may be at the end: a share of what it was, and an amount.
 ALLOWED = {
     "private_mb": (0.15, 20.0),
@@ -25,7 +28,9 @@ ALLOWED = {
 
 
 class Gauges:
-    def __init__(self, every_s=1.0):
+    def __init__(self, is_steady, every_s=1.0):
+        # Whether there are as many pools as always: one that is being replaced is there beside its successor.
+        self.is_steady = is_steady
         self.every_s = every_s
         self.samples = []
         self.over = threading.Event()
@@ -34,7 +39,8 @@ class Gauges:
     def run(self):
         began = time.monotonic()
         while not self.over.wait(self.every_s):
-            self.samples.append({"at_s": round(time.monotonic() - began, 1), **look()})
+            if self.is_steady():
+                self.samples.append({"at_s": round(time.monotonic() - began, 1), **look()})
 
     def end(self):
         self.over.set()
@@ -65,13 +71,20 @@ def resident():
     return {"private_mb": int(figures["RssAnon"][0]) / 1e3, "shared_mb": int(figures["RssShmem"][0]) / 1e3}
 
 
+def is_server(process):
+    """Whether it is a fork server; what runs tasks as well may have them for its children."""
+    return process.ppid() == os.getpid() and any("serve_forks" in word for word in process.cmdline())
+
+
 def look():
+    # What the allocator keeps of what was freed, in an arena for each thread, is nobody's memory.
+    C.malloc_trim(0)
     this = psutil.Process()
     servers = processes = 0
     for child in this.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             processes += 1
-            if child.ppid() == this.pid:
+            if is_server(child):
                 servers += child.memory_info().rss
     names, total = set(), 0
     with Path("/proc/self/maps").open(encoding="utf-8") as maps:

@@ -9,9 +9,9 @@ from collections import Counter
 
 from tests.soak.tasks import NOTE
 
-# What a task may have come to. UNTOLD: its call has kept it to itself, as a map does that raises.
-OPEN, RIGHT, FAILED, LOST, LATE, CANCELLED, UNTOLD = range(7)
-NAMES = ("open", "right", "failed as told", "lost with its worker", "over its limit", "cancelled", "untold")
+# What a task may have come to.
+OPEN, RIGHT, FAILED, LOST, LATE, CANCELLED = range(6)
+NAMES = ("open", "right", "failed as told", "lost with its worker", "over its limit", "cancelled")
 
 
 class Ledger:

@@ -128,28 +128,18 @@ class Submits(Driver):
 
 
 class Maps(Driver):
-    """Maps, in chunks of every size; all outcomes are told where failures are returned."""
+    """Maps, in chunks of every size, whose failures are returned."""
 
     def call(self, pool, orders):
-        returns = "on_error" in self.soak.features
         chunksize = self.chance.choice([None, 1, 3, 50])
-        options = {"on_error": "return"} if returns else {}
-        future = pool.map_async(tasks.perform, orders, chunksize, **options)
+        future = pool.map_async(tasks.perform, orders, chunksize, on_error="return")
         if not future.wait(PATIENCE_S):
             raise Hangs(f"a map of {len(orders)} has not ended after {PATIENCE_S} s")
-        if returns:
-            results = future.result(0)
-        else:
-            results, error = future.prefix()
-            if error is not None:
-                results.append(error)
-        for order, result in zip(orders, results, strict=False):
+        for order, result in zip(orders, future.result(0), strict=True):
             if isinstance(result, BaseException):
                 self.book_error(order, result)
             else:
                 self.book_result(order, result)
-        for order in orders[len(results) :]:
-            self.ledger.book(order[0], ledger.UNTOLD)
 
 
 class Imaps(Driver):
@@ -157,10 +147,7 @@ class Imaps(Driver):
 
     def call(self, pool, orders):
         deadline = time.monotonic() + PATIENCE_S
-        # As in the standard library, an iterator over chunks ends with the first failure, unless failures are returned.
-        returns = "on_error" in self.soak.features
-        options = {"on_error": "return"} if returns else {}
-        results = pool.imap(tasks.perform, orders, self.chance.choice([1, 1, 10]) if returns else 1, **options)
+        results = pool.imap(tasks.perform, orders, self.chance.choice([1, 1, 10]), on_error="return")
         for order in orders:
             try:
                 result = results.next(max(0.01, deadline - time.monotonic()))

@@ -6,9 +6,11 @@ use crate::process::{HowItEnded, how_it_has_ended};
 use crate::worker::{Birth, exit_now, raw_pid};
 use paceline_ipc::message::{FromForkServer, LONGEST, ToForkServer};
 use paceline_ipc::socket::{self, Received};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitOptions, getppid, pidfd_open, setpgid, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process, kill_process_group, pidfd_open, setpgid, waitpid,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Which side of a fork this is.
@@ -37,17 +39,21 @@ struct Server {
 
 struct Child {
     birth: u64,
+    pid: Pid,
     watch: OwnedFd,
 }
+
+/// How long a parent may take to end, once it has let go of its files.
+const ENDING: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// What a new worker is given, as it comes with its message.
 type Gifts = [OwnedFd; 9];
 
-/// Has the system kill this process when its parent ends, even while it is stopped and cannot look for itself. For a
-/// process that the supervisor has started: it counts from the end of the thread that did, and that one's is the whole
-/// process's. To be called before anybody looks whether the parent is still there.
-pub fn end_with_parent() {
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+/// Has the system continue this process when its parent ends, if it is stopped then and cannot look for itself: it is not
+/// killed, because it has to end others. It counts from the end of the thread that started it, and does no harm if others
+/// go on. To be called before anybody looks whether the parent is still there.
+pub fn go_on_without_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
 }
 
 /// Serves the parent with this process id at the other end of `socket`, loading with `preload` and forking with `fork`,
@@ -59,34 +65,11 @@ pub fn serve(
     fork: &mut dyn FnMut() -> Result<Side, Errno>,
 ) -> Served {
     let Some(mut server) = Server::of(socket, parent_pid) else { return Served::Ended };
-    let mut buffer = vec![0; LONGEST];
-    loop {
-        let Some(ready) = server.wait() else { return Served::Ended };
-        server.bury();
-        if !ready {
-            continue;
-        }
-        match socket::receive(server.socket.as_fd(), &mut buffer, false) {
-            Ok(Received::Datagram(length, descriptors)) => match ToForkServer::decode(&buffer[..length]) {
-                Ok(ToForkServer::Fork { birth, seat, chunks }) => {
-                    if let Some(birth) = server.fork(birth, seat, chunks, descriptors, fork) {
-                        return Served::Worker(birth);
-                    }
-                }
-                Ok(ToForkServer::Preload(what)) => {
-                    preload(&what);
-                    if has_threads() {
-                        // A fork would take none of them along, but the locks that they may hold. The parent starts
-                        // another server when it needs one, and does not ask that one to load the same again.
-                        return Served::Ended;
-                    }
-                }
-                Err(_) => return Served::Ended,
-            },
-            Err(Errno::AGAIN) => {}
-            Ok(Received::End) | Err(_) => return Served::Ended,
-        }
+    let outcome = server.serve(preload, fork);
+    if matches!(outcome, Served::Ended) {
+        server.end_orphans();
     }
+    outcome
 }
 
 /// Waits for the one message of the parent with this process id at the other end of `socket`, and becomes the worker that
@@ -142,6 +125,54 @@ impl Server {
         }
         crate::threads::receive_all_signals();
         Some(Self { socket, parent, children: Vec::new() })
+    }
+
+    fn serve(&mut self, preload: &mut dyn FnMut(&[u8]), fork: &mut dyn FnMut() -> Result<Side, Errno>) -> Served {
+        let mut buffer = vec![0; LONGEST];
+        loop {
+            let Some(ready) = self.wait() else { return Served::Ended };
+            self.bury();
+            if !ready {
+                continue;
+            }
+            match socket::receive(self.socket.as_fd(), &mut buffer, false) {
+                Ok(Received::Datagram(length, descriptors)) => match ToForkServer::decode(&buffer[..length]) {
+                    Ok(ToForkServer::Fork { birth, seat, chunks }) => {
+                        if let Some(birth) = self.fork(birth, seat, chunks, descriptors, fork) {
+                            return Served::Worker(birth);
+                        }
+                    }
+                    Ok(ToForkServer::Preload(what)) => {
+                        preload(&what);
+                        if has_threads() {
+                            // A fork would take none of them along, but the locks that they may hold. The parent starts
+                            // another server when it needs one, and does not ask that one to load the same again.
+                            return Served::Ended;
+                        }
+                    }
+                    Err(_) => return Served::Ended,
+                },
+                Err(Errno::AGAIN) => {}
+                Ok(Received::End) | Err(_) => return Served::Ended,
+            }
+        }
+    }
+
+    /// Ends the workers of a parent that is gone. They do so themselves, but for those that are stopped.
+    fn end_orphans(&mut self) {
+        self.bury();
+        let Some(parent) = &self.parent else { return };
+        if self.children.is_empty() {
+            return;
+        }
+        // Its end of the socket is closed before its end can be seen.
+        let mut watched = [PollFd::new(parent, PollFlags::IN)];
+        if poll(&mut watched, Some(&ENDING)) != Ok(1) {
+            return;
+        }
+        for child in &self.children {
+            let _ = kill_process_group(child.pid, Signal::KILL);
+        }
     }
 
     /// Sleeps until something happens; whether there is a message, or `None` when the parent is gone.
@@ -213,11 +244,11 @@ impl Server {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(watch) => {
                 self.tell(FromForkServer::Forked { birth, pid: raw }, &[watch.as_fd()]);
-                self.children.push(Child { birth, watch });
+                self.children.push(Child { birth, pid, watch });
             }
             Err(errno) => {
                 // Without a way to watch it, it must not run.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = kill_process(pid, Signal::KILL);
                 let _ = waitpid(Some(pid), WaitOptions::empty());
                 self.tell(FromForkServer::Refused { birth, errno: errno.raw_os_error() }, &[]);
             }

@@ -16,7 +16,7 @@ use crate::run::{Call, Manner, Run};
 use crate::threads::{SMALL_STACK, spawn_quiet};
 use lookout::Lookout;
 use paceline_ipc::TaskTable;
-use paceline_ipc::arena::{Arena, ArenaReader};
+use paceline_ipc::arena::{AllocateError, Arena, ArenaReader};
 use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
 use paceline_ipc::memory::{Mapping, MemoryFile};
 use paceline_ipc::message::{FromWorker, ToWorker};
@@ -113,6 +113,13 @@ const LOOKED_AFTER_NS: u64 = 5_000;
 /// Which file a descriptor stands for; none if it is closed.
 fn identity(descriptor: &OwnedFd) -> Option<(u64, u64)> {
     rustix::fs::fstat(descriptor).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// Whether memory was refused because the descriptor of its file is not what it was: a task has closed it, and maybe
+/// opened another in its place.
+#[must_use]
+pub fn is_refused_by_descriptor(refusal: AllocateError) -> bool {
+    matches!(refusal, AllocateError::System(Errno::BADF | Errno::SPIPE | Errno::NODEV))
 }
 
 /// Has this worker leave for a fresh one when it is found to have more memory than this after a task.

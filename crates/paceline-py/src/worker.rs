@@ -9,7 +9,7 @@ use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
 use crate::stops::{self, Stopped, may_pass};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
-use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, end_with_parent, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
 use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
@@ -39,7 +39,7 @@ pub(crate) fn become_worker(py: Python<'_>, parent_pid: i32) -> PyResult<()> {
 
 /// The socket with which an interpreter was started for us, in which there is nothing else.
 fn clean_start(py: Python<'_>) -> PyResult<OwnedFd> {
-    end_with_parent();
+    go_on_without_parent();
     let system = |errno: rustix::io::Errno| PyErr::from(std::io::Error::from(errno));
     let os = PyModule::import(py, "os")?;
     // Files that the parent's libraries have open and that came along: locks on them would be held for as long as there
@@ -263,12 +263,13 @@ impl<'py> PythonRun<'py> {
 
     /// Writes the outcome of an item: a result, or the exception that says why there is none.
     fn answer(&mut self, result: PyResult<Bound<'py, PyAny>>, of: &Attempt<'_, 'py>, answers: &mut Answers<'_>) {
-        if self.try_answer(result, of, answers).is_err() {
-            let error = PyMemoryError::new_err("there is no shared memory for the result");
-            if self.try_answer(Err(error), of, answers).is_err() {
-                // Not even for saying so: the item is lost with this worker, and its future says how.
-                leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
-            }
+        let Err(refusal) = self.try_answer(result, of, answers) else { return };
+        let error = PyMemoryError::new_err("there is no shared memory for the result");
+        // Where a task has closed this worker's descriptors, what comes next in its chunk would be refused as well.
+        let is_cut_off = paceline_engine::worker::is_refused_by_descriptor(refusal);
+        if is_cut_off || self.try_answer(Err(error), of, answers).is_err() {
+            // Not even memory for saying so: the item is lost with this worker, and its future says how.
+            leave(self.py, paceline_engine::worker::EXIT_DISCONNECTED);
         }
     }
 

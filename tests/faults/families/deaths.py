@@ -3,11 +3,14 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 
 import psutil
+from tests.faults import tasks
 from tests.faults.fault import EXCHANGE, RANDOM, RUNNING, SHUTDOWN, WAITING, WRITING, Fault
 from tests.faults.scene import TASKS, story
+from tests.faults.subjects import WORKERS
 
 INSIDE = (RUNNING, WRITING, EXCHANGE, SHUTDOWN)
 
@@ -59,23 +62,67 @@ def killed(scene, number, expected):
         scene.expect_outcome(TASKS, expected, lost=1)
 
 
-def killed_while_starting(scene):
-    """Five workers in a row are killed as soon as they are there, of a pool that has worked well before."""
+@story
+def killed_while_starting(scene, count):
+    """A worker is killed, and then one after another that comes for it, as soon as it is there."""
     with scene.pool() as subject:
         scene.work(scene.orders(count=4))
         scene.notes.write_text("")
-        seen, deadline = set(), time.monotonic() + 3
-        for pid in subject.pids()[:1]:
-            send(pid, signal.SIGKILL)
-            seen.add(pid)
-        others = set(subject.pids()) - seen
-        while len(seen) < 6 and time.monotonic() < deadline:
-            for pid in set(subject.pids()) - seen - others:
-                if pid and send(pid, signal.SIGKILL):
-                    seen.add(pid)
-        scene.remark(f"{len(seen)} killed")
+        wait_until_ready(subject)
+        kill_starting(scene, subject, count)
         scene.work(scene.orders())
-        scene.expect_outcome(TASKS, {"WorkerDied", "WorkerDied (SIGKILL)"}, lost=1)
+        scene.expect_outcome(TASKS)
+
+
+def wait_until_ready(subject):
+    """Every worker has answered something, so that none of them is still starting."""
+    met, deadline = set(), time.monotonic() + 10
+    while len(met) < WORKERS and time.monotonic() < deadline:
+        handles = [subject.submit(tasks.where, 0.02) for _ in range(WORKERS)]
+        met.update(subject.result(handle) for handle in handles if subject.is_over(handle, 10))
+
+
+def kill_starting(scene, subject, count):
+    first, *others = subject.pids()
+    send(first, signal.SIGKILL)
+    others, killed = {first, *others}, 0
+    deadline = time.monotonic() + 10
+    while killed < count and time.monotonic() < deadline:
+        for pid in set(subject.pids()) - others:
+            if pid:
+                killed += send(pid, signal.SIGKILL)
+                others.add(pid)
+    scene.expect(killed == count, f"{killed} starting workers were killed, and {count} should have been")
+    scene.remark(f"{killed} killed while they started")
+
+
+@story
+def killed_for_ever_while_starting(scene):
+    """No worker gets ready any more: the pool gives up, says so in every call, and does not hang."""
+    with scene.pool(afterwards="WorkerStartError") as subject:
+        scene.work(scene.orders(count=4))
+        scene.notes.write_text("")
+        over = threading.Event()
+        killer = threading.Thread(target=kill_all, args=(subject, over), daemon=True)
+        killer.start()
+        try:
+            # Each takes much longer than a worker then has.
+            scene.work([(number, 10, (RUNNING, "sleep", (0.05,)), None) for number in range(TASKS)])
+        finally:
+            over.set()
+            killer.join()
+        scene.expect(not scene.tally.pending, f"{scene.tally.pending} calls have not ended")
+        expected = {"WorkerStartError", "WorkerDied (SIGKILL)"}
+        scene.expect(set(scene.tally.errors) <= expected, f"unexpected: {scene.tally.lines}")
+        scene.expect("WorkerStartError" in scene.tally.errors, "the pool has not given up")
+
+
+def kill_all(subject, over):
+    while not over.is_set():
+        for pid in subject.pids():
+            if pid:
+                send(pid, signal.SIGKILL)
+        time.sleep(0.001)
 
 
 def killed_while_idle(scene):
@@ -120,7 +167,7 @@ def stopped(scene, *, limited):
     ):
         scene.work(scene.orders("kill", signal.SIGSTOP), patience_s=patience_s)
         if limited:
-            scene.expect_outcome(TASKS - 1, {"TaskTimeout"})
+            scene.expect_outcome(TASKS - 1, {"TaskTimeout (SIGKILL)"})
         elif scene.call == "map":
             # A map tells nothing before all has ended.
             scene.expect_outcome(0, pending=TASKS)
@@ -158,8 +205,14 @@ FAULTS = [
     ),
     Fault(
         "killed-starting",
-        "workers are killed as soon as they start",
-        killed_while_starting,
+        "two workers in a row are killed as soon as they start",
+        killed_while_starting(2),
+        peers=(),
+    ),
+    Fault(
+        "killed-always",
+        "workers are killed for as long as any come",
+        killed_for_ever_while_starting(),
         peers=(),
     ),
     Fault(

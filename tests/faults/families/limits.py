@@ -10,6 +10,7 @@ import struct
 import psutil
 from tests.faults.fault import Fault
 from tests.faults.scene import TASKS, story
+from tests.faults.subjects import NotSupported
 from tests.faults.tally import label
 
 # Accounts that nobody has; one for each cell, because a limit counts all processes of an account.
@@ -31,6 +32,8 @@ def opens_or_says_why(scene, limit, figure):
     said = None
     try:
         scene.subject.open()
+    except NotSupported:
+        raise
     except BaseException as error:
         said = error
     else:
@@ -138,6 +141,8 @@ def no_memory_files(scene, error_number):
         scene.skip("filters of system calls are not allowed")
     try:
         scene.subject.open()
+    except NotSupported:
+        raise
     except BaseException as error:
         scene.says(error)
         scene.expect(isinstance(error, OSError), f"opening should raise OSError, not {error!r}")

@@ -23,7 +23,6 @@ class Victim:
     """A program in a session of its own; whatever stems from it is found by a mark in the environment."""
 
     def __init__(self, scene, how, work=RUNNING):
-        scene.subject.need("start_method") if scene.ours and scene.subject.start != "forkserver" else None
         if scene.call not in scene.subject.calls:
             raise NotSupported(f"it has no way to {scene.call}")
         name = f"paceline:{scene.subject.start}" if scene.ours else scene.name
@@ -117,12 +116,23 @@ def killed_beside_stopped(scene, which):
     """A process that is stopped cannot notice that the program has gone; somebody has to end it all the same."""
     with victim(scene, "wait") as one:
         one.wait_until_ready()
+        if scene.ours and scene.subject.start == "spawn":
+            # Nothing of ours runs in an interpreter that is stopped while it starts, and it has nobody else.
+            wait_until_started(one)
         stopped = [pid for pid in one.family() if is_server(pid) == (which == "server")]
         if not stopped:
             scene.skip("there is no such process")
         os.kill(scene.chance.choice(stopped), signal.SIGSTOP)
         os.kill(one.process.pid, signal.SIGKILL)
         look_after(scene, one, patience_s=10, codes={-signal.SIGKILL})
+
+
+def wait_until_started(one):
+    """All workers have begun to watch the program, for which each has a thread."""
+    deadline = time.monotonic() + 10
+    while not all(psutil.Process(pid).num_threads() > 1 for pid in one.family()):
+        assert time.monotonic() < deadline, "a worker has not started"
+        time.sleep(0.002)
 
 
 def is_server(pid):

@@ -25,7 +25,6 @@ def hangs_at_start(scene):
 
 
 def hangs_at_start_limited(scene):
-    scene.need("start_timeout")
     if not scene.ours:
         raise NotSupported("has no limits of time for it")
     began = time.monotonic()
