@@ -32,7 +32,6 @@ EXCLUSIONS = [
     Exclusion(
         "WithThreadsTestPool.test_terminate",
         MENDED + "waits for a thread that sleeps five minutes, unless `terminate` is quicker than its start",
-        since=(3, 12),
         until=(3, 13),
         never_ends=True,
     ),
