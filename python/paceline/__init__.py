@@ -13,8 +13,8 @@ from paceline import adapters  # noqa: F401 - loaded for its effect: what is, or
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from paceline.completion import as_completed as as_completed
-    from paceline.dump import dump as dump
-    from paceline.dump import dump_on_signal as dump_on_signal
+    from paceline.dumping import dump as dump
+    from paceline.dumping import dump_on_signal as dump_on_signal
     from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
     from paceline.errors import ArgumentNotRebuilt as ArgumentNotRebuilt
     from paceline.errors import CallError as CallError
@@ -98,8 +98,8 @@ _HOME_OF = {
     "WorkerReport": "report",
     "as_completed": "completion",
     "current_task": "tasks",
-    "dump": "dump",
-    "dump_on_signal": "dump",
+    "dump": "dumping",
+    "dump_on_signal": "dumping",
     "map": "pool",
     "map_reduce": "pool",
     "preload": "preloading",

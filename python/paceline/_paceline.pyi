@@ -343,6 +343,9 @@ def begin_stops(stack: Callable[[], str]) -> list[tuple[int, int, bool]]:
     """In a worker, after the signal for it: the items to be stopped, by number and attempt, and whether each is the one
     that this thread runs, which counts as stopped from now on; `stack` then says what it is doing."""
 
+def take_stop(item: int, attempt: int) -> bool:
+    """Whether this attempt at an item was to be stopped before it was known here; it is taken to be known now."""
+
 def note_may_pass(error: BaseException) -> None:
     """In a worker: the call that raised this may be run again."""
 

@@ -301,3 +301,10 @@ def defined_class(number: int) -> type:
         cls = _defined[number] = loads(_brought[number])
         _in_force[cls] = number
     return cls
+
+
+def name_of_definition(number: int) -> str:
+    """The name of the class that a definition is of, at home or in a worker; `object` if it is not known any more."""
+    at_home = (cls for cls, known in _latest.copy().items() if known.number == number)
+    cls = _defined.get(number) or next(at_home, object)
+    return cls.__name__

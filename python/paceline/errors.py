@@ -18,7 +18,7 @@
     └── InternalError ............ us
 
     RemoteTraceback, which is never raised, is the `__cause__` of exceptions that came from a worker. TaskInterrupted,
-    a `BaseException`, is raised in a task that is to stop, and never leaves its worker.
+    a `BaseException`, is raised in a task that is to stop; what its caller gets is one of these.
 
 Where two names stand, it is because programs written for `multiprocessing` and for `concurrent.futures` catch
 different ones. All of them can be pickled. This file owns what the errors say; it never decides when they happen.
@@ -142,7 +142,7 @@ class _TaskError(PacelineError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         details = {name: value for name, value in vars(self).items() if name in _DETAILS}
-        return _rebuild, (type(self).__name__, self.function, details)
+        return _rebuild, (type(self), self.function, details)
 
     @property
     def signal_name(self) -> str | None:
@@ -198,12 +198,8 @@ _DETAILS: dict[str, Any] = {
 }
 
 
-def _rebuild(name: str, function: str, details: dict[str, Any]) -> BaseException:
-    import sys
-
-    # Some are made when they are first asked for.
-    error: BaseException = getattr(sys.modules[__name__], name)(function, **details)
-    return error
+def _rebuild(kind: type[BaseException], function: str, details: dict[str, Any]) -> BaseException:
+    return kind(function, **details)
 
 
 def shown_bytes(count: int) -> str:

@@ -18,7 +18,7 @@ from paceline.failure_policy import FailurePolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
     from types import TracebackType
     from typing import Any, NoReturn, ParamSpec, TypeVar, overload
 
@@ -389,7 +389,7 @@ def _check(chunksize: int, buffersize: int | None) -> None:
 
 def _results(
     waiting: deque[Future[Any]], more: Iterator[Future[Any]], deadline: float | None, *, chunked: bool
-) -> Iterator[Any]:
+) -> Generator[Any]:
     try:
         while waiting:
             for future in islice(more, 1):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import Any, Literal, TypeAlias
 
     OnError: TypeAlias = Literal["raise", "return", "skip"]
@@ -43,14 +43,15 @@ class FailurePolicy:
         self._name = getattr(function, "__qualname__", None) or repr(function)
         self._failures: dict[int, BaseException] = {}
 
-    def apply(self, pairs: Iterator[tuple[bool, Any]]) -> Iterator[Any]:
+    def apply(self, pairs: Generator[tuple[bool, Any]]) -> Iterator[Any]:
         """The results of these pairs: whether an item has one, and that or its exception."""
-        for index, (has_result, value) in enumerate(pairs):
-            if has_result:
-                yield value
-                continue
-            if self.gives(index, value):
-                yield value
+        try:
+            for index, (has_result, value) in enumerate(pairs):
+                if has_result or self.gives(index, value):
+                    yield value
+        finally:
+            # A failure holds on to this frame, and what has not begun is to be dropped now.
+            pairs.close()
 
     def gives(self, index: int, error: BaseException) -> bool:
         """Whether an item's exception is given in its place. Raises it, or `TooManyFailures`, if it has to be."""

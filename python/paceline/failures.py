@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     # Of an attempt: what it was called with, process, attempt from one, seconds, peak memory in bytes.
     Details: TypeAlias = tuple[str, int, int, float | None, int]
 
-# How a function takes its input, as the native module numbers it: `fn(*args, **kwargs)`, `fn(item)`, `fn(*item)`.
-_CALL, _ITEM, _STAR = range(3)
+# How a function takes its input, as the native module numbers it: `fn(*args)`, `fn(item)`, `fn(*item)`; and
+# `fn(*args, **kwargs)` of a pair of both.
+_CALL, _ITEM, _STAR, _PAIR = range(4)
 
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
@@ -33,14 +34,11 @@ def arguments_shown(style: int, value: Any) -> str:
 
 
 def _arguments(style: int, value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if style == _ITEM:
-        return (value,), {}
-    if style == _STAR:
+    if style == _PAIR and type(value) is tuple:
+        return value[0], value[1] or {}
+    if style in {_CALL, _STAR} and type(value) in {tuple, list}:
         return tuple(value), {}
-    # With keywords it is a pair, and a plain tuple of arguments without.
-    if len(value) == 2 and type(value[0]) is tuple and type(value[1]) is dict:
-        return value[0], value[1]
-    return value, {}
+    return (value,), {}
 
 
 def _shown(argument: Any) -> str:
@@ -64,11 +62,14 @@ def size_shown(length: int, error: BaseException | None = None) -> str:
 # -- in a worker -------------------------------------------------------------------------------------------------------
 
 
-def details_here(style: int, value: Any, attempt: int, seconds: float | None) -> Details:
-    """In a worker: what is told of an attempt at a task, which was begun `attempt` times before."""
+def details_here(style: int | None, value: Any, attempt: int, seconds: float | None) -> Details:
+    """In a worker: what is told of an attempt at a task, which was begun `attempt` times before.
+
+    `style` is None if what it was called with cannot be told.
+    """
     from resource import RUSAGE_SELF, getrusage
 
-    arguments = arguments_shown(style, value) if value is not None or style == _ITEM else ""
+    arguments = "" if style is None else arguments_shown(style, value)
     return arguments, os.getpid(), attempt + 1, seconds, getrusage(RUSAGE_SELF).ru_maxrss * 1024
 
 

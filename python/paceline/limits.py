@@ -48,7 +48,7 @@ def bytes_of(name: str, amount: int | str | None) -> int:
     else:
         raise TypeError(f"{name} must be an integer or a string such as '500MB', not {amount!r}")
     if not 0 < count < 2**63:
-        raise ValueError(f"{name} must be more than 0 bytes, not {amount!r}")
+        raise ValueError(f"{name} must be more than 0 bytes, and less than 2**63, not {amount!r}")
     return count
 
 
@@ -67,4 +67,4 @@ def nanoseconds_of(name: str, seconds: float | None) -> int:
         return 0
     if check_seconds(name, seconds) == 0:
         raise ValueError(f"{name} must be more than 0 seconds")
-    return min(max(1, int(seconds * 1e9)), 2**63)
+    return int(min(max(1.0, seconds * 1e9), 2.0**63))

@@ -19,7 +19,7 @@ from paceline.errors import TaskInterrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
     from contextvars import Context, ContextVar
     from typing import Any
 
@@ -50,27 +50,37 @@ class Loop:
         name = (task.item, task.attempt)
         self._running[name] = running
         running.add_done_callback(lambda ended: self._end(key, name, ended))
+        if worker.take_stop(*name):
+            self._stopped[name] = ""
+            running.cancel()
 
     def _end(self, key: tuple[int, int], name: tuple[int, int], ended: asyncio.Task[Any]) -> None:
         self._running.pop(name, None)
         self._ended.append((key, ended, self._stopped.pop(name, None)))
         self._loop.stop()
 
-    def _stop(self, item: int, attempt: int) -> None:
-        """Cancels a coroutine that has not ended. Called between any two steps of this thread."""
-        running = self._running.get((item, attempt))
-        if running is None or running.done():
-            return
+    def _stop(self, item: int, attempt: int, interrupted: Any) -> bool:
+        """Cancels a coroutine that has not ended; whether it holds up this thread, and is to be interrupted as well.
+
+        Called between any two steps of this thread, of which `interrupted` is the frame.
+        """
+        name = (item, attempt)
+        running = self._running.get(name)
+        if running is None:
+            return False
+        worker.take_stop(item, attempt)
+        if running.done():
+            return False
         from paceline.failures import stack_text
 
-        frames = running.get_stack()
-        is_here = asyncio.current_task(self._loop) is running if self._loop.is_running() else False
-        self._stopped[item, attempt] = stack_text(frames[-1]) if frames else ""
-        if is_here:
-            # It holds the loop up, and would not hear of a cancel before it awaits something.
-            raise TaskInterrupted("the task ran over its time limit, or was cancelled by force")
+        if self._loop.is_running() and asyncio.current_task(self._loop) is running:
+            # It would not hear of a cancel before it awaits something.
+            self._stopped[name] = stack_text(interrupted)
+            return True
+        self._stopped[name] = "".join(stack_text(frame) for frame in _frames_of(running.get_coro()))
         # The loop may be asleep.
         self._loop.call_soon_threadsafe(running.cancel)
+        return False
 
     def go_on(self, bell: int, may_wait: bool) -> list[tuple[tuple[int, int], asyncio.Task[Any], str | None]]:
         """Runs until some coroutine has ended, or `bell` can be read.
@@ -97,6 +107,15 @@ class Loop:
         """Cancels what the coroutines have left behind, and lets it clean up for a moment."""
         self._ended.clear()
         cancel_leftovers(self._loop)
+
+
+def _frames_of(awaited: Any) -> Iterator[Any]:
+    """Where a coroutine waits, and each that it waits for, from the outermost."""
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
 
 
 def cancel_leftovers(loop: asyncio.AbstractEventLoop) -> None:

@@ -91,7 +91,8 @@ class Pool(Calls):
     and a context variable has the value it had at the call; or `"serial"`, in the thread that calls, before `submit`
     returns, so that a debugger sees it. A thread starts when there is work for it, and is named after the pool. A
     thread cannot be stopped from outside: `terminate` cancels what has not begun, and `join` waits for what runs.
-    `retries` means nothing there, because no thread dies; `maxtasksperchild` and `start_method` are refused. Serial,
+    There, `retries` are for exceptions of the function alone, made by the thread itself, which waits meanwhile;
+    `maxtasksperchild`, `start_method` and limits of time and memory are refused. Serial,
     `imap` makes each call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
 
     Deliberate differences from `multiprocessing`: leaving a `with` block waits for what was submitted, unless an

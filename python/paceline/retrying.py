@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Kinds = tuple[type[BaseException], ...]
 
+# As in the engine.
+_LONGEST_WAIT_S = 3600.0
+
 __all__ = ["Retried", "retried", "retried_in_thread"]
 
 
@@ -91,7 +94,7 @@ def retried_in_thread(function: Callable[..., Any], kinds: Kinds, retries: int, 
     chance = Random()  # noqa: S311 - it keeps no secret.
 
     def wait(attempt: int) -> float:
-        return chance.uniform(0.5, 1.0) * backoff * float(2**attempt)
+        return chance.uniform(0.5, 1.0) * min(backoff * 2.0 ** min(attempt, 60), _LONGEST_WAIT_S)
 
     async def awaited(coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         from asyncio import sleep as sleep_awaited

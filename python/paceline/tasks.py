@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from paceline.engine import current_task as _current_task
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from paceline.engine import Task
-
 __all__ = ["CurrentTask", "current_task"]
 
 
 class CurrentTask:
     """The task that is running, as it sees itself; unchangeable.
 
-    `index` is its place among the items of its map, zero for a single call; `number` its place in the pool's order of
-    submission; `attempt` counts from one, and is higher when it is run again.
+    `index` is its place among the items of its map, or of its chunk in an iterator such as `imap`, and zero for a
+    single call; `number` its place in the pool's order of submission; `attempt` counts from one, and is higher when it
+    is run again.
     """
 
     __slots__ = ("attempt", "index", "number")
@@ -27,13 +24,25 @@ class CurrentTask:
     number: int
     attempt: int
 
-    def __init__(self, task: Task) -> None:
-        object.__setattr__(self, "index", task.index)
-        object.__setattr__(self, "number", task.item)
-        object.__setattr__(self, "attempt", task.attempt + 1)
+    def __init__(self, index: int, number: int, attempt: int) -> None:
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "number", number)
+        object.__setattr__(self, "attempt", attempt)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("what a task is cannot be changed")
+
+    def __reduce__(self) -> tuple[type[CurrentTask], tuple[int, int, int]]:
+        return CurrentTask, self._parts()
+
+    def _parts(self) -> tuple[int, int, int]:
+        return self.index, self.number, self.attempt
+
+    def __eq__(self, other: object) -> bool:
+        return self._parts() == other._parts() if isinstance(other, CurrentTask) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
 
     def __repr__(self) -> str:
         return f"CurrentTask(index={self.index}, number={self.number}, attempt={self.attempt})"
@@ -55,4 +64,4 @@ def current_task() -> CurrentTask:
     task = _current_task()
     if task is None:
         raise RuntimeError("no task is running here\nhint: `current_task` is for functions that a pool calls")
-    return CurrentTask(task)
+    return CurrentTask(task.index, task.item, task.attempt + 1)

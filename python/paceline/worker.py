@@ -53,8 +53,9 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     _put_stdin_aside()
     _prepare_signals()
     _prepare_stops(native)
-    global note_may_pass
+    global note_may_pass, take_stop
     note_may_pass = native.note_may_pass
+    take_stop = native.take_stop
     native.retire_above(looks.get("most_memory", 0))
     _reseed()
     _replace_main(main)
@@ -199,12 +200,11 @@ def _prepare_stops(native: Any) -> None:
         from paceline.errors import TaskInterrupted
         from paceline.failures import stack_text
 
+        # All of them, before anything is raised: each has come once.
         interrupted = False
         for item, attempt, is_here in native.begin_stops(lambda: stack_text(frame)):
-            if is_here:
+            if is_here or (stop_coroutine is not None and stop_coroutine(item, attempt, frame)):
                 interrupted = True
-            elif stop_coroutine is not None:
-                stop_coroutine(item, attempt)
         if interrupted:
             raise TaskInterrupted("the task ran over its time limit, or was cancelled by force")
 
@@ -216,8 +216,12 @@ def _prepare_stops(native: Any) -> None:
 # Tells the native loop of an exception after which its call may be run again; set when this worker is set up.
 note_may_pass: Callable[[BaseException], None]
 
-# Stops a coroutine by number and attempt; set by the event loop, if there is one.
-stop_coroutine: Callable[[int, int], None] | None = None
+# Whether an attempt at an item was to be stopped before it had begun; set when this worker is set up.
+take_stop: Callable[[int, int], bool]
+
+# Stops a coroutine by number and attempt; whether the code that runs, in this frame, is to be interrupted for that.
+# Set by the event loop, if there is one.
+stop_coroutine: Callable[[int, int, Any], bool] | None = None
 
 
 def _reseed() -> None:

@@ -62,6 +62,17 @@ pub(crate) struct Effects {
     pub(crate) ended: bool,
     /// The supervisor is to look at this moment, sooner than it knows of.
     pub(crate) look_at_ns: Option<u64>,
+    /// Jobs that have ended and know what their callers know them by: to be let go of outside of the lock, since that may
+    /// run code of Python's.
+    let_go: Vec<Arc<Pending>>,
+}
+
+impl Effects {
+    fn let_go(&mut self, pending: Arc<Pending>) {
+        if pending.mark().is_some() {
+            self.let_go.push(pending);
+        }
+    }
 }
 
 pub(crate) struct State {

@@ -2,6 +2,7 @@
 //! `paceline.loop`.
 
 use crate::current::{self, Task};
+use crate::stops;
 use paceline_engine::Call;
 use pyo3::ffi;
 use pyo3::intern;
@@ -70,15 +71,18 @@ impl<'py> Coroutines<'py> {
         &mut self,
         number: usize,
         call: &Call<'_>,
-        mut make: impl FnMut(u64, u32) -> PyResult<Bound<'py, PyAny>>,
+        mut make: impl FnMut(u64, u32) -> Result<Bound<'py, PyAny>, Ended<'py>>,
     ) {
         let mut begun = Begun::default();
         for (place, index) in (call.first..call.first + call.count).enumerate() {
             let item = call.item + place as u64;
-            let start = |coroutine| self.start((number, place), &coroutine, item, (index, call.attempt));
-            let result = make(item, index).and_then(start);
+            let mut start = |coroutine| {
+                let started = self.start((number, place), &coroutine, item, (index, call.attempt));
+                started.map_err(|error| Ended::Itself(Err(error)))
+            };
+            let result = make(item, index).and_then(&mut start);
             begun.unended += usize::from(result.is_ok());
-            begun.outcomes.push(result.err().map(|error| Ended::Itself(Err(error))));
+            begun.outcomes.push(result.err());
         }
         if begun.unended == 0 {
             self.stillborn.push(number);
@@ -117,7 +121,13 @@ impl<'py> Coroutines<'py> {
                 one?.cast_into::<PyTuple>()?.extract()?;
             let begun = &mut self.calls[number];
             let result = task.call_method0(intern!(self.py, "result"));
-            begun.outcomes[place] = Some(stopped.map_or(Ended::Itself(result), Ended::Stopped));
+            begun.outcomes[place] = Some(match stopped {
+                None => Ended::Itself(result),
+                Some(stack) => {
+                    stops::leave_out(self.py, &result);
+                    Ended::Stopped(stack)
+                }
+            });
             if begun.ended() {
                 ended.push(number);
             }

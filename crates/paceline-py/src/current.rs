@@ -19,8 +19,10 @@ pub(crate) struct Current {
     index: Cell<u32>,
     /// How often it had been begun before.
     attempt: Cell<u16>,
-    /// Whether it may be stopped: it has not ended yet.
-    is_stoppable: Cell<bool>,
+    /// The worker's item and its attempt, as long as it may be stopped; another that it calls meanwhile is none of these.
+    stoppable: Cell<(u64, u16)>,
+    /// Whether something is to be stopped that has not begun.
+    awaits_stop: Cell<bool>,
     /// Tells one run from the next, should the same task be run twice by one thread.
     run: Cell<u64>,
     seed: Cell<u128>,
@@ -33,7 +35,8 @@ thread_local! {
                 item: Cell::new(NONE),
                 index: Cell::new(0),
                 attempt: Cell::new(0),
-                is_stoppable: Cell::new(false),
+                stoppable: Cell::new((NONE, 0)),
+                awaits_stop: Cell::new(false),
                 run: Cell::new(0),
                 seed: Cell::new(0),
             }
@@ -91,29 +94,36 @@ pub(crate) fn seed() -> u128 {
 impl Current {
     /// The thread begins this item.
     #[inline]
-    pub(crate) fn begin(&self, item: u64) {
+    fn begin(&self, item: u64, index: u32, attempt: u16) {
         self.item.set(item);
+        self.index.set(index);
+        self.attempt.set(attempt);
         self.run.set(self.run.get().wrapping_add(1));
     }
 
-    /// The same, and which item of its job it is, begun how often before.
+    /// The worker begins this item of a job, begun so often before, which may be stopped from here on. Whether some item
+    /// is to be stopped already.
     #[inline]
-    pub(crate) fn begin_attempt(&self, item: u64, index: u32, attempt: u16) {
-        self.begin(item);
-        self.index.set(index);
-        self.attempt.set(attempt);
-        self.is_stoppable.set(true);
+    pub(crate) fn begin_attempt(&self, item: u64, index: u32, attempt: u16) -> bool {
+        self.begin(item, index, attempt);
+        self.stoppable.set((item, attempt));
+        self.awaits_stop.get()
     }
 
     /// The item has ended, and what is left to do is to tell of it.
     #[inline]
     pub(crate) fn close(&self) {
-        self.is_stoppable.set(false);
+        self.stoppable.set((NONE, 0));
     }
 
     /// Whether the thread runs this attempt at this item, and it has not ended.
     pub(crate) fn is_at(&self, item: u64, attempt: u16) -> bool {
-        self.is_stoppable.get() && self.item.get() == item && self.attempt.get() == attempt
+        self.stoppable.get() == (item, attempt)
+    }
+
+    /// Whether the next item to begin is to be told that some item is to be stopped.
+    pub(crate) fn await_stop(&self, awaits: bool) {
+        self.awaits_stop.set(awaits);
     }
 
     /// The thread runs no item any more.
@@ -130,7 +140,7 @@ pub(crate) fn here<R>(tell: impl FnOnce(&Current) -> R) -> R {
 
 /// Tells this thread that it begins this item of a job, for the first time.
 pub(crate) fn begin_item(item: u64, index: u32) {
-    here(|current| current.begin_attempt(item, index, 0));
+    here(|current| current.begin(item, index, 0));
 }
 
 /// Tells this thread that it runs no item any more.

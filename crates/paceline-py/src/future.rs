@@ -258,7 +258,7 @@ impl TaskFuture {
         Ok(is_cancelled || job.is_cancelled())
     }
 
-    /// Whether the call was cancelled before a worker began with it.
+    /// Whether the call was cancelled: before a worker began with it, or by force.
     fn cancelled(&self) -> PyResult<bool> {
         self.is_cancelled()
     }

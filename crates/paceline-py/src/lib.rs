@@ -49,7 +49,7 @@ mod _paceline {
     #[pymodule_export]
     use super::output::{flush_worker_output, next_output, promise_to_listen, renounce_listening, write_output};
     #[pymodule_export]
-    use super::stops::{begin_stops, note_may_pass, retire_above, stop_signals};
+    use super::stops::{begin_stops, note_may_pass, retire_above, stop_signals, take_stop};
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]

@@ -310,15 +310,23 @@ fn failures_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     Ok(module.bind(py))
 }
 
+/// The first item of some input, to be shown, and how it is called with that. What would run anybody's code is not made.
+pub(crate) fn read_inert<'py>(py: Python<'py>, style: Style, input: &[u8]) -> PyResult<(u8, Bound<'py, PyAny>)> {
+    const PAIR: u8 = 3;
+    let loads = PyModule::import(py, "paceline.inert")?.getattr(intern!(py, "loads"))?;
+    let mut decoder = Decoder::new(input, &loads);
+    let style = if matches!(style, Style::Call) && !decoder.at_tuple() { PAIR } else { style as u8 };
+    Ok((style, decoder.next()?))
+}
+
 /// The exception for a task that was lost with its worker.
 fn lost_task<'py>(py: Python<'py>, item: u32, label: &Label<'_, '_>, loss: &Loss) -> PyResult<Bound<'py, PyAny>> {
     let failures = failures_module(py)?;
     let details = label.details(py, item)?;
     let arguments = match &loss.input {
         None => failures.call_method1(intern!(py, "size_shown"), (loss.input_length,))?,
-        // Rebuilding them may run code of anybody's.
-        Some(input) => match Decoder::new(input, names(py)?.loads.bind(py)).next() {
-            Ok(value) => failures.call_method1(intern!(py, "arguments_shown"), (label.style as u8, value))?,
+        Some(input) => match read_inert(py, label.style, input) {
+            Ok(shown) => failures.call_method1(intern!(py, "arguments_shown"), shown)?,
             Err(error) => {
                 failures.call_method1(intern!(py, "size_shown"), (loss.input_length, error.into_value(py)))?
             }

@@ -3,11 +3,12 @@
 
 use crate::codec::Decoder;
 use crate::coroutines::{Coroutines, Ended, run_to_end};
-use crate::current;
+use crate::current::{self, Current};
 use crate::functions::{COROUTINE, Style};
+use crate::outcome::read_inert;
 use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
-use crate::stops::{self, Stopped, may_pass};
+use crate::stops::{self, Stopped, forget_passing, may_pass, stops_at_once};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
@@ -319,9 +320,8 @@ impl<'py> PythonRun<'py> {
     /// What errors tell of an attempt; nothing if telling it fails.
     fn details(&self, of: &Attempt<'_, 'py>) -> Option<Bound<'py, PyAny>> {
         let py = self.py;
-        let value = Decoder::new(of.input, self.names.loads.bind(py)).next().ok();
+        let (style, value) = read_inert(py, of.loaded.style, of.input).ok().unzip();
         let failures = PyModule::import(py, "paceline.failures").ok()?;
-        let style = of.loaded.style as u8;
         let seconds = of.began_ns.map(|began| Duration::from_nanos(now_ns().saturating_sub(began)).as_secs_f64());
         failures.call_method1(intern!(py, "details_here"), (style, value, of.begun, seconds)).ok()
     }
@@ -369,21 +369,28 @@ impl Run for PythonRun<'_> {
         current::here(|current| {
             for (item, index) in items.zip(call.first..) {
                 let input = decoder.rest();
-                current.begin_attempt(item, index, call.attempt);
-                let mut result = self.call(&loaded, &mut decoder);
+                let is_over = current.begin_attempt(item, index, call.attempt) && stops_at_once(item, call.attempt);
+                let mut result = if is_over { decoder.next() } else { self.call(&loaded, &mut decoder) };
                 run_to_end(&mut result);
                 flush_if_owed(self.py);
                 // From here on it cannot be stopped any more.
                 let stopped = stops::end_item(current);
                 let of = Attempt { loaded: &loaded, input, begun: call.attempt, began_ns: began_ns.take() };
-                match stopped {
-                    None => self.answer(result, &of, answers),
-                    Some(Stopped { drops_chunk: true, .. }) => break,
-                    Some(Stopped { stack, .. }) => self.answer_stopped(&stack, &of, answers),
+                let Some(Stopped { stack, drops_chunk }) = stopped else {
+                    self.answer(result, &of, answers);
+                    continue;
+                };
+                stops::leave_out(self.py, &result);
+                if drops_chunk {
+                    break;
                 }
+                self.answer_stopped(&stack, &of, answers);
             }
             current.end();
         });
+        if self.lingering.is_empty() {
+            forget_passing();
+        }
         self.functions.insert(call.function, loaded);
     }
 
@@ -398,10 +405,18 @@ impl Run for PythonRun<'_> {
         // Taken out, because making a coroutine needs the rest of this.
         let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
         coroutines.begin(number, call, |item, index| {
-            current::here(|current| current.begin_attempt(item, index, call.attempt));
-            let made = self.call(&loaded, &mut decoder);
+            let begin = |current: &Current| current.begin_attempt(item, index, call.attempt);
+            let is_over = current::here(begin) && stops_at_once(item, call.attempt);
+            let made = if is_over { decoder.next() } else { self.call(&loaded, &mut decoder) };
+            let stopped = current::here(stops::end_item);
             current::end_item();
-            made
+            let Some(Stopped { stack, .. }) = stopped else { return made.map_err(|error| Ended::Itself(Err(error))) };
+            stops::leave_out(self.py, &made);
+            if let Ok(coroutine) = made {
+                // It will not be awaited, and that is nobody's fault.
+                let _ = coroutine.call_method0(intern!(self.py, "close"));
+            }
+            Err(Ended::Stopped(stack))
         });
         self.coroutines = coroutines;
         self.lingering.insert(number, Lingering::of(call));

@@ -13,16 +13,17 @@ impl State {
         self.breakdown = Some(Arc::clone(&breakdown));
         for job in self.jobs.iter_mut().filter_map(|slot| slot.job.take()) {
             self.effects.resolved = true;
-            if job.pending.is_done() {
-                continue;
+            let pending = job.pending;
+            if !pending.is_done() {
+                if pending.wants_attention() {
+                    self.attention.push_back(Arc::clone(&pending));
+                    self.effects.attention = true;
+                }
+                if pending.end(Outcome::Abandoned(Some(Arc::clone(&breakdown)))) {
+                    context.waiting.wake_followers(pending.keys());
+                }
             }
-            if job.pending.wants_attention() {
-                self.attention.push_back(Arc::clone(&job.pending));
-                self.effects.attention = true;
-            }
-            if job.pending.end(Outcome::Abandoned(Some(Arc::clone(&breakdown)))) {
-                context.waiting.wake_followers(job.pending.keys());
-            }
+            self.effects.let_go(pending);
         }
         for seat in self.seats.iter().flatten() {
             context.supervisor.kill(seat.birth);

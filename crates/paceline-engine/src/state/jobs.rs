@@ -126,6 +126,7 @@ impl State {
         if pending.end(outcome) {
             context.waiting.wake_followers(pending.keys());
         }
+        self.effects.let_go(pending);
         self.effects.resolved = true;
     }
 }

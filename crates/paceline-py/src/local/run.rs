@@ -6,10 +6,11 @@ use super::{Job, Threads};
 use crate::coroutines::run_to_end;
 use crate::current;
 use crate::job::announce;
-use crate::outcome::Decoded;
+use crate::outcome::{Decoded, errors};
 use paceline_engine::local::{Bed, Chunk, Next};
 use paceline_engine::now_ns;
 use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::cell::Cell;
@@ -159,8 +160,13 @@ impl Runner<'_, '_> {
         }
     }
 
+    /// Whether it is the caller who is to stop: by Ctrl-C, or because it is a task that is over its time.
     fn is_the_callers(&self, error: &PyErr) -> bool {
-        self.is_caller && error.is_instance_of::<PyKeyboardInterrupt>(self.py)
+        let is_interrupt = || {
+            let class = errors(self.py).and_then(|errors| errors.getattr(intern!(self.py, "TaskInterrupted")));
+            class.is_ok_and(|class| error.is_instance(self.py, &class))
+        };
+        self.is_caller && (error.is_instance_of::<PyKeyboardInterrupt>(self.py) || is_interrupt())
     }
 }
 

@@ -63,4 +63,16 @@ def dump_on_signal(signum: int | Signals) -> Any:
     """
     from signal import signal
 
-    return signal(signum, lambda number, frame: dump())
+    is_at_it = False
+
+    def on_signal(number: int, frame: Any) -> None:  # noqa: ARG001 - it is a handler of signals.
+        # Another one that comes meanwhile would be told the same.
+        nonlocal is_at_it
+        if not is_at_it:
+            is_at_it = True
+            try:
+                dump()
+            finally:
+                is_at_it = False
+
+    return signal(signum, on_signal)
