@@ -99,6 +99,8 @@ struct Worker {
     counted_ns: u64,
     /// When its memory was last looked at.
     weighed_ns: u64,
+    /// It had too much of it, and takes no more tasks.
+    is_outgrown: bool,
 }
 
 /// How much memory a worker may have between two tasks; zero for any amount.
@@ -165,6 +167,7 @@ impl Worker {
             lookout: None,
             counted_ns: 0,
             weighed_ns: 0,
+            is_outgrown: false,
         })
     }
 
@@ -219,18 +222,24 @@ impl Worker {
         identity(&self.life_line) != self.life_line_identity
     }
 
-    /// Whether it is to leave for a fresh one, now that it runs nothing.
+    /// Whether it is to leave when what it runs has ended: it will find so once more then.
+    fn has_reason_to_leave(&mut self) -> bool {
+        self.has_too_much_memory() || self.is_cut_off()
+    }
+
+    /// Whether it is to leave for a fresh one when it runs nothing.
     fn has_too_much_memory(&mut self) -> bool {
         let most = MOST_MEMORY.load(Ordering::Relaxed);
-        if most == 0 {
-            return false;
+        if most == 0 || self.is_outgrown {
+            return self.is_outgrown;
         }
         let now = now_ns();
         if now.saturating_sub(self.weighed_ns) < BETWEEN_WEIGHINGS_NS {
             return false;
         }
         self.weighed_ns = now;
-        memory_use::own().is_some_and(|own| own > most)
+        self.is_outgrown = memory_use::own().is_some_and(|own| own > most);
+        self.is_outgrown
     }
 
     fn wait(&mut self, run: &mut impl Run) -> Option<Claim> {

@@ -20,6 +20,7 @@
 //! | `nap MS` | waits, unless it is asked to stop; then the item's outcome is `STOPPED` |
 //! | `fail`, `trip PATH` | fails; fails in a way that may pass, unless there is such a file, which is made |
 //! | `eat MB` | takes so much memory, and keeps it |
+//! | `retire MB` | has the worker leave after a task when it has more memory than that |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
@@ -254,6 +255,7 @@ fn take_steps(steps: &str, function: &[u8]) -> (u8, Vec<u8>) {
             "fail" => return (kind::FAILED, answer),
             "trip" if std::fs::File::create_new(rest).is_ok() => return (kind::MAY_PASS, answer),
             "trip" => {}
+            "retire" => worker::retire_above(number() << 20),
             "eat" => std::mem::forget(vec![1_u8; usize::try_from(number()).unwrap() << 20]),
             "big" => answer.resize(usize::try_from(number()).unwrap(), b'x'),
             "once" => drop(std::fs::File::create_new(rest).expect("an item is run a second time")),
