@@ -22,7 +22,7 @@ use paceline_ipc::memory::{Mapping, MemoryFile};
 use paceline_ipc::message::{FromWorker, ToWorker};
 use paceline_ipc::socket::{self, Received};
 use paceline_ipc::table::Claim;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
 use std::os::fd::{AsFd, OwnedFd};
@@ -328,15 +328,18 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
 /// Starts the thread that hears the parent, and that ends this process group when the parent is gone, whatever the main
 /// thread is doing.
 fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
+    let mut reminder = stops::Reminder::default();
     let watch = move || loop {
+        reminder.remind_if_due();
         // The parent shuts only its half when it cannot reach this process in any other way.
         let mut watched = vec![PollFd::new(&*life_line, PollFlags::IN | PollFlags::RDHUP)];
         if let Some(parent) = &parent {
             watched.push(PollFd::new(parent, PollFlags::IN));
         }
-        match poll(&mut watched, None) {
+        let timeout = reminder.until_due().map(|left| Timespec::try_from(left).unwrap_or_default());
+        match poll(&mut watched, timeout.as_ref()) {
             Ok(_) if watched[1..].iter().any(|one| !one.revents().is_empty()) => end_group(),
-            Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line),
+            Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line, &mut reminder),
             Ok(_) if !watched[0].revents().is_empty() => end_group(),
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => end_group(),
@@ -345,12 +348,12 @@ fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), 
     spawn_quiet("paceline-watch", SMALL_STACK, watch).map(|_| ())
 }
 
-fn hear_parent(life_line: &OwnedFd) {
+fn hear_parent(life_line: &OwnedFd, reminder: &mut stops::Reminder) {
     let mut buffer = [0; 64];
     match socket::receive(life_line.as_fd(), &mut buffer, false) {
         Ok(Received::Datagram(length, _)) => {
             if let Ok(word) = ToWorker::decode(&buffer[..length]) {
-                stops::note(word);
+                reminder.note(word);
             }
         }
         Err(Errno::AGAIN) => {}
