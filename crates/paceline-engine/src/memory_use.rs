@@ -47,6 +47,8 @@ fn kills_in(line: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn touched_memory_is_counted() {
@@ -55,5 +57,18 @@ mod tests {
         let after = own().unwrap();
         assert!(after >= before + (60 << 20), "{before} {after} {}", touched.len());
         assert_eq!(of_process(-1), None);
+    }
+
+    #[test]
+    fn process_that_is_killed_has_no_memory_by_the_time_its_files_are_closed() {
+        for _ in 0..20 {
+            let mut child = Command::new("sleep").arg("60").stdout(Stdio::piped()).spawn().unwrap();
+            let pid = child.id().cast_signed();
+            assert!(of_process(pid).is_some_and(|bytes| bytes > 0));
+            child.kill().unwrap();
+            child.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
+            assert!(matches!(of_process(pid), None | Some(0)));
+            child.wait().unwrap();
+        }
     }
 }

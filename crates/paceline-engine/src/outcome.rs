@@ -123,7 +123,8 @@ pub struct Death {
     pub peak_bytes: u64,
     /// It was ended because it had more memory than it may.
     pub is_over_limit: bool,
-    /// While it lived, the system has ended processes of its control group for want of memory.
+    /// It was killed, and not by the engine, and while it lived the system has ended processes of its control group for
+    /// want of memory.
     pub is_memory_short: bool,
     /// Why it was killed by the engine, if it was.
     pub note: Option<&'static str>,

@@ -329,8 +329,9 @@ impl House {
         }
     }
 
-    /// Only the workers of a pool that is given up are killed; so nothing is lost if one that is not born yet counts as
-    /// dead. Should it be born after all, it finds its life line closed.
+    /// Workers are killed with their pool, or for the memory that they have, which they do not have before they are born. So
+    /// nothing is lost if one that is not born yet counts as dead. Should it be born after all, it finds its life line
+    /// closed.
     fn kill(&mut self, birth: u64) {
         if let Some(position) = self.queue.iter().position(|(queued, _)| *queued == birth) {
             if let Some((_, start)) = self.queue.remove(position)
@@ -433,6 +434,7 @@ impl House {
         }
         // Either it is dead, which will be told in a moment, or it has closed what connects it to us; then it must go.
         life.has_hung_up = true;
+        life.to_be_killed |= !life.has_ended();
         life.kill();
         if life.watch.is_none() && life.pid != 0 {
             life.gone_ns = Some(now_ns());

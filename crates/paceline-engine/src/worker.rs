@@ -22,7 +22,7 @@ use paceline_ipc::memory::{Mapping, MemoryFile};
 use paceline_ipc::message::{FromWorker, ToWorker};
 use paceline_ipc::socket::{self, Received};
 use paceline_ipc::table::Claim;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
 use std::os::fd::{AsFd, OwnedFd};
@@ -99,6 +99,8 @@ struct Worker {
     counted_ns: u64,
     /// When its memory was last looked at.
     weighed_ns: u64,
+    /// It had too much of it, and takes no more tasks.
+    is_outgrown: bool,
 }
 
 /// How much memory a worker may have between two tasks; zero for any amount.
@@ -165,6 +167,7 @@ impl Worker {
             lookout: None,
             counted_ns: 0,
             weighed_ns: 0,
+            is_outgrown: false,
         })
     }
 
@@ -219,18 +222,24 @@ impl Worker {
         identity(&self.life_line) != self.life_line_identity
     }
 
-    /// Whether it is to leave for a fresh one, now that it runs nothing.
+    /// Whether it is to leave when what it runs has ended: it will find so once more then.
+    fn has_reason_to_leave(&mut self) -> bool {
+        self.has_too_much_memory() || self.is_cut_off()
+    }
+
+    /// Whether it is to leave for a fresh one when it runs nothing.
     fn has_too_much_memory(&mut self) -> bool {
         let most = MOST_MEMORY.load(Ordering::Relaxed);
-        if most == 0 {
-            return false;
+        if most == 0 || self.is_outgrown {
+            return self.is_outgrown;
         }
         let now = now_ns();
         if now.saturating_sub(self.weighed_ns) < BETWEEN_WEIGHINGS_NS {
             return false;
         }
         self.weighed_ns = now;
-        memory_use::own().is_some_and(|own| own > most)
+        self.is_outgrown = memory_use::own().is_some_and(|own| own > most);
+        self.is_outgrown
     }
 
     fn wait(&mut self, run: &mut impl Run) -> Option<Claim> {
@@ -319,15 +328,18 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
 /// Starts the thread that hears the parent, and that ends this process group when the parent is gone, whatever the main
 /// thread is doing.
 fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
+    let mut reminder = stops::Reminder::default();
     let watch = move || loop {
+        reminder.remind_if_due();
         // The parent shuts only its half when it cannot reach this process in any other way.
         let mut watched = vec![PollFd::new(&*life_line, PollFlags::IN | PollFlags::RDHUP)];
         if let Some(parent) = &parent {
             watched.push(PollFd::new(parent, PollFlags::IN));
         }
-        match poll(&mut watched, None) {
+        let timeout = reminder.until_due().map(|left| Timespec::try_from(left).unwrap_or_default());
+        match poll(&mut watched, timeout.as_ref()) {
             Ok(_) if watched[1..].iter().any(|one| !one.revents().is_empty()) => end_group(),
-            Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line),
+            Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line, &mut reminder),
             Ok(_) if !watched[0].revents().is_empty() => end_group(),
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => end_group(),
@@ -336,12 +348,12 @@ fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), 
     spawn_quiet("paceline-watch", SMALL_STACK, watch).map(|_| ())
 }
 
-fn hear_parent(life_line: &OwnedFd) {
+fn hear_parent(life_line: &OwnedFd, reminder: &mut stops::Reminder) {
     let mut buffer = [0; 64];
     match socket::receive(life_line.as_fd(), &mut buffer, false) {
         Ok(Received::Datagram(length, _)) => {
             if let Ok(word) = ToWorker::decode(&buffer[..length]) {
-                stops::note(word);
+                reminder.note(word);
             }
         }
         Err(Errno::AGAIN) => {}

@@ -32,8 +32,7 @@ impl State {
             ending.death.is_over_limit = true;
             ending.death.peak_bytes = ending.death.peak_bytes.max(*bytes);
         }
-        let is_outgrown =
-            ending.death.is_over_limit || (ending.death.is_memory_short && ending.death.signal == Some(KILL));
+        let is_outgrown = ending.death.is_over_limit || ending.death.is_memory_short;
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
         let (mut finished, mut held) = (Vec::new(), Vec::new());
@@ -141,8 +140,6 @@ impl State {
 
 /// Longer input is not shown when its item is lost.
 const MOST_SHOWN_INPUT: u64 = 16 << 10;
-/// What the system ends processes with for want of memory.
-const KILL: i32 = 9;
 
 fn index(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)

@@ -131,7 +131,8 @@ impl House {
                     life.pid = pid;
                     life.watch = descriptors.into_iter().next();
                     // One that cannot be watched must not work.
-                    if life.to_be_killed || life.watch.is_none() {
+                    life.to_be_killed |= life.watch.is_none();
+                    if life.to_be_killed {
                         life.kill();
                     }
                     let (engine, seat) = (Arc::clone(&life.engine), life.seat);

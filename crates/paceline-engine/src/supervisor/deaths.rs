@@ -9,6 +9,9 @@ use paceline_core::WorkerExit;
 use paceline_ipc::message::LONGEST;
 use std::os::fd::AsFd;
 
+/// What the system ends processes with for want of memory.
+const KILL: i32 = 9;
+
 impl House {
     pub(super) fn bury_unborn(&mut self, birth: u64) {
         self.bury(
@@ -55,12 +58,40 @@ impl House {
             last_words = excuse;
         }
         let stack = life.read_stacks();
-        let is_memory_short = memory_use::out_of_memory_kills() > life.out_of_memory_kills;
+        let is_memory_short = may_be_for_memory(
+            (life.out_of_memory_kills, memory_use::out_of_memory_kills()),
+            life.to_be_killed,
+            ended.signal,
+        );
         let (Life { pid, note, .. }, HowItEnded { code, signal, peak_kib }) = (&life, ended);
         let (pid, note, peak_bytes) = (*pid, *note, peak_kib * 1024);
         let death =
             Death { pid, code, signal, last_words, stack, peak_bytes, note, is_memory_short, is_over_limit: false };
         let ending = Ending { exit, death, complaint: life.complaint };
         life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
+    }
+}
+
+/// Whether the system may have ended a worker for want of memory: it counts such ends, and there was one between the
+/// worker's birth and its end, which came by the signal that it uses for that, and which nobody here has sent.
+fn may_be_for_memory((before, now): (Option<u64>, Option<u64>), was_killed_here: bool, signal: Option<i32>) -> bool {
+    before.zip(now).is_some_and(|(before, now)| now > before) && !was_killed_here && signal == Some(KILL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_system_may_have_killed_is_taken_for_short_of_memory() {
+        let (kill, segv) = (Some(9), Some(11));
+        assert!(may_be_for_memory((Some(1), Some(2)), false, kill));
+        assert!(!may_be_for_memory((Some(2), Some(2)), false, kill), "nobody was killed");
+        assert!(!may_be_for_memory((None, Some(2)), false, kill), "before it was born, perhaps");
+        assert!(!may_be_for_memory((Some(2), None), false, kill));
+        assert!(!may_be_for_memory((None, None), false, kill));
+        assert!(!may_be_for_memory((Some(1), Some(2)), true, kill), "it was killed here");
+        assert!(!may_be_for_memory((Some(1), Some(2)), false, segv));
+        assert!(!may_be_for_memory((Some(1), Some(2)), false, None));
     }
 }

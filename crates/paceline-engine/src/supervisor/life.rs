@@ -1,6 +1,7 @@
 //! One worker, from the moment it is asked for until it is known to be gone.
 
 use crate::engine::Shared;
+use crate::memory_use;
 use crate::words::Words;
 use paceline_core::WorkerExit;
 use paceline_ipc::message::FromWorker;
@@ -38,6 +39,7 @@ pub(super) struct Life {
     pub(super) asked_ns: u64,
     /// When it was found to be gone, though its fork server has not told how it ended.
     pub(super) gone_ns: Option<u64>,
+    /// It is killed by this process: at once, or when it is born.
     pub(super) to_be_killed: bool,
     /// At how many looks in a row.
     pub(super) times_seen_stopped: u32,
@@ -77,6 +79,12 @@ impl Life {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
         let own = [Some(&self.line), Some(&self.stacks), self.watch.as_ref(), self.cradle.as_ref()];
         own.into_iter().flatten().chain(self.words.ears())
+    }
+
+    /// Whether nothing is left of it but what its parent is told. The system closes what a process has open after it has
+    /// let go of its memory.
+    pub(super) fn has_ended(&self) -> bool {
+        memory_use::of_process(self.pid).is_none_or(|bytes| bytes == 0)
     }
 
     pub(super) fn kill(&self) {

@@ -82,7 +82,8 @@ impl House {
 
     pub(super) fn end_item(&mut self, birth: u64, place: Place, finished: u32) {
         let Some(life) = self.lives.get_mut(&birth) else { return };
-        if !life.hold_still() {
+        // One that is being torn down would not come to stand still, and all engines would wait for it.
+        if life.to_be_killed || !life.hold_still() {
             return;
         }
         let is_at_it =

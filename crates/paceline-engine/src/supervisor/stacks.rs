@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// No more is kept of what one worker writes down.
 const MOST_KEPT: usize = 256 << 10;
+/// What is there to be read is read in so many steps; whoever writes faster than it is read is not heard out. No pipe of
+/// the usual size holds as much.
+const MOST_READS: usize = 64;
 /// A worker that has been silent for so long has written down all.
 const SILENCE: Duration = Duration::from_millis(20);
 
@@ -36,10 +39,19 @@ impl Life {
 
     /// What the worker has written down.
     pub(super) fn read_stacks(&mut self) -> String {
-        let mut bytes = Vec::new();
-        while read_some(&self.stacks, &mut bytes) {}
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&read_all(&self.stacks)).into_owned()
     }
+}
+
+/// Reads what is there.
+fn read_all(pipe: &OwnedFd) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..MOST_READS {
+        if !read_some(pipe, &mut bytes) {
+            break;
+        }
+    }
+    bytes
 }
 
 /// Reads what is there; whether there may be more.
@@ -85,14 +97,50 @@ pub fn worker_stacks(patience: Duration) -> Vec<Stack> {
 
 fn answer_of(pipe: &OwnedFd, deadline: Instant) -> String {
     let mut bytes = Vec::new();
-    loop {
+    // What comes in small pieces may need many reads; they end with the time, or when nothing more would be kept.
+    let mut is_last = false;
+    while !is_last && bytes.len() < MOST_KEPT {
         let left = deadline.saturating_duration_since(Instant::now());
+        is_last = left.is_zero();
         let patience = if bytes.is_empty() { left } else { left.min(SILENCE) };
         let timeout = Timespec::try_from(patience).unwrap_or_default();
         match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&timeout)) {
             Err(Errno::INTR) => {}
             Ok(1) if read_some(pipe, &mut bytes) => {}
-            Ok(_) | Err(_) => return String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(_) | Err(_) => break,
         }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn whoever_writes_without_end_is_not_heard_out() {
+        let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let _ = rustix::io::write(&theirs, &[b'x'; 4096]);
+                    }
+                });
+            }
+            let begin = Instant::now();
+            let at_once = read_all(&pipe);
+            let patiently = answer_of(&pipe, Instant::now() + Duration::from_millis(200));
+            let too_late = answer_of(&pipe, begin);
+            let took = begin.elapsed();
+            // A test that fails before has writers that never end.
+            is_over.store(true, Ordering::Relaxed);
+            assert!(at_once.len() <= MOST_KEPT && took.as_secs() < 10);
+            assert!((1..=MOST_KEPT).contains(&patiently.len()));
+            assert!(too_late.len() <= 4096, "there is one look when the time is over");
+        });
     }
 }

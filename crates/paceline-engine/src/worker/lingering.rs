@@ -42,8 +42,8 @@ impl Out {
 
 impl Worker {
     /// Begins with a claim that lingers, takes what else there is, at most `left` claims with it, and comes back when
-    /// none is out. How many claims it has taken.
-    pub(super) fn linger(&mut self, first: Claim, left: u64, run: &mut impl Run) -> u64 {
+    /// none is out. How many claims it has taken. It takes no more when the worker has a reason to leave.
+    pub(super) fn linger(&mut self, first: Claim, mut left: u64, run: &mut impl Run) -> u64 {
         let posted = self.lookout.take().map_or_else(|| Lookout::post(self.table, self.seat), Ok);
         let Ok(lookout) = posted else { exit_now(EXIT_DISCONNECTED) };
         self.counted_ns = now_ns();
@@ -64,6 +64,9 @@ impl Worker {
             }
             if any_ended {
                 self.table.idle.wake_parent(self.table.ready_hint());
+            }
+            if (any_ended || has_begun) && self.has_reason_to_leave() {
+                left = taken;
             }
             most_at_once = (most_at_once * 2).min(MOST_AT_ONCE);
             let most = most_at_once.min(self.table.ready_hint().div_ceil(2)).max(1);

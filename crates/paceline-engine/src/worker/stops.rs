@@ -2,11 +2,18 @@
 //! thread a signal, whose handler, installed by whoever runs the tasks, takes it. Never knows what runs, nor how a task is
 //! made to stop.
 //!
+//! The handler may only note that there was a signal, to act on it between two steps of a task. If that task goes to sleep
+//! in the system in between, it does not wake up for a signal that has come before. So the signal is sent again until what
+//! it tells of has been taken.
+//!
 //! The signals are real-time ones from the far end of their range, which hardly any program uses. They are sent only to a
 //! worker that has said that it is ready, so the handlers are there.
 
 use paceline_ipc::message::ToWorker;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// An item that is to be stopped, if it still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +26,20 @@ pub struct StopRequest {
     pub drops_chunk: bool,
 }
 
-static STOPS: Mutex<Vec<StopRequest>> = Mutex::new(Vec::new());
-static MAIN_THREAD: OnceLock<libc::pthread_t> = OnceLock::new();
+/// What a worker is asked to stop, and how its main thread is told.
+struct Stops {
+    main: libc::pthread_t,
+    requests: Mutex<Vec<StopRequest>>,
+}
+
+/// A worker may be a fork of another one, made by any thread of that one at any moment: what it finds here may be locked
+/// and is about others. So each has its own, and never looks at one that it has inherited.
+static STOPS: AtomicPtr<Stops> = AtomicPtr::new(null_mut());
+
+/// How long the main thread has to take what it was told of before it is told again; then twice as long each time. A signal
+/// that is blocked stays queued as often as it is sent, and the queue is the user's, not the process's; and a worker that is
+/// idle, where what was to be stopped has ended, is not to be disturbed for ever.
+const FIRST_REMINDER: Duration = Duration::from_millis(20);
 
 /// The signal that tells a worker's main thread that there is something to stop.
 #[must_use]
@@ -34,19 +53,63 @@ pub fn stack_signal() -> i32 {
     libc::SIGRTMAX() - 7
 }
 
-/// The calling thread is the one that runs the tasks.
+/// The calling thread is the one that runs the tasks; nothing is to be stopped yet.
 pub(super) fn adopt_main_thread() {
     // SAFETY: the call has no conditions.
-    let _ = MAIN_THREAD.set(unsafe { libc::pthread_self() });
+    let main = unsafe { libc::pthread_self() };
+    // What was there before is left to whoever may still look at it; that happens once in the life of a process.
+    STOPS.store(Box::into_raw(Box::new(Stops { main, requests: Mutex::default() })), Ordering::Release);
 }
 
-/// Notes what the parent says, and tells the main thread.
-pub(super) fn note(word: ToWorker) {
-    let ToWorker::Stop { item, attempt, drops_chunk } = word;
-    STOPS.lock().unwrap_or_else(PoisonError::into_inner).push(StopRequest { item, attempt, drops_chunk });
-    if let Some(main) = MAIN_THREAD.get() {
+fn stops() -> Option<&'static Stops> {
+    // SAFETY: what was once stored is never freed.
+    unsafe { STOPS.load(Ordering::Acquire).as_ref() }
+}
+
+impl Stops {
+    fn requests(&self) -> MutexGuard<'_, Vec<StopRequest>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_main_thread(&self) {
         // SAFETY: the main thread lives as long as the process.
-        unsafe { libc::pthread_kill(*main, stop_signal()) };
+        unsafe { libc::pthread_kill(self.main, stop_signal()) };
+    }
+}
+
+/// When to tell the main thread again of what it has not taken. The watching thread's own.
+#[derive(Default)]
+pub(super) struct Reminder(Option<(Instant, Duration)>);
+
+impl Reminder {
+    /// Notes what the parent says, and tells the main thread.
+    pub(super) fn note(&mut self, word: ToWorker) {
+        let ToWorker::Stop { item, attempt, drops_chunk } = word;
+        let Some(stops) = stops() else { return };
+        stops.requests().push(StopRequest { item, attempt, drops_chunk });
+        stops.tell_main_thread();
+        self.0 = Some((Instant::now() + FIRST_REMINDER, FIRST_REMINDER));
+    }
+
+    /// How long it is until the main thread is to be told again; none if there is nothing that it has not taken.
+    pub(super) fn until_due(&mut self) -> Option<Duration> {
+        let (at, _) = self.0?;
+        if stops().is_none_or(|stops| stops.requests().is_empty()) {
+            self.0 = None;
+            return None;
+        }
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Tells the main thread again, if it is time to and there is something that it has not taken.
+    pub(super) fn remind_if_due(&mut self) {
+        if self.until_due() != Some(Duration::ZERO) {
+            return;
+        }
+        let (Some((_, waited)), Some(stops)) = (self.0, stops()) else { return };
+        let next = waited * 2;
+        self.0 = Some((Instant::now() + next, next));
+        stops.tell_main_thread();
     }
 }
 
@@ -54,5 +117,51 @@ pub(super) fn note(word: ToWorker) {
 /// and not within one, so that it may wait for a lock.
 #[must_use]
 pub fn take_stops() -> Vec<StopRequest> {
-    std::mem::take(&mut *STOPS.lock().unwrap_or_else(PoisonError::into_inner))
+    stops().map_or_else(Vec::new, |stops| std::mem::take(&mut *stops.requests()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn count(_: i32) {
+        TOLD.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn main_thread_is_told_until_it_takes_and_another_may_become_it() {
+        // SAFETY: the handler does nothing that a signal handler must not.
+        unsafe { libc::signal(stop_signal(), count as *const () as usize) };
+        let told = || TOLD.load(Ordering::Relaxed);
+        let word = |item| ToWorker::Stop { item, attempt: 0, drops_chunk: false };
+        let request = |item| StopRequest { item, attempt: 0, drops_chunk: false };
+        let mut reminder = Reminder::default();
+        thread::spawn(adopt_main_thread).join().unwrap();
+        // As if the fork had come while a word was being noted, which nobody will ever end.
+        let inherited = stops().unwrap().requests();
+        // The thread that was the main one is gone.
+        adopt_main_thread();
+        assert_eq!((take_stops(), reminder.until_due()), (vec![], None));
+        reminder.note(word(7));
+        assert_eq!(told(), 1, "a thread has its own signals by the time it has sent them");
+        reminder.remind_if_due();
+        assert_eq!(told(), 1, "it is not time yet");
+        for times in 2..4 {
+            thread::sleep(reminder.until_due().unwrap());
+            reminder.remind_if_due();
+            assert_eq!(told(), times);
+        }
+        reminder.note(word(8));
+        assert!(reminder.until_due().unwrap() <= FIRST_REMINDER);
+        assert_eq!(take_stops(), [request(7), request(8)]);
+        assert_eq!(reminder.until_due(), None, "nobody wakes up for what has been taken");
+        thread::sleep(FIRST_REMINDER);
+        reminder.remind_if_due();
+        assert_eq!(told(), 4);
+        drop(inherited);
+    }
 }

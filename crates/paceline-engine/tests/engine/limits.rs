@@ -50,6 +50,18 @@ fn task_that_stops_when_asked_keeps_its_worker() {
 }
 
 #[test]
+fn task_is_told_again_to_stop_if_it_missed_the_signal() {
+    let pool = Pool::open(1);
+    let pid = pool.run("pid");
+    let begin = Instant::now();
+    assert_eq!(pool.answer(&pool.submit_under(limit(50, 20_000), "doze 15000")), "kind 3: 1");
+    assert!(begin.elapsed().as_secs() < 10);
+    // It is told no more of what it has taken.
+    assert_eq!(pool.answer(&pool.submit_under(limit(10_000, 20_000), "nap 100; pid")), pid);
+    pool.finish();
+}
+
+#[test]
 fn task_that_does_not_stop_is_ended_with_its_worker() {
     let pool = Pool::open(2);
     let pid = pool.run("pid");

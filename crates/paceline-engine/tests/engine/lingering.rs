@@ -5,6 +5,7 @@ use crate::worker_program::{LINGERS, MOST_LINGERING};
 use paceline_engine::{Function, Pending, Sizing, Terms};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A folder of its own for the files that calls wait for.
 struct Files(PathBuf);
@@ -74,6 +75,29 @@ fn worker_retires_when_the_last_of_its_calls_has_ended() {
     files.make(2);
     let last = pool.answer(&calls[3]);
     assert!(!last.starts_with(&format!("{} ", first[0])), "the fourth is another worker's: {last}");
+    pool.finish();
+}
+
+#[test]
+fn worker_with_too_much_memory_takes_no_more_while_its_calls_go_on() {
+    let files = Files::new("outgrown");
+    let pool = Pool::with(Choice { setup: "retire 100", ..Choice::default() });
+    let lingers = pool.engine.register(LINGERS, "work").unwrap();
+    let pid = pool.run("pid");
+    let calls = [0, 1].map(|number| linger(&pool, &lingers, &files.path(number)));
+    // It is some milliseconds before there is another look.
+    assert_eq!(pool.run("sleep 20; eat 150; pid"), pid);
+    std::thread::sleep(Duration::from_millis(200));
+    let late = linger(&pool, &lingers, &files.path(2));
+    files.make(2);
+    files.make(1);
+    assert_eq!(pool.answer(&calls[1]), format!("{pid} {}", files.path(1)));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!late.is_done(), "it waits for another worker");
+    files.make(0);
+    assert_eq!(pool.answer(&calls[0]), format!("{pid} {}", files.path(0)));
+    let answer = pool.answer(&late);
+    assert!(!answer.starts_with(&format!("{pid} ")), "{answer}");
     pool.finish();
 }
 

@@ -18,8 +18,10 @@
 //! | `babble BYTE COUNT` | sends this message of one byte so often on every socket that the worker has |
 //! | `mask` | answers with the signals that are blocked |
 //! | `nap MS` | waits, unless it is asked to stop; then the item's outcome is `STOPPED` |
+//! | `doze MS` | the same, but it misses the first signal that tells it so |
 //! | `fail`, `trip PATH` | fails; fails in a way that may pass, unless there is such a file, which is made |
 //! | `eat MB` | takes so much memory, and keeps it |
+//! | `retire MB` | has the worker leave after a task when it has more memory than that |
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
@@ -211,12 +213,15 @@ extern "C" fn note_stop(_: i32) {
     STOP.store(true, Ordering::Relaxed);
 }
 
-/// Waits; whether it was asked to stop, and for which item.
-fn nap(limit: Duration) -> Option<u64> {
+/// Waits; whether it was asked to stop, and for which item. So many signals that say so are missed.
+fn nap(limit: Duration, mut missed: usize) -> Option<u64> {
     let end = Instant::now() + limit;
     while Instant::now() < end {
         std::thread::sleep(Duration::from_millis(1));
-        if STOP.swap(false, Ordering::Relaxed) {
+        let is_told = STOP.swap(false, Ordering::Relaxed);
+        if is_told && missed > 0 {
+            missed -= 1;
+        } else if is_told {
             return worker::take_stops().last().map(|stop| stop.item);
         }
     }
@@ -246,14 +251,16 @@ fn take_steps(steps: &str, function: &[u8]) -> (u8, Vec<u8>) {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            "nap" => {
-                if let Some(item) = nap(Duration::from_millis(number())) {
+            "nap" | "doze" => {
+                let missed = usize::from(verb == "doze");
+                if let Some(item) = nap(Duration::from_millis(number()), missed) {
                     return (kind::STOPPED, item.to_string().into_bytes());
                 }
             }
             "fail" => return (kind::FAILED, answer),
             "trip" if std::fs::File::create_new(rest).is_ok() => return (kind::MAY_PASS, answer),
             "trip" => {}
+            "retire" => worker::retire_above(number() << 20),
             "eat" => std::mem::forget(vec![1_u8; usize::try_from(number()).unwrap() << 20]),
             "big" => answer.resize(usize::try_from(number()).unwrap(), b'x'),
             "once" => drop(std::fs::File::create_new(rest).expect("an item is run a second time")),
