@@ -108,6 +108,12 @@ impl Chunks {
         self.published
     }
 
+    /// One chunk fewer may be out at once from now on; whether any may. As many as there are may be out still.
+    pub(crate) fn give_up_slot(&mut self) -> bool {
+        self.limit = self.limit.saturating_sub(1);
+        self.limit > 0
+    }
+
     /// Whether a chunk of this priority may go out, being the most urgent there is.
     ///
     /// While overtaken chunks are being taken back, nothing like them goes out before them. And what has been overtaken

@@ -241,7 +241,8 @@ impl State {
         {
             INTEREST_EVERY
         } else if self.core.has_backlog() {
-            if self.feeder.used() == SLOTS { LOW_WATER } else { INTEREST_EVERY }
+            let is_worth_waiting = self.feeder.is_full() && self.feeder.usable() > 2 * LOW_WATER as usize;
+            if is_worth_waiting { LOW_WATER } else { INTEREST_EVERY }
         } else {
             INTEREST_NONE
         }

@@ -207,6 +207,7 @@ pub fn table(input: &[u8]) {
     assert!(out.is_empty(), "nothing is lost");
     table.drain(feeder, |_, _, _| {});
     assert_eq!(feeder.used(), parent.given_up);
+    assert_eq!(feeder.usable() + parent.given_up, SLOTS);
 }
 
 fn walk(bytes: &[u8]) {
