@@ -95,6 +95,8 @@ pub(crate) struct State {
     lost_items: Vec<LostItem>,
     /// When the supervisor will have the core told that time has passed.
     look_at_ns: Option<u64>,
+    /// When the workers' memory was last looked at.
+    weighed_ns: u64,
     /// Seats for whose worker the system had no memory file.
     stillborn: Vec<WorkerId>,
     complaint: Option<Vec<u8>>,
@@ -135,6 +137,7 @@ impl State {
             dying: None,
             lost_items: Vec::new(),
             look_at_ns: None,
+            weighed_ns: 0,
             stillborn: Vec::new(),
             complaint: None,
             breakdown: None,
