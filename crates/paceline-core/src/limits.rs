@@ -144,6 +144,9 @@ impl Scheduler {
         if finished > watch.finished || watch.since.is_none() {
             let since = if finished == 0 { began.min(now) } else { now };
             *watch = Watch { finished, since: Some(since), stop: None };
+        } else if finished == 0 {
+            // It may have begun anew since it was last seen: with the item itself, when its worker had got ready for it.
+            watch.since = watch.since.max(Some(began.min(now)));
         }
         let since = watch.since.unwrap_or(now);
         let item = assignment.first + finished;
@@ -311,6 +314,31 @@ mod tests {
         pool.finish((0, 0));
         pool.tell(Event::TimePassed);
         assert_eq!(pool.scheduler.next_look(), None);
+    }
+
+    #[test]
+    fn item_that_begins_anew_counts_from_then() {
+        let mut pool = Rehearsal::open(1, 4);
+        limited(&mut pool, 1, 0);
+        assert_eq!(see(&mut pool, 12, (0, 0), 0), [], "before its worker gets ready for it");
+        let worker = WorkerId(0);
+        for (at_ms, began_ms, answer) in [(101, 80, None), (179, 80, None), (180, 80, Some(StopCause::Overrun))] {
+            pool.now = Moment(at_ms * MS);
+            let began = Moment(began_ms * MS);
+            let commands = pool.tell(Event::ChunkSighted { chunk: chunk((0, 0)), worker, finished: 0, began });
+            assert_eq!(commands, answer.map(|cause| stop((0, 0), 0, cause)).into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn beginning_that_is_said_to_come_is_taken_for_now() {
+        let mut pool = Rehearsal::open(1, 4);
+        limited(&mut pool, 1, 0);
+        see(&mut pool, 12, (0, 0), 0);
+        pool.now = Moment(20 * MS);
+        let (chunk, worker, began) = (chunk((0, 0)), WorkerId(0), Moment(u64::MAX));
+        pool.tell(Event::ChunkSighted { chunk, worker, finished: 0, began });
+        assert_eq!(pool.scheduler.running_since(chunk), Some(Moment(20 * MS)));
     }
 
     #[test]
