@@ -108,6 +108,12 @@ impl Chunks {
         self.published
     }
 
+    /// One chunk fewer may be out at once from now on; whether any may. As many as there are may be out still.
+    pub(crate) fn give_up_slot(&mut self) -> bool {
+        self.limit = self.limit.saturating_sub(1);
+        self.limit > 0
+    }
+
     /// Whether a chunk of this priority may go out, being the most urgent there is.
     ///
     /// While overtaken chunks are being taken back, nothing like them goes out before them. And what has been overtaken
@@ -214,11 +220,6 @@ impl Chunks {
         (asked, claimed)
     }
 
-    /// How many chunks have to be looked at.
-    pub(crate) fn watched(&self) -> u32 {
-        self.watched
-    }
-
     /// What is known of a chunk that has to be looked at; none if it need not.
     pub(crate) fn watch(&self, index: u32) -> Option<&Watch> {
         self.slots[index as usize].watch.as_ref()
@@ -226,6 +227,12 @@ impl Chunks {
 
     pub(crate) fn watch_mut(&mut self, index: u32) -> Option<&mut Watch> {
         self.slots[index as usize].watch.as_mut()
+    }
+
+    /// All chunks that have to be looked at, and what is known of each.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = (Assignment, Watch)> {
+        let watched = self.slots.iter().filter_map(|slot| Some((slot.assignment, slot.watch?)));
+        watched.take(self.watched as usize)
     }
 
     /// Has a chunk looked at from now on, if it is not already.

@@ -31,6 +31,8 @@ pub enum Breakage {
         /// Its seat.
         worker: WorkerId,
     },
+    /// Somebody has written over every slot of the task table.
+    TableDestroyed,
 }
 
 /// Why an item is stopped.

@@ -200,6 +200,9 @@ pub enum Event {
         /// Why.
         exit: WorkerExit,
     },
+    /// A slot of the task table will not be used any more, because somebody has written over it. To be told before the
+    /// end of the chunk that lay there.
+    SlotLost,
     /// No more jobs will come; workers leave when all jobs have ended. May come more than once; closing what is
     /// terminated or broken changes nothing.
     PoolClosed {

@@ -26,3 +26,10 @@ pub struct WorkerId(pub u16);
 /// A moment, in nanoseconds since any fixed origin; handed in with every event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub u64);
+
+impl Moment {
+    /// So many nanoseconds later.
+    pub(crate) fn after(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+}

@@ -6,8 +6,9 @@
 //! [`Command`]s.
 //!
 //! The map: `event`, `command` and `ids` are the contract. [`Scheduler`] hands each event to the file named for what
-//! happens (`submit`, `finish`, `lost`, `cancel`, `ending`, `again`, `limits`, `overtake`, `workers`, `shutdown`), and `dispatch`
-//! fills the table afterwards. What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses how many items make a chunk.
+//! happens (`submit`, `finish`, `lost`, `cancel`, `ending`, `again`, `limits`, `overtake`, `workers`, `damage`, `shutdown`), and
+//! `dispatch` fills the table afterwards. What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses
+//! how many items make a chunk.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod backlog;
 mod cancel;
 mod chunks;
 mod command;
+mod damage;
 mod dispatch;
 mod ending;
 mod event;

@@ -7,7 +7,8 @@
 //! would cost every item of every map a look at the clock. So the engine looks at the workers from time to time, and an
 //! item counts from the first look at which it was seen to run. That can only be too late, by the time between two looks
 //! (an eighth of the limit, at most [`LONGEST_PERIOD_NS`]): nothing is stopped before its time. The first item of a chunk,
-//! and so every single call, counts from its very beginning.
+//! and so every single call, counts from its very beginning; a single call that was seen to run is not looked at again
+//! before it is due.
 //!
 //! # How an item is stopped
 //!
@@ -15,7 +16,8 @@
 //! when its grace is over, its worker is ended ([`Command::EndItem`]), provided that it is the same item: the engine holds
 //! the worker still while it looks, so that no other item is ever taken for it.
 
-use crate::command::{Command, StopCause};
+use crate::chunks::Assignment;
+use crate::command::{Command, JobEnd, StopCause};
 use crate::event::Trouble;
 use crate::ids::{ChunkId, Moment, WorkerId};
 use crate::scheduler::Scheduler;
@@ -28,6 +30,11 @@ const SHORTEST_PERIOD_NS: u64 = 1_000_000;
 const WEIGHING_PERIOD_NS: u64 = 10_000_000;
 /// The part of a limit by which a stop may be late.
 const PART_OF_LIMIT: u64 = 8;
+
+/// How long it may be from one look to the next at something with this limit.
+fn period_ns(timeout_ns: u64) -> u64 {
+    (timeout_ns / PART_OF_LIMIT).clamp(SHORTEST_PERIOD_NS, LONGEST_PERIOD_NS)
+}
 
 /// What is known of a chunk that has to be looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,8 +67,6 @@ impl Watch {
 pub(crate) struct Limits {
     is_memory_limited: bool,
     next: Option<Moment>,
-    /// How long it may be from one look to the next; zero if nothing has a limit.
-    period_ns: u64,
     /// The first moment known at which something will be overdue.
     earliest: Option<Moment>,
 }
@@ -75,35 +80,15 @@ impl Limits {
     #[inline]
     pub(crate) fn note_published(&mut self, now: Moment, timeout_ns: u64) {
         if timeout_ns > 0 {
-            self.want_period(now, timeout_ns / PART_OF_LIMIT);
+            self.want(now.after(period_ns(timeout_ns)));
         }
         if self.is_memory_limited {
-            self.want_period(now, WEIGHING_PERIOD_NS);
+            self.want(now.after(WEIGHING_PERIOD_NS));
         }
-    }
-
-    fn want_period(&mut self, now: Moment, period_ns: u64) {
-        let period_ns = period_ns.clamp(SHORTEST_PERIOD_NS, LONGEST_PERIOD_NS);
-        self.period_ns = if self.period_ns == 0 { period_ns } else { self.period_ns.min(period_ns) };
-        self.want(Moment(now.0.saturating_add(self.period_ns)));
     }
 
     fn want(&mut self, at: Moment) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
-    }
-
-    /// Plans the next look, while chunks that have to be looked at are out.
-    fn plan(&mut self, now: Moment, is_needed: bool) {
-        self.next = None;
-        let earliest = self.earliest.take();
-        if is_needed {
-            self.want(Moment(now.0.saturating_add(self.period_ns.max(SHORTEST_PERIOD_NS))));
-            if let Some(earliest) = earliest {
-                self.want(earliest.max(Moment(now.0 + SHORTEST_PERIOD_NS / 4)));
-            }
-        } else {
-            self.period_ns = 0;
-        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -150,7 +135,7 @@ impl Scheduler {
         let job = self.jobs.job(assignment.job);
         job.note_begun();
         let terms = job.terms;
-        let is_cancelled = job.ending() == Some(crate::command::JobEnd::Cancelled);
+        let is_cancelled = job.ending() == Some(JobEnd::Cancelled);
         let Some(watch) = self.chunks.watch_mut(chunk.index) else { return };
         if finished >= assignment.count || finished < watch.finished {
             // It is about to be told; or a worker writes nonsense.
@@ -159,10 +144,13 @@ impl Scheduler {
         if finished > watch.finished || watch.since.is_none() {
             let since = if finished == 0 { began.min(now) } else { now };
             *watch = Watch { finished, since: Some(since), stop: None };
+        } else if finished == 0 {
+            // It may have begun anew since it was last seen: with the item itself, when its worker had got ready for it.
+            watch.since = watch.since.max(Some(began.min(now)));
         }
         let since = watch.since.unwrap_or(now);
         let item = assignment.first + finished;
-        let overdue_at = (terms.timeout_ns > 0).then(|| Moment(since.0.saturating_add(terms.timeout_ns)));
+        let overdue_at = (terms.timeout_ns > 0).then(|| since.after(terms.timeout_ns));
         let cause = match overdue_at {
             _ if is_cancelled => Some(StopCause::Cancelled),
             Some(at) if now >= at => Some(StopCause::Overrun),
@@ -170,7 +158,7 @@ impl Scheduler {
         };
         let next = match (watch.stop, cause) {
             (None, Some(cause)) => {
-                let end_at = Moment(now.0.saturating_add(terms.grace_ns));
+                let end_at = now.after(terms.grace_ns);
                 watch.stop = Some(Stop { cause, end_at });
                 commands.push(Command::StopItem { worker, chunk, item, cause });
                 Some(end_at)
@@ -190,16 +178,34 @@ impl Scheduler {
 
     pub(crate) fn on_time_passed(&mut self, commands: &mut Vec<Command>) {
         self.release_due();
-        let is_weighing = self.limits.is_memory_limited && self.chunks.published() > 0;
-        self.limits.plan(self.now, is_weighing || self.chunks.watched() > 0);
+        self.plan_looks();
         self.end_overdue_starts(commands);
         self.dispatch(commands);
+    }
+
+    /// Plans the next look, while anything has to be looked at that is out: as soon as any of that needs it.
+    fn plan_looks(&mut self) {
+        let now = self.now;
+        self.limits.next = None;
+        if let Some(earliest) = self.limits.earliest.take() {
+            self.limits.want(earliest.max(now.after(SHORTEST_PERIOD_NS / 4)));
+        }
+        if self.limits.is_memory_limited && self.chunks.published() > 0 {
+            self.limits.want(now.after(WEIGHING_PERIOD_NS));
+        }
+        for (Assignment { job: number, count, .. }, watch) in self.chunks.watches() {
+            let timeout_ns = self.jobs.job(number).terms.timeout_ns;
+            let is_cancelled = self.jobs.ending(number) == Some(JobEnd::Cancelled);
+            let due = watch.since.filter(|_| timeout_ns > 0).map(|since| since.after(timeout_ns));
+            let is_known_until = |due: &Moment| count == 1 && !is_cancelled && watch.stop.is_none() && *due > now;
+            let period_ns = if is_cancelled { SHORTEST_PERIOD_NS } else { period_ns(timeout_ns) };
+            self.limits.want(due.filter(is_known_until).unwrap_or(now.after(period_ns)));
+        }
     }
 
     /// Has a chunk looked at that a worker is known to have, because it is to be stopped.
     pub(crate) fn look_at(&mut self, chunk: ChunkId) {
         self.chunks.begin_watch(chunk.index);
-        self.limits.want_period(self.now, SHORTEST_PERIOD_NS);
         self.limits.want(self.now);
     }
 }
@@ -308,6 +314,75 @@ mod tests {
         pool.finish((0, 0));
         pool.tell(Event::TimePassed);
         assert_eq!(pool.scheduler.next_look(), None);
+    }
+
+    #[test]
+    fn item_that_begins_anew_counts_from_then() {
+        let mut pool = Rehearsal::open(1, 4);
+        limited(&mut pool, 1, 0);
+        assert_eq!(see(&mut pool, 12, (0, 0), 0), [], "before its worker gets ready for it");
+        let worker = WorkerId(0);
+        for (at_ms, began_ms, answer) in [(101, 80, None), (179, 80, None), (180, 80, Some(StopCause::Overrun))] {
+            pool.now = Moment(at_ms * MS);
+            let began = Moment(began_ms * MS);
+            let commands = pool.tell(Event::ChunkSighted { chunk: chunk((0, 0)), worker, finished: 0, began });
+            assert_eq!(commands, answer.map(|cause| stop((0, 0), 0, cause)).into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn beginning_that_is_said_to_come_is_taken_for_now() {
+        let mut pool = Rehearsal::open(1, 4);
+        limited(&mut pool, 1, 0);
+        see(&mut pool, 12, (0, 0), 0);
+        pool.now = Moment(20 * MS);
+        let (chunk, worker, began) = (chunk((0, 0)), WorkerId(0), Moment(u64::MAX));
+        pool.tell(Event::ChunkSighted { chunk, worker, finished: 0, began });
+        assert_eq!(pool.scheduler.running_since(chunk), Some(Moment(20 * MS)));
+    }
+
+    #[test]
+    fn single_call_that_was_seen_to_run_is_looked_at_when_it_is_due() {
+        let mut pool = Rehearsal::open(1, 4);
+        limited(&mut pool, 1, 0);
+        pool.now = Moment(12 * MS);
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(24_500_000)), "it was not seen yet");
+        see(&mut pool, 24, (0, 0), 0);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(101 * MS)));
+        see(&mut pool, 50, (0, 0), 0);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(101 * MS)));
+        pool.now = Moment(102 * MS);
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(114_500_000)), "it is due, and not seen");
+    }
+
+    #[test]
+    fn chunk_of_several_items_is_looked_at_all_the_time() {
+        let mut pool = Rehearsal::open(1, 4);
+        limited(&mut pool, 2, 0);
+        see(&mut pool, 12, (0, 0), 0);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(24_500_000)));
+    }
+
+    #[test]
+    fn looks_are_seldom_again_when_what_needed_them_has_ended() {
+        let mut pool = Rehearsal::open(2, 4);
+        let terms = Terms { timeout_ns: 3_600_000 * MS, ..Terms::default() };
+        pool.tell(Event::JobSubmitted { job: JobId(0), items: 2, sizing: Sizing::Fixed(2), terms });
+        let terms = Terms { timeout_ns: 1, ..Terms::default() };
+        pool.tell(Event::JobSubmitted { job: JobId(1), items: 1, sizing: Sizing::Fixed(1), terms });
+        pool.submit(2, 2, 2);
+        pool.tell(Event::CancelRequested { job: JobId(2), stops_running: true });
+        pool.kept((2, 0));
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(SHORTEST_PERIOD_NS)));
+        pool.finish((1, 0));
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(SHORTEST_PERIOD_NS)), "one is to be stopped");
+        pool.finish((2, 0));
+        pool.tell(Event::TimePassed);
+        assert_eq!(pool.scheduler.next_look(), Some(Moment(LONGEST_PERIOD_NS)));
     }
 
     #[test]

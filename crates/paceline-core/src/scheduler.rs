@@ -100,6 +100,7 @@ impl Scheduler {
             // The worker's exit follows, and sees to the rest.
             Event::ChunkLost { worker, held } => return self.on_chunk_lost(worker, held, commands),
             Event::WorkerExited { worker, exit } => self.on_worker_exited(worker, exit, commands),
+            Event::SlotLost => self.on_slot_lost(commands),
             Event::PoolClosed { cancel_waiting } => self.on_pool_closed(cancel_waiting, commands),
             Event::PoolTerminated => self.on_pool_terminated(commands),
         }

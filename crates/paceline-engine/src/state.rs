@@ -106,6 +106,8 @@ pub(crate) struct State {
     lost_items: Vec<LostItem>,
     /// When the supervisor will have the core told that time has passed.
     look_at_ns: Option<u64>,
+    /// When the workers' memory was last looked at.
+    weighed_ns: u64,
     /// Seats for whose worker the system had no memory file.
     stillborn: Vec<WorkerId>,
     complaint: Option<Vec<u8>>,
@@ -146,6 +148,7 @@ impl State {
             dying: None,
             lost_items: Vec::new(),
             look_at_ns: None,
+            weighed_ns: 0,
             stillborn: Vec::new(),
             complaint: None,
             breakdown: None,
@@ -252,7 +255,8 @@ impl State {
         {
             INTEREST_EVERY
         } else if self.core.has_backlog() {
-            if self.feeder.used() == SLOTS { LOW_WATER } else { INTEREST_EVERY }
+            let is_worth_waiting = self.feeder.is_full() && self.feeder.usable() > 2 * LOW_WATER as usize;
+            if is_worth_waiting { LOW_WATER } else { INTEREST_EVERY }
         } else {
             INTEREST_NONE
         }

@@ -197,7 +197,7 @@ pub fn table(input: &[u8]) {
     }
     // After an audit, whatever is left waits for workers, and is found by them.
     parent.audit(0);
-    let Parent { table, feeder, out, .. } = &mut parent;
+    let Parent { table, feeder, out, given_up, .. } = &mut parent;
     assert!(out.is_empty() || table.has_ready());
     while let Some(claim) = table.claim(0) {
         // A free slot may look ready; whoever claims it is not listened to.
@@ -206,7 +206,7 @@ pub fn table(input: &[u8]) {
     }
     assert!(out.is_empty(), "nothing is lost");
     table.drain(feeder, |_, _, _| {});
-    assert_eq!(feeder.used(), parent.given_up);
+    assert_eq!((feeder.used(), feeder.usable()), (*given_up, SLOTS - *given_up));
 }
 
 fn walk(bytes: &[u8]) {

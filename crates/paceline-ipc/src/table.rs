@@ -75,6 +75,7 @@ pub struct Feeder {
     /// The ticket of each slot that is not free; else one of the two below.
     tickets: Vec<u64>,
     used: usize,
+    given_up: usize,
 }
 
 /// The slot is free. No ticket is so large.
@@ -86,13 +87,25 @@ impl Feeder {
     /// The feeder of an empty table with this many slots.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        Self { tail: 0, tickets: vec![FREE; slots], used: 0 }
+        Self { tail: 0, tickets: vec![FREE; slots], used: 0, given_up: 0 }
     }
 
-    /// How many slots are not free.
+    /// How many slots are not free: filled, or given up.
     #[must_use]
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    /// How many slots there are that have not been given up.
+    #[must_use]
+    pub fn usable(&self) -> usize {
+        self.tickets.len() - self.given_up
+    }
+
+    /// Whether nothing more can be published.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.used == self.tickets.len()
     }
 
     fn release(&mut self, slot: usize) {
@@ -187,7 +200,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     ///
     /// Wakes nobody: [`Table::wake_worker`] comes after, once for as many publications as you like.
     pub fn publish(&self, feeder: &mut Feeder, fill: impl FnOnce(*mut B)) -> Option<Place> {
-        if feeder.used == SLOTS {
+        if feeder.is_full() {
             return None;
         }
         // Slots of tasks that take long are stepped over; workers step over them too.
@@ -399,6 +412,7 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
                 }
                 _ => {
                     feeder.tickets[slot] = GIVEN_UP;
+                    feeder.given_up += 1;
                     lost(Self::place(slot, ticket));
                     mended = true;
                 }

@@ -34,6 +34,7 @@ pub(crate) struct Ledger {
     /// The moment of the fact that is judged or written down.
     pub(crate) now_ns: u64,
     pub(crate) workers: u32,
+    /// How many slots of the table have not been given up.
     pub(crate) table_slots: u32,
     pub(crate) start_timeout_ns: u64,
     /// The longest that the engine sleeps over the moment of a look.

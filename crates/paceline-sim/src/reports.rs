@@ -18,13 +18,16 @@ impl World<'_> {
         self.tell(Event::WorkerReady { worker: WorkerId(seat) })
     }
 
-    /// Keeps what a chunk gave. If it is gone from the table its report comes too late, and is made all the same.
+    /// Keeps what a chunk gave, which may be that its slot was written over: then that is given up. If it is gone from the table its report comes too late, and is made all the same.
     pub(crate) fn harvest(&mut self, key: u64) -> Result<(), Violation> {
         let Some(entry) = self.table.remove(key) else {
             return self.repeat_old_answer();
         };
         self.keep_outcomes(entry)?;
         self.old_chunks.push(entry.chunk);
+        if self.random.chance(self.scenario.lost_slot_percent) {
+            self.tell(Event::SlotLost)?;
+        }
         self.tell(Event::ChunkFinished { chunk: entry.chunk, busy_ns: busy_ns(entry) })
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Scenario {
     /// Whether failed items are told also where they change nothing.
     pub(crate) is_telling_every_failure: bool,
     pub(crate) old_answers: u32,
+    /// How often a slot is given up when its chunk has ended.
+    pub(crate) lost_slot_percent: u32,
 }
 
 impl Scenario {
@@ -120,6 +122,7 @@ impl Scenario {
             is_answering_late: random.chance(50),
             is_telling_every_failure: random.chance(50),
             old_answers: random.below(8),
+            lost_slot_percent: if random.chance(10) { random.between(1, 20) } else { 0 },
         }
     }
 }

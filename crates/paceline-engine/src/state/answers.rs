@@ -89,6 +89,10 @@ impl State {
             |place| lost.push(self.chunk_of_slot[place.slot as usize]),
         );
         self.feeder = feeder;
+        // All of them first: with each end, more may be published.
+        for _ in &lost {
+            self.apply(Event::SlotLost, context);
+        }
         let unreadable =
             lost.into_iter().filter_map(|chunk| Some(Finished::unreadable(chunk, self.core.chunk(chunk)?)));
         finished.extend(unreadable);

@@ -9,6 +9,8 @@ use paceline_ipc::message::ToWorker;
 
 /// How long a worker may take to load a function, whatever the time limit of the task is.
 const LONGEST_LOADING_NS: u64 = 60_000_000_000;
+/// How long it is at least from one look at the memory of the workers to the next; the core asks for no more.
+const WEIGHING_PERIOD_NS: u64 = 10_000_000;
 
 impl State {
     /// Has the supervisor come sooner, if the core wants to be told of the time sooner than it will.
@@ -55,11 +57,13 @@ impl State {
         self.look_at_ns
     }
 
-    /// Looks how much memory the workers have, if that is limited.
+    /// Looks how much memory the workers have, if that is limited: that takes long, so not at each look.
     fn weigh(&mut self, context: &Context<'_>) {
-        if context.memory_limit == 0 {
+        let now = now_ns();
+        if context.memory_limit == 0 || now.saturating_sub(self.weighed_ns) < WEIGHING_PERIOD_NS {
             return;
         }
+        self.weighed_ns = now;
         for index in 0..self.seats.len() {
             let Some(seat) = self.seats[index].as_mut().filter(|seat| seat.pid != 0) else { continue };
             if let Some(bytes) = memory_use::of_process(seat.pid).filter(|bytes| *bytes > context.memory_limit)

@@ -35,7 +35,7 @@ impl State {
         let place = context
             .table
             .publish(&mut self.feeder, write)
-            .expect("the task table has no slot left that nobody has written over");
+            .expect("the core counts the slots, and is told of those that are given up");
         self.chunk_of_slot[place.slot as usize] = chunk;
         self.place_of_chunk[chunk.index as usize] = Some(place);
         self.effects.published += 1;

@@ -70,6 +70,7 @@ impl State {
             Breakage::StartFailed => "a worker could not be set up".to_owned(),
             Breakage::StartTooSlow { .. } => "a worker took longer to start than `start_timeout` allows".to_owned(),
             Breakage::CrashLoop { deaths } => format!("{deaths} workers in a row ended before they finished anything"),
+            Breakage::TableDestroyed => "somebody has written over the whole task table".to_owned(),
         };
         self.breakdown = Some(Arc::new(Breakdown { reason, death, complaint: self.complaint.take() }));
     }

@@ -3,6 +3,7 @@
 
 use crate::pool::{DEADLINE, Pool};
 use paceline_engine::{Outcome, PartContent, Sizing};
+use paceline_ipc::SLOTS;
 
 /// Many jobs, between them some that scribble; what became of each is whatever it is, but each ends, and the pool too.
 fn survive(memory: &str, places: u32, seeds: std::ops::Range<u32>) -> (usize, usize) {
@@ -51,6 +52,21 @@ fn survive(memory: &str, places: u32, seeds: std::ops::Range<u32>) -> (usize, us
 fn scribbles_on_state_words_lose_the_tasks_they_hit() {
     let (right, wrong) = survive("words", 300, 0..6);
     assert!(right > 0 && wrong > 0, "{right} were answered, {wrong} not");
+}
+
+#[test]
+fn slots_that_were_written_over_are_missed_by_no_job_that_fills_the_table() {
+    let pool = Pool::open(2);
+    pool.await_workers(2);
+    for seed in 0..3 {
+        // Its own slot is among them, and is given up.
+        pool.wait(&pool.submit(&format!("scribble words 8000 {seed}")));
+        let numbers: Vec<_> = (0..3 * SLOTS).map(|number| number.to_string()).collect();
+        let items: Vec<_> = numbers.iter().map(|number| format!("echo {number}")).collect();
+        let answers = pool.answers(&pool.submit_many(&items, Sizing::Fixed(1)));
+        assert!(answers.into_iter().map(Result::unwrap).eq(numbers), "after {seed}");
+    }
+    pool.finish();
 }
 
 #[test]

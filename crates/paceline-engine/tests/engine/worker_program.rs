@@ -332,7 +332,8 @@ fn scribble(how: &str) {
     for _ in 0..places.parse().unwrap() {
         let pick = |random: u64, of: usize| usize::try_from(random % of as u64).unwrap();
         let (start, end) = mapped[pick(random(), mapped.len())];
-        let slots = end.saturating_sub(1_024 * 512);
+        // What is mapped ends with a whole page, behind the table.
+        let slots = (start + size_of::<paceline_ipc::TaskTable>()).saturating_sub(1_024 * 512);
         let place = match memory {
             // The first of the words before the slots; the state words; anything.
             "hints" => start + pick(random(), 10) * 64 + pick(random(), 16) * 8,

@@ -30,8 +30,13 @@ fn needed_by_chunks_ns(ledger: &Ledger) -> Option<u64> {
     let needed = ledger.out.iter().flat_map(|out| {
         let job = &ledger.jobs[out.job];
         let limit_ns = Some(job.terms.timeout_ns).filter(|limit_ns| *limit_ns > 0);
-        let by_limit_ns = limit_ns.map(|limit_ns| out.published_ns.max(ledger.last_look_ns) + period_ns(limit_ns));
         let is_stopped = job.ending == Some(JobEnd::Cancelled);
+        // Of a single call that was seen to run, it is known when it will be due.
+        let due_ns = |limit_ns| out.sighted.filter(|_| out.count == 1).map(|(_, since)| since + limit_ns);
+        let by_limit_ns = limit_ns.map(|limit_ns| {
+            let by_period_ns = out.published_ns.max(ledger.last_look_ns) + period_ns(limit_ns);
+            by_period_ns.max(due_ns(limit_ns).unwrap_or(0))
+        });
         let known_ns = out.known_to_be_claimed_ns.filter(|_| is_stopped).map(|at| at.max(job.stopping_since_ns));
         let is_looked_at = ledger.looks > out.looks_before_stop;
         let by_cancel_ns = known_ns.map(|at| if is_looked_at { ledger.last_look_ns + SHORTEST_PERIOD_NS } else { at });

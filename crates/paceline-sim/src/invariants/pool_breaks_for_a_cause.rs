@@ -1,5 +1,6 @@
 //! A pool breaks when a worker says that it cannot start, when one takes longer to start than it may, or when three in a
-//! row die before they are ready, or twenty before they get anything done; for nothing else, and then surely.
+//! row die before they are ready, or twenty before they get anything done, or when no slot of the table is left; for
+//! nothing else, and then surely.
 
 use paceline_core::{Breakage, Command, Event};
 
@@ -16,6 +17,10 @@ pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(),
             require(ledger.standing != Standing::GivenUp, || "the pool breaks though it was given up".to_owned())?;
             match why {
                 Breakage::StartFailed => require(ledger.failed_starts > 0, || "no worker failed to start".to_owned()),
+                Breakage::TableDestroyed => {
+                    let slots = ledger.table_slots;
+                    require(slots == 0, || format!("the table has {slots} slots left"))
+                }
                 Breakage::StartTooSlow { worker } => {
                     let mut limits = ledger.start_limits();
                     let limit = limits.find(|&(_, index)| index == usize::from(worker.0));
@@ -41,6 +46,7 @@ pub(super) fn pool_breaks_for_a_cause(ledger: &Ledger, fact: Fact) -> Result<(),
             require(overdue.is_none(), || format!("a worker takes too long to start and may: {overdue:?}"))
         }
         Fact::Settled { .. } if ledger.wants_workers() => {
+            require(ledger.table_slots > 0, || "the table has no slot left and the pool goes on".to_owned())?;
             require(ledger.failed_starts == 0, || "a worker failed to start and the pool goes on".to_owned())?;
             let (unready, vain) = (ledger.unready_deaths, ledger.vain_deaths);
             require(unready < MOST_FAILED_STARTS && vain < MOST_IDLE_DEATHS, || {

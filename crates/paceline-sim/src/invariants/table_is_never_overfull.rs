@@ -11,7 +11,8 @@ pub(super) fn table_is_never_overfull(ledger: &Ledger, fact: Fact) -> Result<(),
         Fact::Asked { command: Command::Publish { chunk, .. } } => {
             let slots = ledger.table_slots;
             require(ledger.out.len() < slots as usize, || format!("more than {slots} chunks are published"))?;
-            require(chunk.index < slots, || format!("{chunk:?} is beyond {slots}"))?;
+            let numbers = ledger.generations.len();
+            require((chunk.index as usize) < numbers, || format!("{chunk:?} is beyond {numbers}"))?;
             let is_free = ledger.out.iter().all(|out| out.chunk.index != chunk.index);
             require(is_free, || format!("the number of {chunk:?} is in use"))?;
             let last = ledger.generations[chunk.index as usize];

@@ -12,6 +12,7 @@ impl Ledger {
         match event {
             Event::PoolOpened => self.standing = Standing::Open,
             Event::PoolClosed { cancel_waiting } => self.note_close(cancel_waiting),
+            Event::SlotLost => self.table_slots = self.table_slots.saturating_sub(1),
             Event::PoolTerminated => self.standing = Standing::GivenUp,
             Event::JobSubmitted { job: number, items, sizing, terms } => {
                 self.jobs.push(Job::new(number, items, sizing, terms));

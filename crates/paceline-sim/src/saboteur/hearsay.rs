@@ -21,6 +21,7 @@ impl Saboteur {
                 Event::ChunkWithdrawn { chunk }
             }
             (Mistake::SwallowFinish, Event::ChunkFinished { .. })
+            | (Mistake::SwallowSlotLoss, Event::SlotLost)
             | (Mistake::SwallowCancel, Event::CancelRequested { .. })
             | (Mistake::SwallowForcedCancel, Event::CancelRequested { stops_running: true, .. })
             | (Mistake::SwallowClose, Event::PoolClosed { .. })

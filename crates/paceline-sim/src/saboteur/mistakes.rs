@@ -38,6 +38,8 @@ mistakes! {
     EnlargeChunks => chunks_have_their_size,
     /// A report of an old assignment is taken for one of the current.
     TakeOldForNew => old_answers_change_nothing,
+    /// The core is not told that a slot was given up.
+    SwallowSlotLoss => table_is_never_overfull,
     /// A report of a finished chunk is lost.
     SwallowFinish => table_is_never_overfull,
     /// A job is said to end twice.
