@@ -96,9 +96,11 @@ class Hopeless:
 
 def test_arguments_that_cannot_be_shown_are_said_to_be():
     assert arguments_shown(1, Hopeless()).startswith("(<Hopeless instance at")
-    assert arguments_shown(0, 3) == "arguments that cannot be shown (TypeError)"
+    assert arguments_shown(3, (1, 2)) == "arguments that cannot be shown (TypeError)"
     assert size_shown(7, ValueError()) == "arguments that could not be rebuilt here (ValueError)"
-    assert arguments_shown(0, ((1,), {"x": 2})) == "(1, x=2)"
+    assert arguments_shown(3, ((1,), {"x": 2})) == "(1, x=2)"
+    assert arguments_shown(3, ((1,), None)) == "(1,)"
+    assert arguments_shown(0, ((1,), {"x": 2})) == "((1,), {'x': 2})"
     assert arguments_shown(2, [1, 2]) == "(1, 2)"
 
 

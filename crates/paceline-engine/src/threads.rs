@@ -42,6 +42,18 @@ pub(crate) fn receive_no_signals() {
     block_all_signals();
 }
 
+/// Has this thread receive a signal, or not receive it, whatever it does about others.
+pub(crate) fn receive_signal(number: i32, does: bool) {
+    let how = if does { libc::SIG_UNBLOCK } else { libc::SIG_BLOCK };
+    // SAFETY: the set is plain memory that the calls fill; the mask of this thread has no other effect.
+    unsafe {
+        let mut one = std::mem::zeroed();
+        libc::sigemptyset(&raw mut one);
+        libc::sigaddset(&raw mut one, number);
+        libc::pthread_sigmask(how, &raw const one, std::ptr::null_mut());
+    }
+}
+
 fn block_all_signals() -> libc::sigset_t {
     // SAFETY: both sets are plain memory that the calls fill; blocking signals has no other effect.
     unsafe {

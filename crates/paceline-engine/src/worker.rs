@@ -13,7 +13,7 @@ use crate::clock::now_ns;
 use crate::memory_use;
 use crate::patience::Patience;
 use crate::run::{Call, Manner, Run};
-use crate::threads::{SMALL_STACK, spawn_quiet};
+use crate::threads::{SMALL_STACK, receive_signal, spawn_quiet};
 use lookout::Lookout;
 use paceline_ipc::TaskTable;
 use paceline_ipc::arena::{AllocateError, Arena, ArenaReader};
@@ -28,7 +28,7 @@ use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_g
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-pub use stops::{StopRequest, stack_signal, stop_signal, take_stops};
+pub use stops::{StopRequest, stack_signal, stop_signal, take_stop_of, take_stops};
 
 /// The exit code of a worker that could not be set up.
 pub const EXIT_NOT_SET_UP: i32 = 70;
@@ -330,6 +330,7 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
 fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
     let mut reminder = stops::Reminder::default();
     let watch = move || loop {
+        receive_signal(stack_signal(), true);
         reminder.remind_if_due();
         // The parent shuts only its half when it cannot reach this process in any other way.
         let mut watched = vec![PollFd::new(&*life_line, PollFlags::IN | PollFlags::RDHUP)];

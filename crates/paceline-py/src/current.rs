@@ -110,10 +110,10 @@ impl Current {
         self.awaits_stop.get()
     }
 
-    /// The item has ended, and what is left to do is to tell of it.
+    /// The item has ended, and what is left to do is to tell of it. Which it was.
     #[inline]
-    pub(crate) fn close(&self) {
-        self.stoppable.set((NONE, 0));
+    pub(crate) fn close(&self) -> (u64, u16) {
+        self.stoppable.replace((NONE, 0))
     }
 
     /// Whether the thread runs this attempt at this item, and it has not ended.

@@ -2,7 +2,7 @@
 //! How it is made to stop is Python's `paceline.worker`. And which failures may pass, as Python found out.
 
 use crate::current::{self, Current};
-use paceline_engine::worker::{StopRequest, take_stops};
+use paceline_engine::worker::{StopRequest, take_stop_of, take_stops};
 use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,8 +27,11 @@ thread_local! {
 /// The item that this thread runs has ended, and cannot be stopped from here on; whether it was.
 #[inline]
 pub(crate) fn end_item(current: &Current) -> Option<Stopped> {
-    current.close();
-    STOPPED.with_borrow_mut(Option::take)
+    let (item, attempt) = current.close();
+    STOPPED.with_borrow_mut(Option::take).or_else(|| {
+        let StopRequest { drops_chunk, .. } = take_stop_of(item, attempt)?;
+        Some(Stopped { stack: String::new(), drops_chunk })
+    })
 }
 
 /// What is to be stopped has come: number and attempt of each item, and whether this thread runs it. That one counts as

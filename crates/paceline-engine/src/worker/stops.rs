@@ -9,9 +9,10 @@
 //! The signals are real-time ones from the far end of their range, which hardly any program uses. They are sent only to a
 //! worker that has said that it is ready, so the handlers are there.
 
+use crate::threads::receive_signal;
 use paceline_ipc::message::ToWorker;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,9 @@ struct Stops {
 /// and is about others. So each has its own, and never looks at one that it has inherited.
 static STOPS: AtomicPtr<Stops> = AtomicPtr::new(null_mut());
 
+/// Whether there are any: for looking after each item.
+static ARE_THERE: AtomicBool = AtomicBool::new(false);
+
 /// How long the main thread has to take what it was told of before it is told again; then twice as long each time. A signal
 /// that is blocked stays queued as often as it is sent, and the queue is the user's, not the process's; and a worker that is
 /// idle, where what was to be stopped has ended, is not to be disturbed for ever.
@@ -47,7 +51,8 @@ pub fn stop_signal() -> i32 {
     libc::SIGRTMAX() - 6
 }
 
-/// The signal on which a worker writes what it is doing to the file that it was given for that.
+/// The signal on which a worker writes what it is doing to the file that it was given for that. The watching thread gets it
+/// and no other, so that it cuts no call short that a task makes.
 #[must_use]
 pub fn stack_signal() -> i32 {
     libc::SIGRTMAX() - 7
@@ -59,6 +64,8 @@ pub(super) fn adopt_main_thread() {
     let main = unsafe { libc::pthread_self() };
     // What was there before is left to whoever may still look at it; that happens once in the life of a process.
     STOPS.store(Box::into_raw(Box::new(Stops { main, requests: Mutex::default() })), Ordering::Release);
+    ARE_THERE.store(false, Ordering::Relaxed);
+    receive_signal(stack_signal(), false);
 }
 
 fn stops() -> Option<&'static Stops> {
@@ -87,6 +94,7 @@ impl Reminder {
         let ToWorker::Stop { item, attempt, drops_chunk } = word;
         let Some(stops) = stops() else { return };
         stops.requests().push(StopRequest { item, attempt, drops_chunk });
+        ARE_THERE.store(true, Ordering::Release);
         stops.tell_main_thread();
         self.0 = Some((Instant::now() + FIRST_REMINDER, FIRST_REMINDER));
     }
@@ -117,7 +125,23 @@ impl Reminder {
 /// and not within one, so that it may wait for a lock.
 #[must_use]
 pub fn take_stops() -> Vec<StopRequest> {
-    stops().map_or_else(Vec::new, |stops| std::mem::take(&mut *stops.requests()))
+    stops().map_or_else(Vec::new, |stops| {
+        let mut requests = stops.requests();
+        ARE_THERE.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *requests)
+    })
+}
+
+/// Takes the request to stop this attempt at an item, which has ended before the handler came to it: what its last call
+/// of the system gave may be what a signal has made of it.
+#[inline]
+pub fn take_stop_of(item: u64, attempt: u16) -> Option<StopRequest> {
+    if !ARE_THERE.load(Ordering::Acquire) {
+        return None;
+    }
+    let mut requests = stops()?.requests();
+    let found = requests.iter().position(|request| (request.item, request.attempt) == (item, attempt))?;
+    Some(requests.swap_remove(found))
 }
 
 #[cfg(test)]
