@@ -28,6 +28,8 @@ pub(crate) enum Happening {
     Look { seat: u16, life: u32 },
     /// A worker begins with a chunk that it has claimed.
     Begin { seat: u16, life: u32, entry: u64 },
+    /// A worker that has begun with a chunk has got ready for it.
+    BeginAnew { seat: u16, life: u32, entry: u64 },
     /// An item that a worker runs comes to its end by itself.
     ItemDone { seat: u16, life: u32, entry: u64, item: u32 },
     /// A worker gets to know that it is to stop an item, and maybe to drop what follows it in its chunk.

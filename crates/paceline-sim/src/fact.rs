@@ -27,6 +27,8 @@ pub(crate) enum Fact {
         job: usize,
         item: u32,
     },
+    /// A worker, which has said that it begins with a chunk, is ready for it only now; its time counts anew.
+    BegunAnew { chunk: ChunkId },
     /// A worker writes down that one more item of a chunk has come to its end.
     Over { chunk: ChunkId },
     /// A worker is done with a chunk, whether it has run all of it or dropped the rest.

@@ -229,6 +229,12 @@ impl Ledger {
                     out.turn_ns = now_ns;
                 }
             }
+            Fact::BegunAnew { chunk } => {
+                let now_ns = self.now_ns;
+                if let Some(out) = self.out_of(chunk) {
+                    out.turn_ns = now_ns;
+                }
+            }
             Fact::Over { chunk } => {
                 let now_ns = self.now_ns;
                 if let Some(out) = self.out_of(chunk) {

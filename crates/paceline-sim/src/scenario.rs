@@ -40,6 +40,8 @@ pub(crate) struct Scenario {
     pub(crate) side_by_side_percent: u32,
     /// The longest a worker takes from claiming a chunk to beginning with it.
     pub(crate) longest_begin_steps: u32,
+    /// The longest it takes from there to being ready; zero if it need not get ready.
+    pub(crate) longest_ready_steps: u32,
     /// The longest an item takes.
     pub(crate) longest_item_steps: u32,
     /// The longest the engine takes to notice anything.
@@ -122,6 +124,7 @@ impl Scenario {
             is_answering_late: random.chance(50),
             is_telling_every_failure: random.chance(50),
             old_answers: random.below(8),
+            longest_ready_steps: if random.chance(30) { random.between(1, 12) } else { 0 },
             lost_slot_percent: if random.chance(10) { random.between(1, 20) } else { 0 },
         }
     }

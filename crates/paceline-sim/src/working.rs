@@ -106,6 +106,25 @@ impl World<'_> {
             (item + 1..end).try_for_each(|item| self.see(Fact::Begun { chunk, job, item }))?;
         }
         self.see(Fact::Begun { chunk, job, item })?;
+        if self.scenario.longest_ready_steps > 0 && self.random.chance(50) {
+            self.soon(self.scenario.longest_ready_steps, Happening::BeginAnew { seat, life, entry: key });
+        } else {
+            self.run_item(seat, life, index);
+        }
+        Ok(())
+    }
+
+    /// A worker is ready for a chunk with which it has begun, and writes down when.
+    pub(crate) fn begin_anew(&mut self, seat: u16, life: u32, key: u64) -> Result<(), Violation> {
+        let Some(index) = self.find_claimed(seat, life, key) else {
+            return Ok(());
+        };
+        let chunk = self.workers[usize::from(seat)].claimed[index].chunk;
+        let now_ns = self.now_ns;
+        if let Some(entry) = self.table.entry(key) {
+            entry.began_at_ns = now_ns;
+        }
+        self.see(Fact::BegunAnew { chunk })?;
         self.run_item(seat, life, index);
         Ok(())
     }

@@ -153,6 +153,7 @@ impl<'a> World<'a> {
             Happening::HearReady { seat, life } => self.hear_ready(seat, life),
             Happening::Look { seat, life } => self.look(seat, life),
             Happening::Begin { seat, life, entry } => self.begin(seat, life, entry),
+            Happening::BeginAnew { seat, life, entry } => self.begin_anew(seat, life, entry),
             Happening::ItemDone { seat, life, entry, item } => self.item_done(seat, life, entry, item),
             Happening::Ask { seat, life, entry, item, drops_rest } => {
                 self.ask(seat, life, (entry, item), drops_rest);

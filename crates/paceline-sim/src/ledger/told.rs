@@ -60,7 +60,8 @@ impl Ledger {
             Event::ChunkSighted { chunk, finished, began, .. } => {
                 let now_ns = self.now_ns;
                 let Some(out) = self.out_of(chunk) else { return };
-                if out.sighted.is_none_or(|(earlier, _)| finished > earlier) {
+                let has_begun_anew = |since_ns| finished == 0 && began.0 > since_ns;
+                if out.sighted.is_none_or(|(earlier, since_ns)| finished > earlier || has_begun_anew(since_ns)) {
                     out.sighted = Some((finished, if finished == 0 { began.0 } else { now_ns }));
                 }
                 let job = out.job;
