@@ -35,7 +35,14 @@ _HARMLESS = {
 }
 
 
-class _StandIn:
+class _Named(type):
+    """The type of what stands for classes and functions: it shows as its name."""
+
+    def __repr__(cls) -> str:
+        return cls.__name__
+
+
+class _StandIn(metaclass=_Named):
     """Stands for an object that was not made: it knows only its class's name, and what it was to be made from."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -82,11 +89,11 @@ class _Reader(Unpickler):
         return _class_named(name.rpartition(".")[2])
 
 
-def _class_named(name: str) -> type[_StandIn]:
-    return type(name, (_StandIn,), {})
+def _class_named(name: str) -> type:
+    return _Named(name, (_StandIn,), {})
 
 
-def _class_that_comes_by_value(*parts: Any) -> type[_StandIn]:
+def _class_that_comes_by_value(*parts: Any) -> type:
     """For what `paceline.classes` puts in the place of a class of the program's."""
     if len(parts) == 1 and type(parts[0]) is int:
         from paceline.classes import name_of_definition
