@@ -167,3 +167,20 @@ def test_kernel_that_ran_out_of_memory_is_recognised(small_group):
     command = [sys.executable, "-c", PROGRAM, str(small_group)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.stdout.splitlines() == ["SIGKILL True True", "[0, 1, 3, 4, 5]"], answer.stderr
+
+
+INHERITED = """
+import os
+from paceline import Pool
+
+data = bytearray(b"x") * 300_000_000
+
+with Pool(2, start_method="fork", memory_limit="150MB", max_memory_per_child="150MB") as pool:
+    print(len(set(pool.map(lambda _: os.getpid(), range(50), chunksize=1))) <= 2)
+    print(type(pool.submit(lambda: len(bytearray(b"y") * 300_000_000)).exception(30)).__name__)
+"""
+
+
+def test_what_a_fork_has_in_common_with_the_program_is_not_its_own():
+    ran = subprocess.run([sys.executable, "-c", INHERITED], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout.splitlines() == ["True", "MemoryLimitExceeded"], ran.stderr

@@ -10,9 +10,35 @@ pub(crate) fn of_process(pid: i32) -> Option<u64> {
     read(&format!("/proc/{pid}/statm"))
 }
 
-/// The same of the calling process.
-pub(crate) fn own() -> Option<u64> {
-    read("/proc/self/statm")
+/// Weighs one process again and again, against a limit.
+///
+/// A process that was forked has pages in common with the one it was forked from, until either writes to them. They are
+/// no burden, and the quick count does not tell them apart; so what seems too much is counted exactly, which takes longer,
+/// and what was found to be in common is taken off from then on.
+#[derive(Debug, Default)]
+pub(crate) struct Scale {
+    in_common: u64,
+}
+
+impl Scale {
+    /// The bytes that this process has for itself, if they are more than the limit.
+    pub(crate) fn over(&mut self, pid: i32, limit: u64) -> Option<u64> {
+        let touched = of_process(pid)?;
+        if touched.saturating_sub(self.in_common) <= limit {
+            return None;
+        }
+        let own = exactly(pid).map_or(touched, |exact| exact.min(touched));
+        self.in_common = touched - own;
+        (own > limit).then_some(own)
+    }
+}
+
+/// The bytes of the pages that no other process has; none if the system does not tell.
+fn exactly(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let private = text.lines().filter(|line| line.starts_with("Private_"));
+    let kilobytes = private.filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+    Some(kilobytes.sum::<u64>() << 10)
 }
 
 fn read(path: &str) -> Option<u64> {
@@ -52,10 +78,14 @@ mod tests {
 
     #[test]
     fn touched_memory_is_counted() {
-        let before = own().unwrap();
+        let us = std::process::id().cast_signed();
+        let before = of_process(us).unwrap();
         let touched = vec![1_u8; 64 << 20];
-        let after = own().unwrap();
+        let after = of_process(us).unwrap();
         assert!(after >= before + (60 << 20), "{before} {after} {}", touched.len());
+        let mut scale = Scale::default();
+        assert!(scale.over(us, 50 << 20).is_some_and(|own| own >= 60 << 20));
+        assert_eq!(scale.over(us, 1 << 40), None);
         assert_eq!(of_process(-1), None);
     }
 

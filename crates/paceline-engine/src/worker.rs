@@ -10,7 +10,7 @@ mod stops;
 
 use crate::answers::Answers;
 use crate::clock::now_ns;
-use crate::memory_use;
+use crate::memory_use::Scale;
 use crate::patience::Patience;
 use crate::run::{Call, Manner, Run};
 use crate::threads::{SMALL_STACK, receive_signal, spawn_quiet};
@@ -99,6 +99,7 @@ struct Worker {
     counted_ns: u64,
     /// When its memory was last looked at.
     weighed_ns: u64,
+    scale: Scale,
     /// It had too much of it, and takes no more tasks.
     is_outgrown: bool,
 }
@@ -167,6 +168,7 @@ impl Worker {
             lookout: None,
             counted_ns: 0,
             weighed_ns: 0,
+            scale: Scale::default(),
             is_outgrown: false,
         })
     }
@@ -238,7 +240,7 @@ impl Worker {
             return false;
         }
         self.weighed_ns = now;
-        self.is_outgrown = memory_use::own().is_some_and(|own| own > most);
+        self.is_outgrown = self.scale.over(std::process::id().cast_signed(), most).is_some();
         self.is_outgrown
     }
 

@@ -3,7 +3,6 @@
 
 use super::{Context, State};
 use crate::clock::now_ns;
-use crate::memory_use;
 use paceline_core::{ChunkId, Event, Moment, StopCause, WorkerId};
 use paceline_ipc::message::ToWorker;
 
@@ -66,7 +65,7 @@ impl State {
         self.weighed_ns = now;
         for index in 0..self.seats.len() {
             let Some(seat) = self.seats[index].as_mut().filter(|seat| seat.pid != 0) else { continue };
-            if let Some(bytes) = memory_use::of_process(seat.pid).filter(|bytes| *bytes > context.memory_limit)
+            if let Some(bytes) = seat.scale.over(seat.pid, context.memory_limit)
                 && let Ok(worker) = u16::try_from(index)
             {
                 seat.outgrown_bytes = Some(bytes);

@@ -1,6 +1,7 @@
 //! Owns the seats: which worker sits where, from the moment it is asked for. Never decides who is started.
 
 use super::{Context, State};
+use crate::memory_use::Scale;
 use crate::outcome::{Breakdown, Death};
 use paceline_core::{Breakage, Event, WorkerId};
 use paceline_ipc::arena::ArenaReader;
@@ -14,6 +15,7 @@ pub(super) struct Seat {
     pub(super) account: Option<usize>,
     /// It was seen to have more memory than it may, and how much.
     pub(super) outgrown_bytes: Option<u64>,
+    pub(super) scale: Scale,
     /// It has been asked to leave.
     pub(super) is_dismissed: bool,
 }
@@ -32,6 +34,7 @@ impl State {
                     arena: Arc::new(arena),
                     account: None,
                     outgrown_bytes: None,
+                    scale: Scale::default(),
                     is_dismissed: false,
                 });
             }
