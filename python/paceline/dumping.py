@@ -30,8 +30,8 @@ def dump(file: TextIO | None = None) -> None:
     worker process ...
 
     `file` is where it is printed, by default `sys.stderr`. A worker that is stuck in native code answers as well: its
-    stack ends where Python called that. One that has been stopped (SIGSTOP), or blocks all signals, has no stack, and
-    that is said. Takes half a second at most.
+    stack ends where Python called that. One that has been stopped (SIGSTOP) has no stack, and that is
+    said. Takes half a second at most.
     """
     file = sys.stderr if file is None else file
     running: dict[int, list[str]] = {}

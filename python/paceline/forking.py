@@ -7,7 +7,6 @@ Python's can come in between, and never runs a task.
 
 from __future__ import annotations
 
-import os
 import sys
 from _io import open as open_file
 
@@ -75,10 +74,7 @@ def _forget_signals() -> None:
 
 def _forget_input() -> None:
     """What the program has read ahead, or has yet to read, is its own."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    if null != 0:
-        os.dup2(null, 0)
-        os.close(null)
+    worker.put_stdin_aside()
     sys.stdin = sys.__stdin__ = open_file(0, closefd=False)  # type: ignore[misc]
 
 

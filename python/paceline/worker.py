@@ -50,7 +50,7 @@ def set_up(setup: bytes, native: Any) -> tuple[int, int]:
     sys.path[:] = path
     sys.argv[:] = arguments
     _enter(folder)
-    _put_stdin_aside()
+    put_stdin_aside()
     _prepare_signals()
     _prepare_stops(native)
     global note_may_pass, take_stop
@@ -173,7 +173,7 @@ def _enter(folder: str | None) -> None:
             pass
 
 
-def _put_stdin_aside() -> None:
+def put_stdin_aside() -> None:
     """Nobody's answer to `input()` shall depend on which worker asks first."""
     null = os.open(os.devnull, os.O_RDONLY)
     if null != 0:

@@ -7,7 +7,10 @@ use rustix::param::page_size;
 ///
 /// Pages of files and of shared memory do not count: the table and the arenas belong to the pool.
 pub(crate) fn of_process(pid: i32) -> Option<u64> {
-    read(&format!("/proc/{pid}/statm"))
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut pages = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(shared) * page_size() as u64)
 }
 
 /// Weighs one process again and again, against a limit.
@@ -39,13 +42,6 @@ fn exactly(pid: i32) -> Option<u64> {
     let private = text.lines().filter(|line| line.starts_with("Private_"));
     let kilobytes = private.filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
     Some(kilobytes.sum::<u64>() << 10)
-}
-
-fn read(path: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let mut pages = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
-    let (resident, shared) = (pages.next()??, pages.next()??);
-    Some(resident.saturating_sub(shared) * page_size() as u64)
 }
 
 /// How often the system has ended processes of this one's control group for want of memory; none if it does not tell.

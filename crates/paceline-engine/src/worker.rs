@@ -331,21 +331,23 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
 /// thread is doing.
 fn watch_parent(life_line: Arc<OwnedFd>, parent: Option<OwnedFd>) -> Result<(), Errno> {
     let mut reminder = stops::Reminder::default();
-    let watch = move || loop {
+    let watch = move || {
         receive_signal(stack_signal(), true);
-        reminder.remind_if_due();
-        // The parent shuts only its half when it cannot reach this process in any other way.
-        let mut watched = vec![PollFd::new(&*life_line, PollFlags::IN | PollFlags::RDHUP)];
-        if let Some(parent) = &parent {
-            watched.push(PollFd::new(parent, PollFlags::IN));
-        }
-        let timeout = reminder.until_due().map(|left| Timespec::try_from(left).unwrap_or_default());
-        match poll(&mut watched, timeout.as_ref()) {
-            Ok(_) if watched[1..].iter().any(|one| !one.revents().is_empty()) => end_group(),
-            Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line, &mut reminder),
-            Ok(_) if !watched[0].revents().is_empty() => end_group(),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => end_group(),
+        loop {
+            reminder.remind_if_due();
+            // The parent shuts only its half when it cannot reach this process in any other way.
+            let mut watched = vec![PollFd::new(&*life_line, PollFlags::IN | PollFlags::RDHUP)];
+            if let Some(parent) = &parent {
+                watched.push(PollFd::new(parent, PollFlags::IN));
+            }
+            let timeout = reminder.until_due().map(|left| Timespec::try_from(left).unwrap_or_default());
+            match poll(&mut watched, timeout.as_ref()) {
+                Ok(_) if watched[1..].iter().any(|one| !one.revents().is_empty()) => end_group(),
+                Ok(_) if watched[0].revents() == PollFlags::IN => hear_parent(&life_line, &mut reminder),
+                Ok(_) if !watched[0].revents().is_empty() => end_group(),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => end_group(),
+            }
         }
     };
     spawn_quiet("paceline-watch", SMALL_STACK, watch).map(|_| ())
