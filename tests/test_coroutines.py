@@ -15,7 +15,7 @@ import pytest
 import paceline
 import tasks
 from paceline import Pool, WorkerDied
-from paceline.engine import open_local_engine
+from paceline.engine import Terms, open_local_engine
 from paceline.functions import gives_coroutine
 from paceline.loop import run_to_end
 
@@ -513,11 +513,11 @@ def test_coroutine_functions_run_on_every_backend(prefix):
     with Pool(2, seed=5) as pool:
         drawn = pool.map(draw, range(20))
     engine = open_local_engine(2, None, (), prefix=prefix, seed=5)
-    assert engine.map(draw_later, range(20)).result() == drawn
-    assert engine.submit(Caller(), (2,), None).result() == 7
+    assert engine.map(Terms(), draw_later, range(20)).result() == drawn
+    assert engine.submit(Terms(), Caller(), (2,), None).result() == 7
     with pytest.raises(ValueError, match=r"^no$"):
-        engine.submit(fail_later, (ValueError, "no"), None).result()
-    assert engine.map(use_asyncio, [3]).result() == [(6, 2, 9, 5)]
+        engine.submit(Terms(), fail_later, (ValueError, "no"), None).result()
+    assert engine.map(Terms(), use_asyncio, [3]).result() == [(6, 2, 9, 5)]
     engine.close()
     assert engine.join(30)
 

@@ -56,36 +56,36 @@ def draw_or_die(path, item):
 @pytest.mark.parametrize("function", [draw, draw_plain])
 def test_task_draws_the_same_whatever_workers_chunks_and_calls(function):
     with engine(1, seed=7) as one:
-        expected = one.map(function, range(60)).result()
+        expected = one.map(Terms(), function, range(60)).result()
     assert len(set(expected)) == 60
     with engine(2, seed=7, max_tasks_per_worker=1) as two:
-        assert two.map(function, range(60), chunksize=7).result() == expected
+        assert two.map(Terms(), function, range(60), chunksize=7).result() == expected
     with engine(2, seed=7) as two:
-        futures = [two.submit(function, (), None) for _ in range(30)]
-        rest = two.map(function, range(30))
+        futures = [two.submit(Terms(), function, (), None) for _ in range(30)]
+        rest = two.map(Terms(), function, range(30))
         assert [future.result() for future in futures] + rest.result() == expected
     with engine(1, seed=8) as other:
-        assert not set(expected) & set(other.map(function, range(60)).result())
+        assert not set(expected) & set(other.map(Terms(), function, range(60)).result())
 
 
 def test_task_draws_what_numpy_gives_to_its_child_of_that_number():
     children = np.random.SeedSequence(2**100).spawn(5)
     with engine(seed=2**100) as opened:
-        drawn = opened.map(draw, range(5)).result()
+        drawn = opened.map(Terms(), draw, range(5)).result()
     assert drawn == [int(np.random.default_rng(child).integers(1 << 62)) for child in children]
 
 
 def test_task_draws_the_same_when_it_is_run_again_after_a_death(tmp_path):
     with engine(1, seed=7) as one:
-        expected = one.map(draw_from_both, range(4)).result()
+        expected = one.map(Terms(), draw_from_both, range(4)).result()
     with engine(1, seed=7) as one:
-        again = one.map(partial(draw_or_die, str(tmp_path / "died")), range(4), chunksize=4, terms=Terms(retries=1))
+        again = one.map(Terms(retries=1), partial(draw_or_die, str(tmp_path / "died")), range(4), chunksize=4)
         assert again.result() == expected
 
 
 def test_generator_goes_on_within_one_task_and_ends_with_it():
     with engine(1, seed=3) as one:
-        first, second = one.map(draw_twice, range(2)).result()
+        first, second = one.map(Terms(), draw_twice, range(2)).result()
     for number, drawn in enumerate((first, second)):
         rng = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(number,)))
         assert drawn == (rng.random(), rng.random())

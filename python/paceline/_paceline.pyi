@@ -72,22 +72,24 @@ class Engine:
         """
     def submit(
         self,
+        terms: Terms,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
         /,
         *,
-        terms: Terms | None = None,
-        name: str | None = None,
+        name: Any = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
         """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises.
 
+        Errors call the function what its terms call it, else `name`, else what it is.
         What has the highest priority goes first, and within one priority what was submitted first.
         """
     def map(
         self,
+        terms: Terms,
         fn: Callable[..., Any],
         items: Iterable[Any],
         /,
@@ -97,8 +99,7 @@ class Engine:
         on_error: str = ...,
         max_failures: int | None = None,
         base: int = 0,
-        terms: Terms | None = None,
-        name: str | None = None,
+        name: Any = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
@@ -155,8 +156,10 @@ class Terms:
         retry_outgrowths: bool = True,
         retry_failures: bool = False,
         retry_alone: bool = False,
+        name: str | None = None,
     ) -> Terms:
         """Times are in seconds. The `retry_...` tell after what a call is run again; of failures, the worker knows.
+        `name` stands for the function in errors.
 
         Of the calls that wait, what has the highest `priority` (an i16) goes first.
         """
@@ -208,12 +211,12 @@ class LocalEngine:
         """
     def submit(
         self,
+        terms: Terms,
         fn: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
         /,
         *,
-        terms: Terms | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,
@@ -225,6 +228,7 @@ class LocalEngine:
         """
     def map(
         self,
+        terms: Terms,
         fn: Callable[..., Any],
         items: Iterable[Any],
         /,
@@ -234,7 +238,6 @@ class LocalEngine:
         on_error: str = ...,
         max_failures: int | None = None,
         base: int = 0,
-        terms: Terms | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,

@@ -63,6 +63,7 @@ __all__ = [
     "current_task",
     "default_workers",
     "flush_worker_output",
+    "on_terms",
     "open_engine",
     "open_engines",
     "open_local_engine",
@@ -143,6 +144,14 @@ def open_local_engine(
         initializer=initializer,
         initargs=tuple(initargs),
     )
+
+
+def on_terms(engine: AnyEngine, terms: Terms) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The engine's `submit` and `map` on these terms; both take what the engine's take after the terms."""
+    from types import MethodType
+
+    # Cheaper than `functools.partial`, both to import and to call.
+    return MethodType(engine.submit, terms), MethodType(engine.map, terms)
 
 
 def _starter(prefix: str) -> Callable[[Callable[[], None], int], Thread]:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from signal import SIGKILL, SIGTERM
 
-from paceline.engine import choose_seed, default_workers, open_engine, open_local_engine
+from paceline.engine import Terms, choose_seed, default_workers, open_engine, open_local_engine
 from paceline.errors import PoolClosed, WorkerError
 from paceline.executor_calls import EngineExecutor
 from paceline.options import Options
@@ -152,7 +152,7 @@ class ProcessPoolExecutor(EngineExecutor):
     def _broken(self) -> bool:
         try:
             # Only the engine knows, and it tells those who want something done.
-            self._engine.submit(bool, (), None).cancel()
+            self._engine.submit(Terms(), bool, (), None).cancel()
         except WorkerError:
             return True
         except PoolClosed:

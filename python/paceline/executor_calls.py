@@ -12,7 +12,7 @@ from functools import cache, partial
 from itertools import islice
 from time import monotonic
 
-from paceline.engine import LocalEngine, open_local_engine, register, see_off, unregister
+from paceline.engine import LocalEngine, Terms, open_local_engine, register, see_off, unregister
 from paceline.errors import ArgumentNotPicklable, PoolClosed
 from paceline.failure_policy import FailurePolicy
 
@@ -104,7 +104,7 @@ class EngineExecutor(concurrent.futures.Executor):
         try:
             future = self._submit(fn, args, kwargs or None)
         except ArgumentNotPicklable as error:
-            future = _here().submit(_raise, (error,), None)
+            future = _here().submit(Terms(), _raise, (error,), None)
         return future
 
     if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class EngineExecutor(concurrent.futures.Executor):
         try:
             future = self._start_map(fn, chunk, star=True, chunksize=len(chunk), **options)
         except ArgumentNotPicklable as error:
-            future = _here().map(_raise, [error] * (1 if base is None else len(chunk)), **options)
+            future = _here().map(Terms(), _raise, [error] * (1 if base is None else len(chunk)), **options)
         return future
 
     def _refuse(self) -> Exception:

@@ -5,7 +5,7 @@ Owns the options' names, defaults and checks. What an option does is the engine'
 
 from __future__ import annotations
 
-from paceline.engine import LocalEngine, Terms
+from paceline.engine import LocalEngine, Terms, on_terms
 from paceline.limits import check_seconds
 
 TYPE_CHECKING = False
@@ -109,20 +109,15 @@ class Options:
 
         Raises `ValueError` for a time limit where the workers are threads.
         """
-        given = self._given()
-        if not given:
-            return engine.submit, engine.map
-        from functools import partial
-
+        if not self._given():
+            return on_terms(engine, Terms())
         if isinstance(engine, LocalEngine):
-            bound: dict[str, Any] = {"terms": Terms(priority=self.priority)}
+            terms = Terms(priority=self.priority, name=self.name)
             wrap = self._wrap_in_thread()
         else:
-            bound = {"terms": self._terms()}
+            terms = self._terms()
             wrap = self._wrap()
-        if self.name is not None:
-            bound["name"] = self.name
-        submit, start_map = partial(engine.submit, **bound), partial(engine.map, **bound)
+        submit, start_map = on_terms(engine, terms)
         return (submit, start_map) if wrap is None else (_wrapping(wrap, submit), _wrapping(wrap, start_map))
 
     def _terms(self) -> Terms:
@@ -146,6 +141,7 @@ class Options:
             retry_outgrowths=outgrowths,
             retry_failures=bool(self._kinds_raised()),
             retry_alone=self.retry_alone,
+            name=self.name,
         )
 
     def _kinds_raised(self) -> tuple[Kind, ...]:

@@ -11,8 +11,10 @@ from itertools import count
 from paceline.calls import MISSING, Calls, pool_closed
 from paceline.engine import (
     LocalEngine,
+    Terms,
     choose_seed,
     default_workers,
+    on_terms,
     open_engine,
     open_local_engine,
     register,
@@ -223,7 +225,7 @@ class Pool(Calls):
 
     def _bind(self, options: Options | None) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The engine's `submit` and `map` with these options."""
-        submit, start_map = (self._engine.submit, self._engine.map) if options is None else options.bind(self._engine)
+        submit, start_map = on_terms(self._engine, Terms()) if options is None else options.bind(self._engine)
         if self._carrier is not None:
             submit, start_map = self._carrier.bind(submit, start_map)
         return submit, start_map

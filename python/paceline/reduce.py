@@ -129,9 +129,8 @@ class Reduction:
                     f"the {role} must not be a coroutine function\n"
                     "hint: `map`, `imap` and `amap` take one; their results can be reduced"
                 )
-        # Errors shall name what the user knows, unless the user has named the calls.
-        given: dict[str, Any] = getattr(submit, "keywords", {})
-        self._submit = submit if "name" in given else partial(submit, name=mapper)
+        # Errors shall name what the user knows.
+        self._submit = partial(submit, name=mapper)
         # One object each for the whole of the reduction, because functions are sent once for each object.
         self._map_block = partial(map_block, mapper, reducer)
         self._combine = partial(combine, reducer)

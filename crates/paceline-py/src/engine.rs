@@ -55,9 +55,9 @@ impl Announce for ToFutures {
 }
 
 /// What is asked of a job beside its function and its input.
-struct Asked {
+struct Asked<'a> {
     sizing: Sizing,
-    terms: Terms,
+    terms: &'a Terms,
     on_error: OnError,
     max_failures: Option<u32>,
     base: u32,
@@ -83,7 +83,7 @@ impl Engine {
         style: Style,
         (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
         fill: impl FnOnce(&mut Vec<u8>, &mut Definitions) -> PyResult<Option<Vec<u64>>>,
-        asked: &Asked,
+        asked: &Asked<'_>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         let future_class = self.future_class(py)?;
@@ -105,7 +105,7 @@ impl Engine {
             let entry = Entry::of_processes(&self.native, stream);
             let (terms, watch) = asked.terms.with_failures(asked.on_error, asked.max_failures);
             let called = Called {
-                function: name.unwrap_or(function).clone().unbind(),
+                function: asked.terms.name_of(function, name).clone().unbind(),
                 style,
                 on_error: asked.on_error,
                 timeout_ns: terms.timeout_ns,
@@ -194,14 +194,17 @@ impl Engine {
     }
 
     /// Calls `fn(*args, **kwargs)` in a worker; the future of it.
-    #[pyo3(signature = (r#fn, args, kwargs, /, *, terms = None, name = None, stream = None, waiter = None))]
+    ///
+    /// The terms come first so that they can be bound for nothing, as the `self` of a method: a keyword in a
+    /// `functools.partial` costs a tenth of a call.
+    #[pyo3(signature = (terms, r#fn, args, kwargs, /, *, name = None, stream = None, waiter = None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn submit<'py>(
         &self,
+        terms: &Bound<'py, Terms>,
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyAny>>,
-        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -210,19 +213,20 @@ impl Engine {
         let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
             encode_call(args, kwargs, input, definitions).map(|()| None)
         };
-        let terms = terms.map_or_else(Terms::default, |terms| *terms.get());
+        let terms = terms.get();
         let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base: 0 };
         self.start((r#fn, name), Style::Call, (stream, waiter), fill, &asked)
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0, terms = None,
+        terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0,
         name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
         &self,
+        terms: &Bound<'py, Terms>,
         r#fn: &Bound<'py, PyAny>,
         items: &Bound<'py, PyAny>,
         star: bool,
@@ -230,7 +234,6 @@ impl Engine {
         #[pyo3(from_py_with = OnError::from_python)] on_error: OnError,
         max_failures: Option<u32>,
         base: u32,
-        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -245,7 +248,7 @@ impl Engine {
             }
             Ok(Some(ends))
         };
-        let terms = terms.map_or_else(Terms::default, |terms| *terms.get());
+        let terms = terms.get();
         self.start((r#fn, name), style, (stream, waiter), fill, &Asked { sizing, terms, on_error, max_failures, base })
     }
 

@@ -241,22 +241,22 @@ impl LocalEngine {
 
     /// Calls `fn(*args, **kwargs)` in a thread of the pool; the future of it.
     #[pyo3(signature = (
-        r#fn, args, kwargs, /, *, terms = None, name = None, stream = None, waiter = None
+        terms, r#fn, args, kwargs, /, *, name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     #[expect(unused_variables, reason = "no thread dies, and there is nothing to name that was lost")]
     fn submit<'py>(
         &self,
+        terms: &Bound<'py, Terms>,
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
-        let priority = terms.map_or(0, |terms| terms.get().native.priority);
+        let priority = terms.get().native.priority;
         let call = Call {
             function: r#fn.clone().unbind(),
             args: args.clone().unbind(),
@@ -268,12 +268,13 @@ impl LocalEngine {
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0,
-        terms = None, name = None, stream = None, waiter = None
+        terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0,
+        name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
         &self,
+        terms: &Bound<'py, Terms>,
         r#fn: &Bound<'py, PyAny>,
         items: &Bound<'py, PyAny>,
         star: bool,
@@ -281,7 +282,6 @@ impl LocalEngine {
         #[pyo3(from_py_with = OnError::from_python)] on_error: OnError,
         max_failures: Option<u32>,
         base: u32,
-        terms: Option<&Bound<'py, Terms>>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -292,17 +292,18 @@ impl LocalEngine {
         let list = list.cast_into::<PyList>()?;
         let count =
             u32::try_from(list.len()).map_err(|_| PyValueError::new_err("a map takes at most 4,294,967,295 items"))?;
+        let terms = terms.get();
         let map = Map {
             function: r#fn.clone().unbind(),
             star,
             context: copy_context(py)?.unbind(),
             items: list.unbind(),
-            handling: Handling::of(name.unwrap_or(r#fn), on_error, max_failures, base),
+            handling: Handling::of(terms.name_of(r#fn, name), on_error, max_failures, base),
             failures: Vec::new(),
             is_given_up: false,
             not_run: Vec::new(),
         };
-        let priority = terms.map_or(0, |terms| terms.get().native.priority);
+        let priority = terms.native.priority;
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
         self.start(py, Slot::Map(map), (count, sizing, priority), (stream, waiter))
     }

@@ -4,24 +4,16 @@ use crate::outcome::OnError;
 use paceline_engine::{FailureWatch, RetryOn};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 /// On which terms calls run: how long, how often, how urgently.
 #[pyclass(module = "paceline._paceline", frozen)]
-#[derive(Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) native: paceline_engine::Terms,
     /// Workers may say of a failure that it may pass.
     asks_workers: bool,
-}
-
-/// For calls that have no terms of their own and are cancelled by force; the same as in `paceline.options`.
-const DEFAULT_GRACE_NS: u64 = 1_000_000_000;
-
-impl Default for Terms {
-    fn default() -> Self {
-        let native = paceline_engine::Terms { grace_ns: DEFAULT_GRACE_NS, ..paceline_engine::Terms::default() };
-        Self { native, asks_workers: false }
-    }
+    /// Stands for the function in errors.
+    name: Option<Py<PyString>>,
 }
 
 #[pymethods]
@@ -31,7 +23,7 @@ impl Terms {
     #[new]
     #[pyo3(signature = (
         *, retries = 0, priority = 0, timeout = None, grace = 1.0, backoff = 0.0, retry_deaths = true,
-        retry_overruns = false, retry_outgrowths = true, retry_failures = false, retry_alone = false
+        retry_overruns = false, retry_outgrowths = true, retry_failures = false, retry_alone = false, name = None
     ))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn new(
@@ -45,6 +37,7 @@ impl Terms {
         retry_outgrowths: bool,
         retry_failures: bool,
         retry_alone: bool,
+        name: Option<Py<PyString>>,
     ) -> PyResult<Self> {
         let retry_on = RetryOn {
             death: retry_deaths,
@@ -63,18 +56,18 @@ impl Terms {
             ..paceline_engine::Terms::default()
         };
         let asks_workers = retries > 0 && (retry_failures || retry_overruns);
-        Ok(Self { native, asks_workers })
+        Ok(Self { native, asks_workers, name })
     }
 }
 
 impl Terms {
     /// For a call, or a map that treats failures in this way; and who wants to know of failures.
     pub(crate) fn with_failures(
-        mut self,
+        &self,
         on_error: OnError,
         max_failures: Option<u32>,
     ) -> (paceline_engine::Terms, FailureWatch) {
-        self.native.most_failures = max_failures.unwrap_or(u32::MAX);
+        let terms = paceline_engine::Terms { most_failures: max_failures.unwrap_or(u32::MAX), ..self.native };
         let watch = if on_error != OnError::Raise {
             FailureWatch::Everybody
         } else if self.asks_workers || max_failures.is_some() {
@@ -82,7 +75,17 @@ impl Terms {
         } else {
             FailureWatch::Nobody
         };
-        (self.native, watch)
+        (terms, watch)
+    }
+
+    /// What errors call a function: what its user has named it, else what this call does, else the function.
+    pub(crate) fn name_of<'a, 'py>(
+        &'a self,
+        function: &'a Bound<'py, PyAny>,
+        name: Option<&'a Bound<'py, PyAny>>,
+    ) -> &'a Bound<'py, PyAny> {
+        let given = self.name.as_ref().map(|given| given.bind(function.py()).as_any());
+        given.or(name).unwrap_or(function)
     }
 }
 
