@@ -44,6 +44,8 @@ pub(crate) struct Again {
     alone: VecDeque<Waiting>,
     /// The one of these that is out.
     lonely: Option<ChunkId>,
+    /// Whether nothing is to be run again any more, but for what waits for it already.
+    is_over: bool,
 }
 
 impl Again {
@@ -55,6 +57,11 @@ impl Again {
     /// Whether something runs alone, or is to.
     pub(crate) fn is_anything_alone(&self) -> bool {
         self.lonely.is_some() || !self.alone.is_empty()
+    }
+
+    /// From now on nothing more is to be run again: what comes to nothing fails.
+    pub(crate) fn refuse(&mut self) {
+        self.is_over = true;
     }
 
     /// Drops what waits of a job that is to end early: it is not run again, and nobody is to be woken for it.
@@ -100,7 +107,7 @@ impl Scheduler {
             Trouble::Died => retry_on.death,
             Trouble::Outgrew => retry_on.outgrowth,
         };
-        is_of_a_kind && attempt < job.terms.retries && job.ending().is_none()
+        is_of_a_kind && attempt < job.terms.retries && job.ending().is_none() && !self.again.is_over
     }
 
     /// Has an item run again that had been begun `attempt` times before this time: at once, or when its time has come.
@@ -242,6 +249,47 @@ mod tests {
         pool.submit(0, 1, 1);
         pool.now = Moment(1_000_000);
         assert_eq!(pool.tell(Event::TimePassed), []);
+    }
+
+    fn resting(pool: &mut Rehearsal) -> Moment {
+        let terms = Terms { retries: 3, backoff_ns: 1_000_000, ..Terms::default() };
+        pool.tell(Event::JobSubmitted { job: JobId(0), items: 2, sizing: Sizing::Fixed(1), terms });
+        pool.finish((0, 0));
+        pool.tell(failed((1, 0), 1, Trouble::MayPass));
+        assert_eq!(pool.cancel(0), [], "it runs");
+        assert_eq!(pool.finish((1, 0)), []);
+        pool.scheduler.next_look().expect("an item waits")
+    }
+
+    #[test]
+    fn job_that_only_waits_to_be_run_again_can_be_cancelled() {
+        let mut pool = Rehearsal::open(1, 4);
+        resting(&mut pool);
+        assert_eq!(pool.cancel(0), [crate::rehearsal::cancelled(0)]);
+        assert_eq!(pool.scheduler.next_look(), None, "nobody is woken for it");
+    }
+
+    #[test]
+    fn item_that_is_to_be_run_again_is_asked_back_when_it_lies_in_the_table() {
+        let mut pool = Rehearsal::open(1, 4);
+        pool.now = resting(&mut pool);
+        assert_eq!(pool.tell(Event::TimePassed), [publish_again((1, 1), 0, 1, 1)]);
+        assert_eq!(pool.cancel(0), [Command::Withdraw { chunk: chunk((1, 1)) }]);
+        assert_eq!(pool.withdrawn((1, 1)), [crate::rehearsal::cancelled(0)]);
+        assert_eq!(pool.scheduler.waiting_items(), 0);
+    }
+
+    #[test]
+    fn closing_with_cancel_ends_what_waits_to_be_run_again_and_runs_nothing_more_again() {
+        let mut pool = Rehearsal::open(1, 4);
+        resting(&mut pool);
+        let terms = Terms { retries: 3, ..Terms::default() };
+        pool.tell(Event::JobSubmitted { job: JobId(1), items: 1, sizing: Sizing::Fixed(1), terms });
+        let answer = pool.tell(Event::PoolClosed { cancel_waiting: true });
+        assert!(answer.contains(&crate::rehearsal::cancelled(0)), "{answer:?}");
+        pool.kept((1, 1));
+        let answer = pool.lose(0, WorkerExit::Died, (1, 1), 0);
+        assert!(answer.iter().any(|command| matches!(command, Command::FailItem { job: JobId(1), .. })), "{answer:?}");
     }
 
     fn pool_kills(worker: u16) -> Command {

@@ -5,6 +5,8 @@
 //! chunk was withdrawn the job ends as cancelled; as soon as one is known to be claimed, the cancel is off and the
 //! withdrawn items go out again, first of all, in their order.
 //!
+//! What waits to be run again counts as not claimed, when that is all that is left of the job.
+//!
 //! A pool that is closed may have all its jobs cancelled that can be.
 
 use crate::command::{Command, JobEnd};
@@ -42,7 +44,7 @@ impl Scheduler {
     fn begin_cancel(&mut self, number: JobId, commands: &mut Vec<Command>) {
         let job = self.jobs.job(number);
         if job.chunks_out == 0 {
-            self.cancel_job(number, commands);
+            self.end_early(number, JobEnd::Cancelled, commands);
         } else {
             job.progress = Progress::Cancelling;
             self.chunks.ask_back(job, |chunk| commands.push(Command::Withdraw { chunk }));
@@ -65,7 +67,9 @@ impl Scheduler {
         let range = Range { first: assignment.first, count: assignment.count, attempt: assignment.attempt };
         self.put_back(number, range);
         if is_decided {
-            self.cancel_job(number, commands);
+            self.end_early(number, JobEnd::Cancelled, commands);
+        } else {
+            self.jobs.job(number).note_rest();
         }
         self.dispatch(commands);
     }
@@ -80,12 +84,6 @@ impl Scheduler {
             self.look_at(chunk);
         }
         self.dispatch(commands);
-    }
-
-    /// Ends a job of which every item waits. Others may have waited for the decision, and can be published now.
-    fn cancel_job(&mut self, number: JobId, commands: &mut Vec<Command>) {
-        self.backlog.remove_items(self.jobs.job(number).waiting);
-        self.end_job(number, JobEnd::Cancelled, commands);
     }
 }
 

@@ -29,6 +29,8 @@ impl Scheduler {
         } else if job.unended == 0 {
             debug_assert!(job.waiting == 0 && job.chunks_out == 0, "a complete job has items that wait or run");
             self.end_job(number, JobEnd::Complete, commands);
+        } else {
+            job.note_rest();
         }
     }
 

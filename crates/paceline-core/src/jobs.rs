@@ -33,10 +33,11 @@ impl Range {
 ///     └──────────────────────── a chunk was finished or held ─────────────────────────────────────────┘
 ///  any of them ── its running items are to be stopped as well, or too many have failed ──► Ending
 ///  Ending, given up ── its running items are to be stopped ──► Ending, cancelled
+///  Begun ── nothing of it is out, and all that is left is to be run again ──► Untouched
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// As far as is known, no worker has claimed any of it.
+    /// As far as is known, no worker has claimed any of it; or all that is left of it waits to be run again.
     Untouched,
     /// Its chunks have been asked back; nothing more of it is published until that is decided.
     Cancelling,
@@ -137,6 +138,17 @@ impl Job {
         }
     }
 
+    /// Forgets that a worker had some of it, if none has now and all that is left came to nothing before: it can be
+    /// cancelled then, like a job that has not begun, however long it has to wait to be run again.
+    pub(crate) fn note_rest(&mut self) {
+        let has_fresh = self.next < self.items || self.returned.iter().any(|range| range.attempt == 0);
+        if self.progress == Progress::Begun && self.chunks_out == 0 && self.unended > 0 && !has_fresh {
+            self.progress = Progress::Untouched;
+            // The links to what has been closed are not mended.
+            self.newest_chunk = NO_CHUNK;
+        }
+    }
+
     /// How it is to end, if not when its last item has an outcome.
     pub(crate) fn ending(&self) -> Option<JobEnd> {
         match self.progress {
@@ -220,7 +232,7 @@ impl Jobs {
         job
     }
 
-    /// The numbers of all jobs that no worker is known to have begun, and that are not being decided about.
+    /// The numbers of all jobs of which no worker is known to have anything, and that are not being decided about.
     pub(crate) fn untouched(&self) -> Vec<JobId> {
         let all = (0..).zip(&self.slots);
         let untouched = all.filter(|(_, job)| job.is_live && job.progress == Progress::Untouched);

@@ -55,9 +55,8 @@ impl Scheduler {
             }
         }
         self.count_failures(number, failed, commands);
-        let ended = finished - again + failed;
-        if ended > 0 && self.jobs.is_live(number) {
-            self.end_items(number, ended, commands);
+        if self.jobs.is_live(number) {
+            self.end_items(number, finished - again + failed, commands);
         }
     }
 }

@@ -28,12 +28,14 @@ pub(crate) enum Phase {
 }
 
 impl Scheduler {
-    /// Closing again, or closing what ends anyhow, changes nothing, but for the jobs that are to be cancelled.
+    /// Closing again, or closing what ends anyhow, changes nothing, but for the jobs that are to be cancelled; then what comes to
+    /// nothing after that is not run again.
     pub(crate) fn on_pool_closed(&mut self, cancel_waiting: bool, commands: &mut Vec<Command>) {
         if matches!(self.phase, Phase::New | Phase::Open) {
             self.phase = Phase::Closing;
         }
         if cancel_waiting && self.phase == Phase::Closing {
+            self.again.refuse();
             self.cancel_waiting(commands);
         }
     }

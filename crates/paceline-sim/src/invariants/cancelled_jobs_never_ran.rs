@@ -1,5 +1,5 @@
-//! A job is cancelled only on request, and only if nothing of it ever began or what runs was to be stopped; and it is, if
-//! nothing of it was out.
+//! A job is cancelled only on request, and only if nothing of it ever began, or all that is left came to nothing and waits
+//! to be run again, or what runs was to be stopped; and it is, if nothing of it was out.
 
 use paceline_core::{Command, JobEnd};
 
@@ -16,7 +16,9 @@ pub(super) fn cancelled_jobs_never_ran(ledger: &Ledger, fact: Fact) -> Result<()
                 return Ok(());
             }
             let begun = job.items.iter().position(|item| item.begun > 0);
-            require(begun.is_none(), || format!("job {} is cancelled though item {begun:?} began", number.0))
+            require(begun.is_none() || job.is_all_to_be_run_again(), || {
+                format!("job {} is cancelled though item {begun:?} began", number.0)
+            })
         }
         Fact::Settled { .. } => {
             let forgotten = ledger.unfinished().find(|(_, job)| job.must_be_cancelled);

@@ -80,7 +80,9 @@ pub(crate) struct Job {
     pub(crate) must_be_cancelled: bool,
     /// The pool was closed, with all cancelled that waits, when no worker had claimed any of it.
     pub(crate) is_shut_out: bool,
-    /// The core has been told that a worker claimed some of it.
+    /// What comes to nothing fails from now on, whatever its retries.
+    pub(crate) has_no_more_tries: bool,
+    /// The core has been told that a worker claimed some of it, other than what is to be run again and is all that is left.
     pub(crate) is_known_to_have_begun: bool,
 }
 
@@ -102,6 +104,7 @@ impl Job {
             is_cancel_requested: false,
             must_be_cancelled: false,
             is_shut_out: false,
+            has_no_more_tries: false,
             is_known_to_have_begun: false,
         }
     }
@@ -134,7 +137,8 @@ impl Job {
             Trouble::Died => retry_on.death,
             Trouble::Outgrew => retry_on.outgrowth,
         };
-        is_named && self.items[item as usize].spent < u32::from(self.terms.retries) && self.ending.is_none()
+        let may_try = self.ending.is_none() && !self.has_no_more_tries;
+        is_named && may_try && self.items[item as usize].spent < u32::from(self.terms.retries)
     }
 
     /// An item has come to nothing, and is to be run again: at once, after its backoff, or alone.
@@ -153,6 +157,20 @@ impl Job {
                 _ => ItemState::Resting { from_ns, by_ns, is_alone, is_doubtful: false },
             },
         );
+    }
+
+    /// Whether all that has no outcome yet waits, having come to nothing before.
+    pub(crate) fn is_all_to_be_run_again(&self) -> bool {
+        let mut is_any_left = false;
+        let came_to_nothing = self.items.iter().all(|item| match item.state {
+            ItemState::Ended | ItemState::Doomed { .. } => true,
+            ItemState::Waiting | ItemState::Resting { .. } | ItemState::Lonely => {
+                is_any_left = true;
+                item.spent > 0
+            }
+            ItemState::Out | ItemState::Dropped => false,
+        });
+        is_any_left && came_to_nothing
     }
 
     /// Counts items that have failed for good, and gives the job up if they are too many.

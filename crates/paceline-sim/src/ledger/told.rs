@@ -34,6 +34,7 @@ impl Ledger {
             Event::ChunkWithdrawn { chunk } => {
                 if let Some(out) = self.take_out(chunk) {
                     (out.first..out.first + out.count).for_each(|item| self.jobs[out.job].come_back(item));
+                    self.note_rest(out.job);
                 }
             }
             Event::ChunkKept { chunk } => {
@@ -79,6 +80,7 @@ impl Ledger {
                     self.jobs[out.job].is_known_to_have_begun = true;
                     (self.idle_deaths, self.vain_deaths, self.unready_deaths) = (0, 0, 0);
                     self.chunks_ended += 1;
+                    self.note_rest(out.job);
                 }
             }
             Event::WorkerReady { worker } => {
@@ -105,6 +107,7 @@ impl Ledger {
                 self.note_cancel(number);
                 let is_claimed = self.chunks_out(position).any(|out| out.claimed_by.is_some());
                 let job = &mut self.jobs[position];
+                job.has_no_more_tries = true;
                 job.is_shut_out |= !job.is_known_to_have_begun && !is_claimed;
             }
         }
@@ -167,5 +170,16 @@ impl Ledger {
             }
         }
         job.count_failures(doomed);
+        self.note_rest(out.job);
+    }
+
+    /// What is left of a job may all have come to nothing before; then it can be cancelled again, though it could not.
+    fn note_rest(&mut self, position: usize) {
+        let is_out = self.chunks_out(position).next().is_some();
+        let job = &mut self.jobs[position];
+        if job.is_known_to_have_begun && !is_out && job.ending.is_none() && job.is_all_to_be_run_again() {
+            job.is_known_to_have_begun = false;
+            job.is_cancel_requested = false;
+        }
     }
 }
