@@ -1,13 +1,24 @@
 """What a task knows of itself, and what is told of one that failed."""
 
+import asyncio
 import os
+import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
 import paceline
 import tasks
-from paceline import Pool, RemoteTraceback, current_task
+from paceline import (
+    ArgumentNotPicklable,
+    Pool,
+    ProcessPoolExecutor,
+    RemoteTraceback,
+    ThreadPoolExecutor,
+    WorkerDied,
+    current_task,
+)
 from paceline.failures import arguments_shown, size_shown
 
 
@@ -30,6 +41,59 @@ def test_coroutine_knows_its_index():
 
     with Pool(1) as pool:
         assert pool.map(index, range(4)) == [0, 1, 2, 3]
+
+
+def index(_):
+    return current_task().index
+
+
+@pytest.mark.parametrize("backend", ["processes", "threads", "serial"])
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_index_counts_from_the_start_of_the_input_however_it_is_cut(backend, chunksize):
+    async def through_amap(pool):
+        return [place async for place in pool.amap(index, range(7), chunksize=chunksize)]
+
+    with Pool(2, backend=backend) as pool:
+        assert list(pool.imap(index, range(7), chunksize)) == list(range(7))
+        assert sorted(pool.imap_unordered(index, iter(range(7)), chunksize)) == list(range(7))
+        assert list(pool.imap(index, range(7), chunksize, on_error="return")) == list(range(7))
+        assert asyncio.run(through_amap(pool)) == list(range(7))
+
+
+@pytest.mark.parametrize("kind", [ProcessPoolExecutor, ThreadPoolExecutor])
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_index_counts_from_the_start_for_executors_too(kind, chunksize):
+    with kind(2) as executor:
+        assert list(executor.map(index, range(7), chunksize=chunksize)) == list(range(7))
+        assert list(executor.map(index, range(7), chunksize=chunksize, on_error="return")) == list(range(7))
+        assert sorted(executor.map_unordered(index, range(7), chunksize=chunksize)) == list(range(7))
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_lost_item_of_an_iterator_tells_its_index(pool, chunksize):
+    results = pool.imap(partial(tasks.die_on, 4), range(7), chunksize)
+    errors = []
+    while True:
+        try:
+            next(results)
+        except WorkerDied as error:
+            errors.append(error)
+        except StopIteration:
+            break
+    assert [error.task for error in errors] == ["die_on[4]"]
+
+
+def test_item_that_cannot_be_pickled_counts():
+    async def failures(pool):
+        items = [0, threading.Lock(), 2, 3]
+        results = pool.amap(partial(tasks.fail_on, 3), items, chunksize=2, on_error="return")
+        return [result async for result in results]
+
+    with Pool(1) as pool:
+        first, unpicklable, third, failed = asyncio.run(failures(pool))
+    assert (first, third) == (0, 2)
+    assert isinstance(unpicklable, ArgumentNotPicklable)
+    assert failed.__cause__.details.startswith("task `fail_on[3]` ")
 
 
 def test_no_task_is_running_here():

@@ -6,6 +6,7 @@ import os
 import signal
 import textwrap
 import time
+from functools import partial
 
 import pytest
 
@@ -41,9 +42,23 @@ def test_dump_tells_task_seconds_and_stack(gate):
         gate.let_through()
         future.result(30)
     (line,) = [line for line in text.splitlines() if str(pid) in line]
-    assert line.startswith(f"worker process {pid}: `through[0]` (task 0 of its pool) for ")
+    assert line.startswith(f"worker process {pid}: `through` (task 0 of its pool) for ")
     assert "in through" in text
     assert "idle" in text
+
+
+def test_dump_tells_the_name_and_the_place_in_a_map(gate):
+    with Pool(2) as pool:
+        named = pool.options(name="the named one").submit(tasks.through, gate.path)
+        gate.wait_for_arrival()
+        results = pool.imap(partial(tasks.through, gate.path), range(3))
+        gate.wait_for_arrival()
+        text = dumped()
+        gate.let_through(4)
+        assert list(results) == [0, 1, 2]
+        named.result(30)
+    assert "`the named one` (task 0 of its pool)" in text
+    assert "`through[0]` (task 1 of its pool)" in text
 
 
 def test_dump_shows_what_is_stuck_in_native_code(tmp_path):
@@ -94,7 +109,7 @@ def test_signal_dumps():
     )
     code, out, err = program.finish()
     assert (code, out) == (0, "7\n"), err
-    assert "`work[0]`" in err
+    assert "`work`" in err
     assert "in work" in err
 
 

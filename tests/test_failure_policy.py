@@ -209,6 +209,32 @@ def test_an_argument_that_cannot_be_pickled_costs_no_other_item_of_its_chunk(poo
     items = [-1, -2, StaysAtHome(), -4, -5, -6, -7]
     results = pool.imap(abs, items, 5, on_error="return")
     assert [results.next(20), results.next(20)] == [1, 2]
-    with pytest.raises(ArgumentNotPicklable):
-        results.next(20)
+    failure = results.next(20)
+    assert isinstance(failure, ArgumentNotPicklable)
+    assert "cannot pickle an argument, a `test_failure_policy.StaysAtHome`: it stays at home" in str(failure)
     assert list(results) == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_an_argument_that_cannot_be_pickled_fails_like_any_other_item(pool, executor, chunksize):
+    items = [-1, StaysAtHome(), -3, -4]
+
+    async def through_amap():
+        return [result async for result in pool.amap(abs, items, chunksize=chunksize, on_error="skip")]
+
+    assert pool.map(abs, items, chunksize, on_error="skip") == [1, 3, 4]
+    assert sorted(pool.imap_unordered(abs, items, chunksize, on_error="skip")) == [1, 3, 4]
+    assert list(executor.map(abs, items, chunksize=chunksize, on_error="skip")) == [1, 3, 4]
+    assert asyncio.run(through_amap()) == [1, 3, 4]
+    with pytest.raises(TooManyFailures) as caught:
+        pool.map(abs, items, chunksize, on_error="return", max_failures=0)
+    assert isinstance(caught.value.failures[1], ArgumentNotPicklable)
+    with pytest.raises(ArgumentNotPicklable):
+        pool.map(abs, items, chunksize)
+
+
+def test_items_before_one_that_cannot_be_pickled_are_had(executor):
+    results = executor.map(abs, [-1, -2, StaysAtHome(), -4], chunksize=4)
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(ArgumentNotPicklable):
+        next(results)

@@ -188,6 +188,49 @@ def test_closed_pool_still_runs_what_waits_out_its_backoff():
     assert future.result(0) == ("x", 2)
 
 
+def wait_until_tried(path):
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def note_and_fail(path):
+    tasks.note(path, "tried")
+    raise Passing
+
+
+def test_call_that_waits_out_its_backoff_can_be_cancelled(tmp_path):
+    with Pool(1, retries=1, retry_on=Passing, backoff=3600) as pool:
+        future = pool.submit(note_and_fail, str(tmp_path / "note"))
+        wait_until_tried(tmp_path / "note")
+        # Its worker has said that it failed before it takes the next.
+        assert pool.submit(abs, -1).result(30) == 1
+        assert not future.running()
+        assert future.cancel()
+        assert future.cancelled()
+
+
+def test_shutdown_that_cancels_does_not_wait_for_a_backoff(tmp_path):
+    executor = ProcessPoolExecutor(1, retries=1, retry_on=Passing, backoff=3600)
+    future = executor.submit(note_and_fail, str(tmp_path / "note"))
+    wait_until_tried(tmp_path / "note")
+    assert executor.submit(abs, -1).result(30) == 1
+    executor.shutdown(cancel_futures=True)
+    assert future.cancelled()
+
+
+def test_killed_workers_run_nothing_again(gate):
+    executor = ProcessPoolExecutor(1, retries=3)
+    future = executor.submit(tasks.through, gate.path)
+    gate.wait_for_arrival()
+    executor.kill_workers()
+    error = future.exception(30)
+    assert isinstance(error, WorkerDied)
+    assert error.attempt == 1
+    executor.shutdown()
+
+
 def test_coroutines_are_tried_again(pool):
     async def flaky(value):
         await asyncio.sleep(0.001)

@@ -78,13 +78,15 @@ class Engine:
         kwargs: dict[str, Any] | None,
         /,
         *,
+        base: int | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
     ) -> Any:
         """Calls `fn(*args, **kwargs)` in a worker; the future of it. Raises what pickling the arguments raises.
 
-        Errors call the function what its terms call it, else `name`, else what it is.
+        Errors call the function what its terms call it, else `name`, else what it is; `base` is its index, if it is a part
+        of a map.
         What has the highest priority goes first, and within one priority what was submitted first.
         """
     def map(
@@ -98,7 +100,7 @@ class Engine:
         chunksize: int | None = None,
         on_error: str = ...,
         max_failures: int | None = None,
-        base: int = 0,
+        base: int | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
@@ -108,7 +110,7 @@ class Engine:
         With `on_error="raise"` the result raises the exception of the first failed item; "return" has exceptions in the
         places of results, "skip" leaves them out, and "pairs" makes each item a pair of whether it has a result, and that
         or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
-        raised. `base` is the index of the first item, for errors. `chunksize=None` chooses chunks by measured time.
+        raised. `base` is the index of the first item, where several calls make up one map. `chunksize=None` chooses chunks by measured time.
         """
     def close(self, cancel_pending: bool = False) -> None:
         """No more submissions; the workers leave when everything has ended. Does not wait.
@@ -131,9 +133,9 @@ class Engine:
         """Whether calls are made in the caller's own thread, before `submit` returns."""
     def pids(self) -> list[int]:
         """The process ids of the workers that are alive now, by seat."""
-    def running(self) -> list[tuple[int, str, int, int, int, float]]:
-        """What each worker runs now: process id, function, number of the item, its place in its map, attempt from zero,
-        seconds since it (or its chunk) began."""
+    def running(self) -> list[tuple[int, str, int, int | None, int, float]]:
+        """What each worker runs now: process id, function or its name, number of the item, its index in its map (if any),
+        attempt from zero, seconds since it (or its chunk) began."""
     def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
         """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
         worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
@@ -176,7 +178,7 @@ class Task:
         """Its number in the pool's order of submission."""
     @property
     def index(self) -> int:
-        """Its place among the items of its map; zero of a single call."""
+        """Its place among the items of its map, as of `imap`; zero of a single call."""
     @property
     def attempt(self) -> int:
         """How often it had been begun before."""
@@ -217,6 +219,7 @@ class LocalEngine:
         kwargs: dict[str, Any] | None,
         /,
         *,
+        base: int | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,
@@ -237,7 +240,7 @@ class LocalEngine:
         chunksize: int | None = None,
         on_error: str = ...,
         max_failures: int | None = None,
-        base: int = 0,
+        base: int | None = None,
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,

@@ -185,19 +185,19 @@ class Input:
 
     def _start(self, chunk: list[Any]) -> None:
         waiter, stream = awaited()
-        options: dict[str, Any] = {"stream": stream, "waiter": waiter}
+        options: dict[str, Any] = {"base": self._read % 2**32, "stream": stream, "waiter": waiter}
+        if self.pairs:
+            options["on_error"] = "pairs"
         try:
-            if self.pairs:
-                options |= {"on_error": "pairs", "base": self._read % 2**32}
-                future = self._start_map(self._fn, chunk, chunksize=len(chunk), **options)
-            elif self._chunksize == 1:
+            if self._chunksize == 1 and not self.pairs:
                 future = self._submit(self._fn, (chunk[0],), None, **options)
             else:
                 future = self._start_map(self._fn, chunk, chunksize=len(chunk), **options)
         except (PoolClosed, WorkerError) as error:
             self._end(error)
             return
-        except Exception as error:  # This item cannot be pickled; the next one may.
+        except Exception as error:  # An item cannot be pickled; others may.
+            self._read += len(chunk)
             self._line.append(_Raised(error))
             self._changed.set()
             return
@@ -225,8 +225,8 @@ class Input:
         self._failure = error
         self._changed.set()
 
-    async def next(self) -> _Chunk:
-        """The next chunk to be handed out, which has ended; raises in place of an input that raised."""
+    async def next(self) -> Future[Any]:
+        """The next future to be handed out, which is done; raises in place of an input that raised."""
         while True:
             self.top_up()
             first = self._line[0] if self._line else None
@@ -236,7 +236,7 @@ class Input:
             if first is not None and first.waiter.done():
                 self._line.popleft()
                 self._changed.set()
-                return first
+                return first.future
             if first is None and self._exhausted and not self._out:
                 failure, self._failure = self._failure, None
                 raise failure or StopAsyncIteration
@@ -282,7 +282,7 @@ class AsyncResults(AsyncIterator[R]):
         """The next result, where failures are treated as `on_error` and `max_failures` say."""
         while True:
             while not self._values:
-                self._values.extend((await self._source.next()).future.result(0))
+                self._values.extend((await self._source.next()).result(0))
             pair: Any = self._values.popleft()
             has_result, value = pair
             index, self._given = self._given, self._given + 1
@@ -309,8 +309,8 @@ class AsyncResults(AsyncIterator[R]):
                     raise error
                 finally:
                     del error
-            chunk = await self._source.next()
-            values, self._error = chunk.future.prefix(0) if self._source.chunked else _single(chunk.future)
+            future = await self._source.next()
+            values, self._error = future.prefix(0) if self._source.chunked else _single(future)
             self._values.extend(values)
         return self._values.popleft()
 

@@ -99,8 +99,10 @@ class WithContext(StandIn):
     def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
         self.function = function
         self.settings = settings
+        from paceline.errors import function_name
+
         # What errors call it.
-        self.__qualname__ = getattr(function, "__qualname__", None) or repr(function)
+        self.__qualname__ = function_name(function)
 
 
 class ContextCarrier:

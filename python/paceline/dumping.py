@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from paceline.engine import open_engines, worker_stacks
+from paceline.errors import task_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def dump(file: TextIO | None = None) -> None:
     for engine in open_engines():
         for pid, function, item, index, attempt, seconds in engine.running():
             again = f", attempt {attempt + 1}" if attempt else ""
-            text = f"`{function}[{index}]` (task {item} of its pool{again}) for {seconds:.3g} s"
+            text = f"`{task_name(function, index)}` (task {item} of its pool{again}) for {seconds:.3g} s"
             running.setdefault(pid, []).append(text)
     stacks = worker_stacks(_PATIENCE_S)
     if not stacks:

@@ -137,7 +137,7 @@ class _TaskError(PacelineError):
             raise TypeError(f"no such detail of a task: {', '.join(sorted(unknown))}")
         index = details.get("index")
         self.__dict__.update(_DETAILS, function=function, **details)
-        self.task = function if index is None else f"{function}[{index}]"
+        self.task = task_name(function, index)
         super().__init__(function)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -177,6 +177,24 @@ class _TaskError(PacelineError):
 
     def _advice(self) -> str:
         return f"\nhint: {self.hint}" if self.hint else ""
+
+
+def function_name(function: Any) -> str:
+    """What people call a function; of a `functools.partial`, the function in it; of another object, its class."""
+    for _ in range(8):
+        name = getattr(function, "__qualname__", None)
+        if type(name) is str:
+            return name
+        inner = getattr(function, "func", None)
+        if not callable(inner):
+            break
+        function = inner
+    return type(function).__qualname__
+
+
+def task_name(function: str, index: int | None) -> str:
+    """What a task is called in errors: its function, and its place if it is one of a map."""
+    return function if index is None else f"{function}[{index}]"
 
 
 _DETAILS: dict[str, Any] = {

@@ -129,7 +129,7 @@ class ProcessPoolExecutor(EngineExecutor):
     def terminate_workers(self) -> None:
         """Shuts down at once: cancels what has not begun, and sends SIGTERM to every worker.
 
-        What was running fails with `WorkerDied`. Does not wait, and takes no more calls.
+        What was running fails with `WorkerDied`, whatever its `retries`. Does not wait, and takes no more calls.
         """
         self._end_workers(SIGTERM)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import concurrent.futures
 from collections import deque
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 
 from paceline.engine import LocalEngine, Terms, open_local_engine, register, see_off, unregister
-from paceline.errors import ArgumentNotPicklable, PoolClosed
+from paceline.errors import ArgumentNotPicklable, PoolClosed, function_name
 from paceline.failure_policy import FailurePolicy
 
 TYPE_CHECKING = False
@@ -98,13 +98,18 @@ class EngineExecutor(concurrent.futures.Executor):
         told by the future, with `ArgumentNotPicklable`. The future can be cancelled as long as no worker has begun with
         the call.
         """
+        return self._submit_one(fn, args, kwargs or None)
+
+    def _submit_one(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None, **options: Any
+    ) -> Future[Any]:
         if self._refusal is not None:
             raise self._refuse()
         future: Future[Any]
         try:
-            future = self._submit(fn, args, kwargs or None)
+            future = self._submit(fn, args, kwargs, **options)
         except ArgumentNotPicklable as error:
-            future = _here().submit(Terms(), _raise, (error,), None)
+            future = _here().submit(Terms(), _raise, (error,), None, **options)
         return future
 
     if TYPE_CHECKING:
@@ -167,15 +172,15 @@ class EngineExecutor(concurrent.futures.Executor):
         _check(chunksize, buffersize)
         deadline = None if timeout is None else monotonic() + timeout
         items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
-        if policy.is_special:
-            chunks = enumerate(iter(lambda: list(islice(items, chunksize)), []))
-            futures = (self._submit_chunk(fn, chunk, number * chunksize) for number, chunk in chunks)
-            return policy.apply(_results(deque(islice(futures, buffersize)), futures, deadline, chunked=True))
-        if chunksize == 1:
-            futures = (self.submit(fn, *item) for item in items)
-        else:
-            futures = (self._submit_chunk(fn, chunk) for chunk in iter(lambda: list(islice(items, chunksize)), []))
-        return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=chunksize > 1)
+        futures: Iterator[Future[Any]]
+        if chunksize == 1 and not policy.is_special:
+            futures = (self._submit_one(fn, item, None, base=n % 2**32) for n, item in enumerate(items))
+            return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=False)
+        chunks = enumerate(iter(lambda: list(islice(items, chunksize)), []))
+        handling = "pairs" if policy.is_special else "raise"
+        futures = chain.from_iterable(self._submit_chunk(fn, chunk, n * chunksize, handling) for n, chunk in chunks)
+        results = _results(deque(islice(futures, buffersize)), futures, deadline, chunked=True)
+        return policy.apply(results) if policy.is_special else results
 
     if TYPE_CHECKING:
 
@@ -254,18 +259,23 @@ class EngineExecutor(concurrent.futures.Executor):
         return self._submit(fn, item[0], None, **options)
 
     def _submit_chunk(
-        self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], base: int | None = None
-    ) -> Future[Any]:
-        """With `base`, the index of the first item, its result is a list of pairs: whether it has one, and which."""
+        self, fn: Callable[..., Any], chunk: list[tuple[Any, ...]], base: int, on_error: str
+    ) -> Iterator[Future[Any]]:
+        """The future of the chunk; one for each item, if there is one among them that cannot be pickled."""
         if self._refusal is not None:
             raise self._refuse()
-        options: dict[str, Any] = {} if base is None else {"on_error": "pairs", "base": base % 2**32}
-        future: Future[Any]
+        options: dict[str, Any] = {"on_error": on_error, "base": base % 2**32}
+        future: Future[Any] | None = None
         try:
             future = self._start_map(fn, chunk, star=True, chunksize=len(chunk), **options)
         except ArgumentNotPicklable as error:
-            future = _here().map(Terms(), _raise, [error] * (1 if base is None else len(chunk)), **options)
-        return future
+            if len(chunk) == 1:
+                future = _here().map(Terms(), _raise, [error], name=function_name(fn), **options)
+        if future is not None:
+            yield future
+        else:
+            for index, item in enumerate(chunk, base):
+                yield from self._submit_chunk(fn, [item], index, on_error)
 
     def _refuse(self) -> Exception:
         # The exit of the interpreter is nobody's doing, and no time for a hint.

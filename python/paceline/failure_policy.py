@@ -40,7 +40,7 @@ class FailurePolicy:
         self._returns = on_error == "return"
         self._raises = on_error == "raise"
         self._most = max_failures
-        self._name = getattr(function, "__qualname__", None) or repr(function)
+        self._function = function
         self._failures: dict[int, BaseException] = {}
 
     def apply(self, pairs: Generator[tuple[bool, Any]]) -> Iterator[Any]:
@@ -66,6 +66,6 @@ class FailurePolicy:
             return
         self._failures[index] = error
         if len(self._failures) > self._most:
-            from paceline.errors import TooManyFailures
+            from paceline.errors import TooManyFailures, function_name
 
-            raise TooManyFailures(self._name, {}, self._failures)
+            raise TooManyFailures(function_name(self._function), {}, self._failures)

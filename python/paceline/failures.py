@@ -96,12 +96,11 @@ def stack_text(frame: Any) -> str:
 
 def told(task: dict[str, Any], details: Details | None) -> str:
     """A line that tells of the task that raised: what is known of it here, and what its worker said of the attempt."""
-    index = task["index"]
-    name = task["function"] if index is None else f"{task['function']}[{index}]"
+    from paceline.errors import shown_bytes, task_name
+
+    name = task_name(task["function"], task["index"])
     if details is None:
         return f"task `{name}`"
-    from paceline.errors import shown_bytes
-
     arguments, pid, attempt, seconds, peak_memory = details
     facts = [f"process {pid}", f"attempt {attempt}", f"peak memory {shown_bytes(peak_memory)}"]
     if seconds is not None:

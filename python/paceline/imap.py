@@ -170,10 +170,6 @@ class Feed:
         except (PoolClosed, WorkerError) as error:
             return self._end(error)
         except Exception as error:  # An item cannot be pickled; others may.
-            if self.gives_pairs and len(chunk) > 1:
-                for item in chunk:
-                    self._hand_in([item])
-                return None
             self._read += len(chunk)
             end = _Raised(error)
         with self.changed:
@@ -186,13 +182,13 @@ class Feed:
 
     def _submit(self, chunk: list[Any]) -> Future[Any]:
         future: Future[Any]
+        options: dict[str, Any] = {"base": self._read % 2**32, "stream": self.stream}
         if self.gives_pairs:
-            options = {"on_error": "pairs", "base": self._read % 2**32}
-            future = self.start_map(self.fn, chunk, chunksize=len(chunk), stream=self.stream, **options)
-        elif self.chunksize == 1:
-            future = self.submit(self.fn, (chunk[0],), None, stream=self.stream)
+            options["on_error"] = "pairs"
+        if self.chunksize == 1 and not self.gives_pairs:
+            future = self.submit(self.fn, (chunk[0],), None, **options)
         else:
-            future = self.start_map(self.fn, chunk, chunksize=len(chunk), stream=self.stream)
+            future = self.start_map(self.fn, chunk, chunksize=len(chunk), **options)
         self._read += len(chunk)
         return future
 

@@ -91,7 +91,8 @@ class Maps:
         exception stands in the place of the result instead, with `on_error="skip"` there is none; either way each
         failure is logged when it happens (by the logger `paceline`). With more than `max_failures` failures, what has
         not begun is not run, and `TooManyFailures` is raised, which has the results that there are (with
-        `on_error="raise"`, the first failure itself).
+        `on_error="raise"`, the first failure itself). An item that cannot be pickled is a failure like any other then;
+        otherwise it raises `ArgumentNotPicklable` before anything is run.
         """
         return self.map_async(func, iterable, chunksize, on_error=on_error, max_failures=max_failures).result()
 

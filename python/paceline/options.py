@@ -35,9 +35,9 @@ class Options:
     `retries` is how often it may be run again after an exception that is one of `retry_on`: a class, or a tuple of
     classes, by default `WorkerDied`; `TaskTimeout`, `MemoryLimitExceeded` and whatever the function raises may be among
     them. `backoff` is how many seconds it then waits the first time, doubled each time, and shortened by chance to no
-    less than half. With `retry_alone`, what ran out of memory is run again while nothing else of its pool runs. Of the
-    calls that wait, those of the highest `priority` (from -32768 to 32767) begin first. `name` stands for the function
-    in errors.
+    less than half. With `retry_alone`, what ran out of memory is run again while nothing else of its pool runs: tasks
+    must not wait for one another then. Of the calls that wait, those of the highest `priority` (from -32768 to 32767)
+    begin first. `name` stands for the function in errors and in `paceline.dump`.
 
     Raises `TypeError` and `ValueError` for what is none of these.
     """

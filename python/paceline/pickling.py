@@ -193,6 +193,22 @@ def dump_argument_fallback(obj: object) -> bytes:
         raise _not_picklable("an argument", obj, error) from error
 
 
+class NeverSent:
+    """Is sent for an argument that cannot be pickled, where its task is to fail, and not the call."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._message = str(error)
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return _raise_not_picklable, (self._message,)
+
+
+def _raise_not_picklable(message: str) -> object:
+    from paceline.errors import ArgumentNotPicklable
+
+    raise ArgumentNotPicklable(message)
+
+
 def strangers() -> list[bytes]:
     """At home: names that no bytes may refer to; whatever does is to be taken apart."""
     return [name.encode() for name in _strangers()]
@@ -443,10 +459,10 @@ def pack_unpicklable_result(result: object, error: BaseException, details: Detai
 
 def argument_not_rebuilt(error: BaseException) -> BaseException:
     """In a worker: what is raised for arguments that cannot be unpickled."""
-    if isinstance(error, (KeyboardInterrupt, MemoryError)):
-        return error
-    from paceline.errors import ArgumentNotRebuilt
+    from paceline.errors import ArgumentNotPicklable, ArgumentNotRebuilt
 
+    if isinstance(error, (KeyboardInterrupt, MemoryError, ArgumentNotPicklable)):
+        return error
     failure = ArgumentNotRebuilt(
         f"cannot rebuild the arguments in the worker: {_type_name(error)}: {_one_line(error)}\n"
         "hint: what they are rebuilt from (modules, files, connections) must be there in a worker as it is here"

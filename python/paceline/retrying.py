@@ -28,8 +28,10 @@ class Retried(StandIn):
     def __init__(self, function: Callable[..., Any], kinds: Kinds) -> None:
         self.function = function
         self.kinds = kinds
+        from paceline.errors import function_name
+
         # What errors call it.
-        self.__qualname__ = getattr(function, "__qualname__", None) or repr(function)
+        self.__qualname__ = function_name(function)
 
 
 def with_kinds(function: bytes, kinds: bytes) -> bytes:

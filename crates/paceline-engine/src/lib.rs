@@ -43,7 +43,7 @@ pub use outcome::{Answer, Breakdown, Death, Loss, Outcome, Part, PartContent, Pa
 pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
 pub use paceline_ipc::arena::AllocateError;
 pub use paceline_ipc::foreign::Foreign;
-pub use pending::{Attachment, FailureWatch, Mark, Pending, Stage, Stream};
+pub use pending::{Attachment, FailureWatch, Label, Mark, Pending, Stage, Stream};
 pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};
 pub use start::StartMethod;

@@ -31,6 +31,15 @@ pub enum Stage {
     GivenUp = 5,
 }
 
+/// What a caller knows a job by.
+#[derive(Clone, Debug, Default)]
+pub struct Label {
+    /// Stands for the function.
+    pub name: Option<Arc<str>>,
+    /// The place of the first item, if the caller takes several jobs for one map.
+    pub base: Option<u32>,
+}
+
 /// Who wants to know of items that fail, before the job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureWatch {
@@ -55,6 +64,7 @@ pub struct Pending {
     stream: Option<(Arc<Stream>, u64)>,
     failure_watch: FailureWatch,
     mark: Option<Mark>,
+    label: Label,
 }
 
 /// By what a caller knows a job when one of its failures is shown.
@@ -67,12 +77,17 @@ impl Pending {
     /// Of a job to be submitted. With a stream, its end will show there under the given number.
     #[must_use]
     pub fn new(stream: Option<(Arc<Stream>, u64)>) -> Arc<Self> {
-        Self::watched(stream, FailureWatch::Nobody, None)
+        Self::watched(stream, Label::default(), FailureWatch::Nobody, None)
     }
 
-    /// The same for a job of which somebody wants to know the failures as they come.
+    /// The same for a job that has a label, or of which somebody wants to know the failures as they come.
     #[must_use]
-    pub fn watched(stream: Option<(Arc<Stream>, u64)>, failure_watch: FailureWatch, mark: Option<Mark>) -> Arc<Self> {
+    pub fn watched(
+        stream: Option<(Arc<Stream>, u64)>,
+        label: Label,
+        failure_watch: FailureWatch,
+        mark: Option<Mark>,
+    ) -> Arc<Self> {
         if let Some((stream, _)) = &stream {
             stream.enter();
         }
@@ -86,7 +101,17 @@ impl Pending {
             stream,
             failure_watch,
             mark,
+            label,
         })
+    }
+
+    /// The place of an item among those that the caller takes for one map.
+    pub(crate) fn index_of(&self, item: u32) -> u32 {
+        self.label.base.unwrap_or(0).wrapping_add(item)
+    }
+
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
     }
 
     pub(crate) fn failure_watch(&self) -> FailureWatch {

@@ -12,7 +12,7 @@ pub struct Call<'a> {
     pub input: &'a [u8],
     /// The first item's number among all items that were ever submitted to the pool, in their order.
     pub item: u64,
-    /// The first item's place in its job.
+    /// The first item's place among those that the caller takes for one map.
     pub first: u32,
     /// How many items.
     pub count: u32,

@@ -24,7 +24,7 @@ pub struct Body {
     pub function: u64,
     /// The first item's number among all items that were ever submitted to the pool.
     pub item: u64,
-    /// The first item's place in its job.
+    /// The first item's place among those that the caller takes for one map.
     pub first: u32,
     /// How many items.
     pub count: u32,
@@ -57,7 +57,7 @@ pub struct Request<'a> {
     pub function_at: Span,
     /// The first item's number among all items that were ever submitted to the pool.
     pub item: u64,
-    /// The first item's place in its job.
+    /// The first item's place among those that the caller takes for one map.
     pub first: u32,
     /// How many items.
     pub count: u32,

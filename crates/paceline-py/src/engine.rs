@@ -7,13 +7,13 @@ use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
-use crate::pickle::{Definitions, bringing, encode_argument, encode_call};
+use crate::pickle::{Definitions, bringing, encode_argument, encode_argument_or_failure, encode_call};
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
 use crate::worker::forked_server;
 use paceline_engine::{
-    Accounts, Announce, FailureWatch, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, ShownFailure, Sizing,
-    StartMethod, SubmitError, now_ns,
+    Accounts, Announce, FailureWatch, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, ShownFailure,
+    Sizing, StartMethod, SubmitError, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
@@ -60,7 +60,7 @@ struct Asked<'a> {
     terms: &'a Terms,
     on_error: OnError,
     max_failures: Option<u32>,
-    base: u32,
+    base: Option<u32>,
 }
 
 /// Input of at least this length is copied without holding the interpreter.
@@ -114,7 +114,8 @@ impl Engine {
                 memory_limit: self.memory_limit,
             };
             let mark = (watch == FailureWatch::Everybody).then(|| Box::new(called.clone_ref(py)) as Mark);
-            let pending = Pending::watched(entry.tag(), watch, mark);
+            let label = Label { name: asked.terms.name_of_task(), base: asked.base };
+            let pending = Pending::watched(entry.tag(), label, watch, mark);
             let job = Sent { engine: Arc::clone(&self.native), pending: Arc::clone(&pending), called };
             let future = match TaskFuture::create(future_class, Job::Sent(job)) {
                 Ok(future) => future,
@@ -197,7 +198,7 @@ impl Engine {
     ///
     /// The terms come first so that they can be bound for nothing, as the `self` of a method: a keyword in a
     /// `functools.partial` costs a tenth of a call.
-    #[pyo3(signature = (terms, r#fn, args, kwargs, /, *, name = None, stream = None, waiter = None))]
+    #[pyo3(signature = (terms, r#fn, args, kwargs, /, *, base = None, name = None, stream = None, waiter = None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn submit<'py>(
         &self,
@@ -205,6 +206,7 @@ impl Engine {
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyAny>>,
+        base: Option<u32>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -214,13 +216,13 @@ impl Engine {
             encode_call(args, kwargs, input, definitions).map(|()| None)
         };
         let terms = terms.get();
-        let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base: 0 };
+        let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base };
         self.start((r#fn, name), Style::Call, (stream, waiter), fill, &asked)
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0,
+        terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = None,
         name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
@@ -233,17 +235,18 @@ impl Engine {
         chunksize: Option<u32>,
         #[pyo3(from_py_with = OnError::from_python)] on_error: OnError,
         max_failures: Option<u32>,
-        base: u32,
+        base: Option<u32>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let style = if star { Style::Star } else { Style::Item };
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
+        let encode = if on_error == OnError::Raise { encode_argument } else { encode_argument_or_failure };
         let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
             let mut ends = Vec::new();
             for item in items.try_iter()? {
-                encode_argument(&item?, input, definitions)?;
+                encode(&item?, input, definitions)?;
                 ends.push(input.len() as u64);
             }
             Ok(Some(ends))
@@ -310,7 +313,7 @@ impl Engine {
 
     /// What each worker runs now: process id, name of the function, number of the item, its place in its job, attempt from
     /// zero, and the seconds since it began.
-    fn running(&self) -> Vec<(i32, String, u64, u32, u16, f64)> {
+    fn running(&self) -> Vec<(i32, String, u64, Option<u32>, u16, f64)> {
         let now = now_ns();
         let tell = |one: Running| {
             let seconds = Duration::from_nanos(now.saturating_sub(one.began_ns)).as_secs_f64();

@@ -144,10 +144,23 @@ impl Functions {
     }
 }
 
-/// What people call a function.
-fn name_of(object: &Bound<'_, PyAny>) -> String {
-    let name = object.getattr(intern!(object.py(), "__qualname__"));
-    name.and_then(|name| name.extract()).unwrap_or_else(|_| object.get_type().to_string())
+/// What people call a function; of a `functools.partial`, the function in it; of another object, its class. The same as
+/// in `paceline.errors`.
+pub(crate) fn name_of(object: &Bound<'_, PyAny>) -> String {
+    const MOST_PARTIALS: usize = 8;
+    let py = object.py();
+    let mut object = object.clone();
+    for _ in 0..MOST_PARTIALS {
+        if let Ok(name) = object.getattr(intern!(py, "__qualname__")).and_then(|name| name.extract()) {
+            return name;
+        }
+        match object.getattr(intern!(py, "func")) {
+            Ok(inner) if inner.is_callable() => object = inner,
+            _ => break,
+        }
+    }
+    let class = object.get_type();
+    class.qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 fn search_path(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -36,8 +36,8 @@ pub(crate) struct Called {
     pub(crate) timeout_ns: u64,
     /// How often one may be run again.
     pub(crate) retries: u16,
-    /// The index of the first item, for the user.
-    pub(crate) base: u32,
+    /// The index of the first item, if it is part of what the caller takes for one map.
+    pub(crate) base: Option<u32>,
     /// How many bytes a worker may have; zero for any amount.
     pub(crate) memory_limit: u64,
 }

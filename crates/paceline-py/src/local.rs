@@ -241,7 +241,7 @@ impl LocalEngine {
 
     /// Calls `fn(*args, **kwargs)` in a thread of the pool; the future of it.
     #[pyo3(signature = (
-        terms, r#fn, args, kwargs, /, *, name = None, stream = None, waiter = None
+        terms, r#fn, args, kwargs, /, *, base = None, name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     #[expect(unused_variables, reason = "no thread dies, and there is nothing to name that was lost")]
@@ -251,6 +251,7 @@ impl LocalEngine {
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
+        base: Option<u32>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
@@ -262,13 +263,14 @@ impl LocalEngine {
             args: args.clone().unbind(),
             kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
             context: copy_context(py)?.unbind(),
+            index: base.unwrap_or(0),
         };
         self.start(py, Slot::Call(call), (1, Sizing::Fixed(1), priority), (stream, waiter))
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
-        terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = 0,
+        terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = None,
         name = None, stream = None, waiter = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
@@ -281,7 +283,7 @@ impl LocalEngine {
         chunksize: Option<u32>,
         #[pyo3(from_py_with = OnError::from_python)] on_error: OnError,
         max_failures: Option<u32>,
-        base: u32,
+        base: Option<u32>,
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,

@@ -2,7 +2,7 @@
 //! waits for one.
 
 use crate::codec::{Decoder, bytes_object, decode_shared};
-use crate::functions::Style;
+use crate::functions::{Style, name_of};
 use crate::job::Called;
 use crate::pickle::names;
 use paceline_engine::{
@@ -60,8 +60,8 @@ pub(crate) struct Label<'a, 'py> {
     pub(crate) style: Style,
     /// What is made of items that failed.
     pub(crate) on_error: OnError,
-    /// The index of the first item, for the user.
-    pub(crate) base: u32,
+    /// The index of the first item, if it is part of what the caller takes for one map.
+    pub(crate) base: Option<u32>,
     /// How long an item may run; zero for any time.
     pub(crate) timeout_ns: u64,
     /// How often one may be run again.
@@ -73,12 +73,12 @@ pub(crate) struct Label<'a, 'py> {
 impl Label<'_, '_> {
     /// The function's name, for errors.
     fn name(&self) -> String {
-        if let Ok(name) = self.function.cast::<PyString>() {
-            return name.to_string();
-        }
-        let named = self.function.getattr(intern!(self.function.py(), "__qualname__"));
-        let name = named.or_else(|_| self.function.repr().map(Bound::into_any));
-        name.map_or_else(|_| "?".to_owned(), |name| name.to_string())
+        self.function.cast::<PyString>().map_or_else(|_| name_of(self.function), ToString::to_string)
+    }
+
+    /// The place of an item among those that the caller takes for one map.
+    pub(crate) fn index_of(&self, item: u32) -> u32 {
+        self.base.unwrap_or(0).wrapping_add(item)
     }
 
     fn is_map(&self) -> bool {
@@ -89,7 +89,8 @@ impl Label<'_, '_> {
     fn details<'py>(&self, py: Python<'py>, item: u32) -> PyResult<Bound<'py, PyDict>> {
         let details = PyDict::new(py);
         details.set_item("function", self.name())?;
-        details.set_item("index", self.is_map().then(|| self.base.saturating_add(item)))?;
+        let has_index = self.is_map() || self.base.is_some();
+        details.set_item("index", has_index.then(|| self.index_of(item)))?;
         details.set_item("limit", (self.timeout_ns > 0).then(|| seconds(self.timeout_ns)))?;
         details.set_item("memory_limit", (self.memory_limit > 0).then_some(self.memory_limit))?;
         details.set_item("retries", self.retries)?;
@@ -170,7 +171,7 @@ fn decode_given_up(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyRe
     let (results, failures) = (PyDict::new(py), PyDict::new(py));
     for part in parts.as_slice() {
         each_item(py, part, label, &mut |index, item| {
-            let index = label.base.saturating_add(index);
+            let index = label.index_of(index);
             match item {
                 Decoded::Value(value) => results.set_item(index, value)?,
                 Decoded::Raised(error, _) => failures.set_item(index, error)?,
@@ -220,7 +221,7 @@ pub(crate) fn show_failure(py: Python<'_>, failure: &ShownFailure) {
 
 /// The same of an exception.
 pub(crate) fn show_error(py: Python<'_>, label: &Label<'_, '_>, item: u32, error: Py<PyAny>) {
-    let arguments = (label.name(), label.base.saturating_add(item), error);
+    let arguments = (label.name(), label.index_of(item), error);
     let shown = failures_module(py).and_then(|module| module.getattr(intern!(py, "show"))?.call1(arguments));
     if let Err(error) = shown {
         error.write_unraisable(py, None);

@@ -2,6 +2,7 @@
 //! importable name. Never knows what the bytes are for.
 
 use crate::codec;
+use crate::outcome::errors;
 use paceline_engine::Foreign;
 use pyo3::ffi;
 use pyo3::intern;
@@ -98,6 +99,26 @@ pub(crate) fn encode_argument(
     let pickle = dump_argument(value, definitions)?;
     codec::encode_pickle(pickle.as_bytes(), out);
     Ok(())
+}
+
+/// The same of an item that must not keep others from being run: if it cannot be pickled, its task fails for that.
+///
+/// # Errors
+/// Anything but `ArgumentNotPicklable`.
+pub(crate) fn encode_argument_or_failure(
+    value: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    definitions: &mut Definitions,
+) -> PyResult<()> {
+    let start = out.len();
+    let Err(error) = encode_argument(value, out, definitions) else { return Ok(()) };
+    let py = value.py();
+    if !error.matches(py, errors(py)?.getattr(intern!(py, "ArgumentNotPicklable"))?)? {
+        return Err(error);
+    }
+    out.truncate(start);
+    let stand_in = names(py)?.pickling.bind(py).call_method1(intern!(py, "NeverSent"), (error.value(py),))?;
+    encode_argument(&stand_in, out, definitions)
 }
 
 fn dump_argument<'py>(value: &Bound<'py, PyAny>, definitions: &mut Definitions) -> PyResult<Bound<'py, PyBytes>> {

@@ -5,6 +5,7 @@ use paceline_engine::{FailureWatch, RetryOn};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use std::sync::Arc;
 
 /// On which terms calls run: how long, how often, how urgently.
 #[pyclass(module = "paceline._paceline", frozen)]
@@ -12,8 +13,9 @@ pub(crate) struct Terms {
     pub(crate) native: paceline_engine::Terms,
     /// Workers may say of a failure that it may pass.
     asks_workers: bool,
-    /// Stands for the function in errors.
+    /// Stands for the function in errors, and elsewhere.
     name: Option<Py<PyString>>,
+    shown_name: Option<Arc<str>>,
 }
 
 #[pymethods]
@@ -37,7 +39,7 @@ impl Terms {
         retry_outgrowths: bool,
         retry_failures: bool,
         retry_alone: bool,
-        name: Option<Py<PyString>>,
+        name: Option<Bound<'_, PyString>>,
     ) -> PyResult<Self> {
         let retry_on = RetryOn {
             death: retry_deaths,
@@ -56,7 +58,8 @@ impl Terms {
             ..paceline_engine::Terms::default()
         };
         let asks_workers = retries > 0 && (retry_failures || retry_overruns);
-        Ok(Self { native, asks_workers, name })
+        let shown_name = name.as_ref().map(|name| name.to_string().into());
+        Ok(Self { native, asks_workers, name: name.map(Bound::unbind), shown_name })
     }
 }
 
@@ -76,6 +79,11 @@ impl Terms {
             FailureWatch::Nobody
         };
         (terms, watch)
+    }
+
+    /// What its user has named it.
+    pub(crate) fn name_of_task(&self) -> Option<Arc<str>> {
+        self.shown_name.clone()
     }
 
     /// What errors call a function: what its user has named it, else what this call does, else the function.

@@ -7,12 +7,12 @@ use super::{Context, State};
 pub struct Running {
     /// Its process id.
     pub pid: i32,
-    /// The function, for people.
+    /// The function, or the name that stands for it.
     pub function: String,
     /// The item's number among all that were ever submitted to the pool.
     pub item: u64,
-    /// Its place in its job.
-    pub index: u32,
+    /// Its place in its map, if it is part of one.
+    pub index: Option<u32>,
     /// How often it had been begun before.
     pub attempt: u16,
     /// When it began; if it is not the first of its chunk, when the chunk did.
@@ -28,12 +28,14 @@ impl State {
             let what = self.core.chunk(self.chunk_of_slot[place.slot as usize])?;
             let seat = self.seats.get(usize::from(sight.owner))?.as_ref()?;
             let job = self.jobs[what.job.0 as usize].job.as_ref()?;
-            let index = what.first + sight.finished.min(what.count - 1);
+            let place = what.first + sight.finished.min(what.count - 1);
+            let label = job.pending.label();
+            let is_of_map = job.ends.is_some() || label.base.is_some();
             Some(Running {
                 pid: seat.pid,
-                function: job.function.name.to_string(),
-                item: job.first_item + u64::from(index),
-                index,
+                function: label.name.as_deref().unwrap_or(&job.function.name).to_owned(),
+                item: job.first_item + u64::from(place),
+                index: is_of_map.then(|| job.pending.index_of(place)),
                 attempt: what.attempt,
                 began_ns: sight.began_ns,
             })

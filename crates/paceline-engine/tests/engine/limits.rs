@@ -1,7 +1,7 @@
 //! What is over its limits is asked to stop, and ended if it does not; what may pass is run again.
 
 use crate::pool::{Choice, Pool, eventually, item};
-use paceline_engine::{FailureWatch, Outcome, Pending, RetryOn, Sizing, Stage, Terms};
+use paceline_engine::{FailureWatch, Label, Outcome, Pending, RetryOn, Sizing, Stage, Terms};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ impl Pool {
             input.extend(item(steps.as_bytes()));
             ends.push(input.len() as u64);
         }
-        let pending = Pending::watched(None, watch, None);
+        let pending = Pending::watched(None, Label::default(), watch, None);
         self.engine.submit_many(&self.function, &input, ends, Sizing::Fixed(size), terms, &pending).unwrap();
         pending
     }

@@ -3,7 +3,7 @@
 use crate::worker_program;
 use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
-    Announce, Death, Engine, FailureWatch, Function, OpenError, Options, Outcome, Part, PartContent, Pending,
+    Announce, Death, Engine, FailureWatch, Function, Label, OpenError, Options, Outcome, Part, PartContent, Pending,
     ShownFailure, Sizing, StartMethod, SubmitError, Terms, Waited, kind, now_ns,
 };
 use std::io::Write;
@@ -124,7 +124,7 @@ impl Pool {
     }
 
     pub(crate) fn submit_under(&self, terms: Terms, steps: &str) -> Arc<Pending> {
-        let pending = Pending::watched(None, FailureWatch::Core, None);
+        let pending = Pending::watched(None, Label::default(), FailureWatch::Core, None);
         self.engine.submit(&self.function, &item(steps.as_bytes()), terms, &pending).unwrap();
         pending
     }

@@ -88,7 +88,7 @@ impl Runner<'_, '_> {
 
     fn run_call(&self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
         let py = self.py;
-        current::begin_item(number, 0);
+        current::begin_item(number, call.index);
         let result = in_context(call.context.bind(py), || {
             let kwargs = call.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
             let mut returned = call.function.bind(py).call(call.args.bind(py), kwargs);
@@ -115,7 +115,7 @@ impl Runner<'_, '_> {
             if map.handling.is_limited() && leaves_out(job, place..items.end) {
                 return None;
             }
-            current::begin_item(number, place);
+            current::begin_item(number, map.handling.index_of(place));
             let error = self.run_item(map, place as usize).err();
             if let Some(error) = error {
                 let interrupted = self.is_the_callers(&error).then(|| error.clone_ref(py));

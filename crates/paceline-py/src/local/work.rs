@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) args: Py<PyTuple>,
     pub(super) kwargs: Option<Py<PyDict>>,
     pub(super) context: Py<PyAny>,
+    /// Its place, if it is part of what the caller takes for one map.
+    pub(super) index: u32,
 }
 
 pub(super) struct Map {
@@ -47,12 +49,17 @@ pub(super) struct Handling {
     function: Py<PyAny>,
     on_error: OnError,
     max_failures: Option<u32>,
-    /// The index of the first item, for the user.
-    base: u32,
+    /// The index of the first item, if it is part of what the caller takes for one map.
+    base: Option<u32>,
 }
 
 impl Handling {
-    pub(super) fn of(function: &Bound<'_, PyAny>, on_error: OnError, max_failures: Option<u32>, base: u32) -> Self {
+    pub(super) fn of(
+        function: &Bound<'_, PyAny>,
+        on_error: OnError,
+        max_failures: Option<u32>,
+        base: Option<u32>,
+    ) -> Self {
         Self { function: function.clone().unbind(), on_error, max_failures, base }
     }
 
@@ -67,6 +74,11 @@ impl Handling {
 
     fn needs_first_only(&self) -> bool {
         self.on_error == OnError::Raise && self.max_failures.is_none()
+    }
+
+    /// The place of an item among those that the caller takes for one map.
+    pub(super) fn index_of(&self, place: u32) -> u32 {
+        self.base.unwrap_or(0).wrapping_add(place)
     }
 
     fn label<'a, 'py>(&'a self, py: Python<'py>) -> Label<'a, 'py> {
@@ -208,11 +220,11 @@ fn gathered(py: Python<'_>, map: Map) -> PyResult<Decoded> {
         let mut failed_places = failures.iter().map(|(place, _)| *place).peekable();
         for (place, value) in (0..).zip(items.bind(py)) {
             if failed_places.next_if_eq(&place).is_none() && !not_run.iter().any(|range| range.contains(&place)) {
-                results.set_item(handling.base + place, value)?;
+                results.set_item(label.index_of(place), value)?;
             }
         }
         for (place, error) in failures {
-            failed.set_item(handling.base + place, error)?;
+            failed.set_item(label.index_of(place), error)?;
         }
         return given_up(py, &label, &results, &failed);
     }
