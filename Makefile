@@ -73,7 +73,9 @@ bench: build $(BIN)/.bench ## measure Paceline beside its peers; writes docs/ben
 bench-table: ## measure the task table alone (Rust)
 	cargo bench --locked -p paceline-ipc
 
-# Tests.
+# Tests. Most of them wait for processes of theirs, so two at a time take half as long; AT_ONCE=0 is for a debugger.
+
+AT_ONCE ?= 2
 
 .PHONY: test
 test: which-pythons test-rust wheel-check test-python test-upstream test-others ## everything that must pass: Rust, the simulation, the wheel, every Python
@@ -85,7 +87,7 @@ test-rust: $(BIN)/.python ## the tests of all crates, and SEEDS=10000 seeds of t
 
 .PHONY: test-python
 test-python: build ## the Python tests; ARGS='-k name' goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(AT_ONCE) $(ARGS)
 
 # They mostly sleep, so several at a time cost no more than one.
 UPSTREAM := -m pytest -m upstream -n 6 -o addopts= -o timeout=180
@@ -133,7 +135,7 @@ test-others: $(BIN)/.python
 	@touch $@
 
 test-python-%: .venv-%/bin/.native
-	.venv-$*/bin/python -m pytest $(ARGS)
+	.venv-$*/bin/python -m pytest -n $(AT_ONCE) $(ARGS)
 	.venv-$*/bin/python $(UPSTREAM)
 
 .PHONY: wheel-check

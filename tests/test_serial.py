@@ -61,7 +61,9 @@ def test_keyboard_interrupt_in_a_call_is_the_callers(pool, how):
 
 
 @pytest.mark.parametrize("method", ["imap", "imap_unordered"])
-@pytest.mark.parametrize("source", [lambda: range(10), lambda: iter(range(10)), itertools.count], ids=str)
+@pytest.mark.parametrize(
+    "source", [lambda: range(10), lambda: iter(range(10)), itertools.count], ids=["sized", "iterator", "endless"]
+)
 def test_imap_makes_each_call_when_it_is_asked_for(pool, method, source):
     calls = []
     results = getattr(pool, method)(lambda number: calls.append(number) or number, source())
