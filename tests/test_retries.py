@@ -6,12 +6,21 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import tasks
-from paceline import MemoryLimitExceeded, Pool, ProcessPoolExecutor, TaskTimeout, WorkerDied, current_task
+from paceline import (
+    MemoryLimitExceeded,
+    Pool,
+    ProcessPoolExecutor,
+    TaskTimeout,
+    ThreadPoolExecutor,
+    WorkerDied,
+    current_task,
+)
 
 
 class Passing(Exception):
@@ -218,6 +227,51 @@ def test_shutdown_that_cancels_does_not_wait_for_a_backoff(tmp_path):
     assert executor.submit(abs, -1).result(30) == 1
     executor.shutdown(cancel_futures=True)
     assert future.cancelled()
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True])
+def test_pool_of_threads_that_is_ended_waits_out_no_backoff(is_coroutine):
+    tried = threading.Event()
+
+    def note_and_fail():
+        tried.set()
+        raise Passing
+
+    async def note_and_fail_later():
+        note_and_fail()
+
+    pool = Pool(1, backend="threads", retries=3, retry_on=Passing, backoff=3600)
+    future = pool.submit(note_and_fail_later if is_coroutine else note_and_fail)
+    assert tried.wait(30)
+    pool.terminate()
+    pool.join()
+    assert isinstance(future.exception(30), Passing)
+
+
+def test_shutdown_of_threads_that_cancels_waits_out_no_backoff():
+    tried = threading.Event()
+
+    def note_and_fail():
+        tried.set()
+        raise Passing
+
+    with ThreadPoolExecutor(1, retries=3, retry_on=Passing, backoff=3600) as executor:
+        future = executor.submit(note_and_fail)
+        assert tried.wait(30)
+        executor.shutdown(cancel_futures=True)
+    assert isinstance(future.exception(0), Passing)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_task_knows_its_attempt(backend):
+    async def later():
+        return fail_until(3, "later")
+
+    with Pool(1, backend=backend, retries=2, retry_on=Passing) as pool:
+        assert pool.submit(fail_until, 3, "now").result(30) == ("now", 3)
+        assert pool.map(partial(fail_until, 2), "ab") == [("a", 2), ("b", 2)]
+        assert pool.submit(later).result(30) == ("later", 3)
+        assert pool.apply(lambda: current_task().attempt) == 1
 
 
 def test_killed_workers_run_nothing_again(gate):

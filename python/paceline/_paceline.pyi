@@ -192,6 +192,9 @@ def current_task() -> Task | None:
 def current_item() -> int | None:
     """The number, in the pool's order of submission, of the task whose code is running; none outside of a task."""
 
+def note_attempt(attempt: int) -> None:
+    """Tells this thread that it begins its item again, having begun it so often before."""
+
 @final
 class LocalEngine:
     """The engine of a pool whose tasks run in this process: on at most `workers` threads, or in the caller's."""
@@ -262,6 +265,8 @@ class LocalEngine:
     @property
     def broken(self) -> bool:
         """Whether an initializer has raised."""
+    def rest_before_retry(self, seconds: float) -> bool:
+        """Waits before something that has failed is run again, or until the pool gives up; whether it still is to be."""
     def threads(self) -> list[Any]:
         """The threads that have been started and not been joined."""
     def idle_threads(self) -> int:

@@ -191,8 +191,8 @@ class ThreadPoolExecutor(EngineExecutor):
     1024 [1, 2]
 
     There are at most `max_workers` threads, by default four more than CPUs, but no more than 32. Each is started when
-    there is work and none is idle, calls `initializer(*initargs)`, and is named after `thread_name_prefix`. `priority`
-    and `seed` are those of `Pool`.
+    there is work and none is idle, calls `initializer(*initargs)`, and is named after `thread_name_prefix`. `retries`,
+    `retry_on`, `backoff`, `priority` and `seed` are those of `Pool`.
 
     Raises `ValueError` for a number below one, and `TypeError` for an initializer that cannot be called. One that
     raises breaks the executor, with `WorkerStartError`, which is a `BrokenThreadPool` here.
@@ -212,6 +212,9 @@ class ThreadPoolExecutor(EngineExecutor):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         *,
+        retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float = 0.0,
         priority: int = 0,
         seed: int | None = None,
     ) -> None:
@@ -220,7 +223,7 @@ class ThreadPoolExecutor(EngineExecutor):
             max_workers = min(32, (count_cpus() or 1) + 4)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        options = Options(priority=priority)
+        options = Options(retries=retries, retry_on=retry_on, backoff=backoff, priority=priority)
         self.seed = choose_seed(seed)
         prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(_numbers)}"
         if callable(initializer):

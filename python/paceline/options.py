@@ -113,7 +113,7 @@ class Options:
             return on_terms(engine, Terms())
         if isinstance(engine, LocalEngine):
             terms = Terms(priority=self.priority, name=self.name)
-            wrap = self._wrap_in_thread()
+            wrap = self._wrap_in_thread(engine)
         else:
             terms = self._terms()
             wrap = self._wrap()
@@ -160,7 +160,7 @@ class Options:
 
         return lambda function: Retried(function, kinds)
 
-    def _wrap_in_thread(self) -> Callable[[Any], Any] | None:
+    def _wrap_in_thread(self, engine: LocalEngine) -> Callable[[Any], Any] | None:
         if self.timeout is not None:
             raise ValueError(
                 "timeout is for worker processes: a thread cannot be stopped\n"
@@ -169,9 +169,9 @@ class Options:
         kinds = self._kinds_raised()
         if not kinds:
             return None
-        from paceline.retrying import retried_in_thread
+        from paceline.retrying import RetriedInThread
 
-        return lambda function: retried_in_thread(function, kinds, self.retries, self.backoff)
+        return lambda function: RetriedInThread(function, kinds, self.retries, self.backoff, engine)
 
 
 _ORDER = ("timeout", "grace", "retries", "retry_on", "backoff", "retry_alone", "priority", "name")

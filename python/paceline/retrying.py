@@ -7,6 +7,8 @@ part in it, it is made here.
 
 from __future__ import annotations
 
+from time import monotonic
+
 from paceline.functions import StandIn, gives_coroutine
 
 TYPE_CHECKING = False
@@ -14,12 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from paceline.engine import LocalEngine
+
     Kinds = tuple[type[BaseException], ...]
 
 # As in the engine.
 _LONGEST_WAIT_S = 3600.0
+# How often a coroutine that waits looks whether its pool gives up.
+_LOOK_S = 0.05
 
-__all__ = ["Retried", "retried", "retried_in_thread"]
+__all__ = ["Retried", "RetriedInThread", "retried"]
 
 
 class Retried(StandIn):
@@ -83,42 +89,63 @@ def retried(function_bytes: bytes, kinds_bytes: bytes) -> Any:
     return made
 
 
-def retried_in_thread(function: Callable[..., Any], kinds: Kinds, retries: int, backoff: float) -> Callable[..., Any]:
-    """The function, which a thread calls again, having waited, as often as it may.
+class RetriedInThread(StandIn):
+    """Stands for a function that a thread calls again, having waited, as often as it may.
 
     A coroutine is awaited anew each time. As in the engine, the wait doubles each time, and is between a half and all
-    of that.
+    of that. When the pool gives up, or is closed with all cancelled that waits, nothing is called again.
     """
-    from functools import wraps
-    from random import Random
-    from time import sleep
 
-    chance = Random()  # noqa: S311 - it keeps no secret.
+    def __init__(
+        self, function: Callable[..., Any], kinds: Kinds, retries: int, backoff: float, engine: LocalEngine
+    ) -> None:
+        from functools import update_wrapper
+        from random import Random
 
-    def wait(attempt: int) -> float:
-        return chance.uniform(0.5, 1.0) * min(backoff * 2.0 ** min(attempt, 60), _LONGEST_WAIT_S)
+        from paceline.engine import note_attempt
 
-    async def awaited(coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        from asyncio import sleep as sleep_awaited
+        update_wrapper(self, function)
+        self.function = function
+        self._kinds = kinds
+        self._retries = retries
+        self._backoff = backoff
+        self._engine = engine
+        self._note_attempt = note_attempt
+        self._chance = Random()  # noqa: S311 - it keeps no secret.
 
-        for attempt in range(retries):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        attempt = 0
+        while True:
+            try:
+                result = self.function(*args, **kwargs)
+            except self._kinds:
+                if attempt == self._retries or not self._engine.rest_before_retry(self._wait(attempt)):
+                    raise
+            else:
+                return self._awaited(result, args, kwargs) if hasattr(type(result), "cr_code") else result
+            attempt += 1
+            self._note_attempt(attempt)
+
+    async def _awaited(self, coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = 0
+        while True:
             try:
                 return await coroutine
-            except kinds:
-                await sleep_awaited(wait(attempt))
-                coroutine = function(*args, **kwargs)
-        return await coroutine
+            except self._kinds:
+                if attempt == self._retries or not await self._rest(self._wait(attempt)):
+                    raise
+            attempt += 1
+            self._note_attempt(attempt)
+            coroutine = self.function(*args, **kwargs)
 
-    @wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        for attempt in range(retries):
-            try:
-                result = function(*args, **kwargs)
-                break
-            except kinds:
-                sleep(wait(attempt))
-        else:
-            result = function(*args, **kwargs)
-        return awaited(result, args, kwargs) if hasattr(type(result), "cr_code") else result
+    async def _rest(self, seconds: float) -> bool:
+        """Looks now and then: who ends the pool knows of no event loop, and the engine's own wait would hold this one up."""
+        from asyncio import sleep
 
-    return called
+        until = monotonic() + seconds
+        while self._engine.rest_before_retry(0) and (left := until - monotonic()) > 0:  # noqa: ASYNC110
+            await sleep(min(left, _LOOK_S))
+        return self._engine.rest_before_retry(0)
+
+    def _wait(self, attempt: int) -> float:
+        return self._chance.uniform(0.5, 1.0) * min(self._backoff * 2.0 ** min(attempt, 60), _LONGEST_WAIT_S)

@@ -33,6 +33,8 @@ pub struct Local<T> {
     state: Mutex<State<T>>,
     /// A thread has left.
     leaving: Condvar,
+    /// Nothing is to be run again any more.
+    refusing: Condvar,
     followers: Followers,
     accounts: Mutex<Accounts>,
     unfinished: AtomicUsize,
@@ -50,6 +52,8 @@ struct State<T> {
     /// The system's ids of those that have entered.
     present: Vec<i32>,
     phase: Phase,
+    /// What fails is not to be run again.
+    runs_nothing_again: bool,
     next_item: u64,
     began_ns: Option<u64>,
 }
@@ -118,12 +122,14 @@ impl<T> Local<T> {
             threads: 0,
             present: Vec::new(),
             phase: Phase::Open,
+            runs_nothing_again: false,
             next_item: 0,
             began_ns: None,
         };
         Self {
             state: Mutex::new(state),
             leaving: Condvar::new(),
+            refusing: Condvar::new(),
             followers: Followers::default(),
             accounts: Mutex::default(),
             unfinished: AtomicUsize::new(0),
@@ -273,6 +279,7 @@ impl<T> Local<T> {
             state.phase = Phase::Closing;
         }
         let waiting = if cancel_pending { state.queue.drain_waiting() } else { Vec::new() };
+        state.runs_nothing_again |= cancel_pending;
         self.call_all(state);
         waiting.into_iter().filter_map(|job| self.cancel(&job)).collect()
     }
@@ -297,12 +304,14 @@ impl<T> Local<T> {
             state.phase = phase;
         }
         let left = state.queue.drain();
+        state.runs_nothing_again = true;
         self.call_all(state);
         let ended = left.into_iter().filter(|job| job.end(end));
         ended.map(|job| (Arc::clone(&job), self.tell(&job))).collect()
     }
 
     fn call_all(&self, mut state: MutexGuard<'_, State<T>>) {
+        self.refusing.notify_all();
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         self.leaving.notify_all();
@@ -321,6 +330,15 @@ impl<T> Local<T> {
         let waited = self.leaving.wait_timeout_while(self.lock(), patience, there_are);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !there_are(&mut state)
+    }
+
+    /// Waits for so long before something that has failed is run again, or until that is not to be; whether it is.
+    #[must_use]
+    pub fn rest_before_retry(&self, patience: Duration) -> bool {
+        let goes_on = |state: &mut State<T>| !state.runs_nothing_again;
+        let waited = self.refusing.wait_timeout_while(self.lock(), patience, goes_on);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        goes_on(&mut state)
     }
 
     /// Waits until `target` is there, the deadline (of the monotonic clock) has passed, or for at most a slice.

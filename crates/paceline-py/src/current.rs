@@ -143,6 +143,12 @@ pub(crate) fn begin_item(item: u64, index: u32) {
     here(|current| current.begin(item, index, 0));
 }
 
+/// Tells this thread that it begins its item again, having begun it so often before.
+#[pyfunction]
+pub(crate) fn note_attempt(attempt: u16) {
+    here(|current| current.begin(current.item.get(), current.index.get(), attempt));
+}
+
 /// Tells this thread that it runs no item any more.
 pub(crate) fn end_item() {
     here(Current::end);

@@ -351,6 +351,23 @@ impl LocalEngine {
         Ok(true)
     }
 
+    /// Waits for so many seconds before something that has failed is run again; whether it still is to be.
+    fn rest_before_retry(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let wait = Wait::of(Some(seconds))?;
+        loop {
+            let left = wait.left(now_ns()).unwrap_or_default();
+            // The thread may be the program's main one, which is to hear of Ctrl-C.
+            if !py.detach(|| self.threads.pool.rest_before_retry(SLICE.min(left))) {
+                return Ok(false);
+            }
+            py.check_signals()?;
+            if left.is_zero() {
+                return Ok(true);
+            }
+        }
+    }
+
     #[getter]
     fn closed(&self) -> bool {
         !self.threads.pool.is_accepting()
