@@ -139,7 +139,7 @@ class RetriedInThread(StandIn):
             coroutine = self.function(*args, **kwargs)
 
     async def _rest(self, seconds: float) -> bool:
-        """Looks now and then: who ends the pool knows of no event loop, and the engine's own wait would hold this one up."""
+        """Looks now and then: who ends the pool knows of no event loop, and the engine would hold this one up."""
         from asyncio import sleep
 
         until = monotonic() + seconds
