@@ -60,28 +60,7 @@ pub fn words(input: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Random inputs of random lengths, the same in each run.
-    fn with_random_inputs(runs: u64, longest: u64, attack: impl Fn(&[u8])) {
-        let mut state = 1u64;
-        let mut random = move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        };
-        for _ in 0..runs {
-            let length = random() % longest;
-            // Small numbers and line ends are likelier than others, so that records and lines are likelier too.
-            let mut byte = || match random().to_le_bytes() {
-                [0..=99, byte, ..] => byte % 12,
-                [100..=119, ..] => 10,
-                [_, byte, ..] => byte,
-            };
-            let input: Vec<u8> = (0..length).map(|_| byte()).collect();
-            attack(&input);
-        }
-    }
+    use paceline_ipc::hostile::with_random_inputs;
 
     #[test]
     fn answers_of_any_bytes_are_read_or_end_early() {
