@@ -80,8 +80,22 @@ class _Long:
         return f"<{shown_bytes(self.length)}>"
 
 
+class _Elsewhere:
+    """Stands for an array whose elements lie elsewhere."""
+
+    def __init__(self, buffer: object, dtype: Any, shape: Any, order: object) -> None:  # noqa: ARG002 - as numpy calls it.
+        self.text = f"<array of {dtype}, shape {shape}>"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class _Reader(Unpickler):
+    has_buffers = False
+
     def find_class(self, module: str, name: str) -> Any:
+        if name == "_frombuffer" and self.has_buffers:
+            return _Elsewhere
         if name in _HARMLESS.get(module, ()):
             return super().find_class(module, name)
         if module == "paceline.classes":
@@ -105,7 +119,7 @@ def _class_that_comes_by_value(*parts: Any) -> type:
     return _class_named(name if isinstance(name, str) else "object")
 
 
-def loads(data: bytes | memoryview) -> Any:
+def loads(data: bytes | memoryview, *, buffers: list[int] | None = None) -> Any:
     """What a pickle holds, where that is harmless, and stand-ins for everything else.
 
     >>> import pickle
@@ -113,8 +127,11 @@ def loads(data: bytes | memoryview) -> Any:
     >>> loads(pickle.dumps((1, Namespace(x=2))))
     (1, Namespace(x=2))
 
-    Raises what unpickling raises.
+    Of buffers that lie elsewhere, `buffers` has the lengths in bytes. Raises what unpickling raises.
     """
     if len(data) > _MOST_BYTES:
         return _Long(len(data))
-    return _Reader(BytesIO(data)).load()
+    lengths = buffers or []
+    reader = _Reader(BytesIO(data), buffers=[_Long(length) for length in lengths])
+    reader.has_buffers = bool(lengths)
+    return reader.load()

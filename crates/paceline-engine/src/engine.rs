@@ -11,9 +11,10 @@ use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
 use paceline_core::{Event, Sizing, Terms};
 use paceline_ipc::SEATS;
-use paceline_ipc::arena::{Arena, ArenaReader};
+use paceline_ipc::arena::{Arena, ArenaReader, Span};
 use paceline_ipc::body::INLINE_BYTES;
 use paceline_ipc::memory::MemoryFile;
+use paceline_ipc::slabs::Placed;
 use rustix::io::Errno;
 use std::any::Any;
 use std::os::fd::AsFd;
@@ -43,6 +44,21 @@ pub struct Options {
     pub stopped_looks: u32,
     /// Who is told of the jobs whose end was to be announced.
     pub announce: Box<dyn Announce>,
+}
+
+/// The input of a job.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// Of all items, one after the other.
+    pub bytes: &'a [u8],
+    /// What belongs to it and was placed before; the job takes it over, and frees it when it has ended or is refused.
+    pub buffers: Vec<Span>,
+}
+
+impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Input<'a> {
+    fn from(bytes: &'a B) -> Self {
+        Self { bytes: bytes.as_ref(), buffers: Vec::new() }
+    }
 }
 
 /// Told of ended jobs, on the engine's own thread, in the order in which they ended.
@@ -290,30 +306,34 @@ impl Engine {
     ///
     /// # Errors
     /// When the pool takes no submissions, or there is no memory for the input.
-    pub fn submit(
+    pub fn submit<'a>(
         &self,
         function: &Arc<Function>,
-        input: &[u8],
+        input: impl Into<Input<'a>>,
         terms: Terms,
         pending: &Arc<Pending>,
     ) -> Result<(), SubmitError> {
-        self.submit_items(function, input, None, 1, Sizing::Fixed(1), terms, pending)
+        self.submit_items(function, input.into(), None, 1, Sizing::Fixed(1), terms, pending)
     }
 
     /// Submits a job of many items, the input of which lies one after the other and ends where `ends` says.
     ///
     /// # Errors
     /// When the pool takes no submissions, there are too many items, or there is no memory for the input.
-    pub fn submit_many(
+    pub fn submit_many<'a>(
         &self,
         function: &Arc<Function>,
-        input: &[u8],
+        input: impl Into<Input<'a>>,
         ends: Vec<u64>,
         sizing: Sizing,
         terms: Terms,
         pending: &Arc<Pending>,
     ) -> Result<(), SubmitError> {
-        let items = u32::try_from(ends.len()).map_err(|_| SubmitError::TooManyItems)?;
+        let input = input.into();
+        let Ok(items) = u32::try_from(ends.len()) else {
+            self.free(&input.buffers);
+            return Err(SubmitError::TooManyItems);
+        };
         self.submit_items(function, input, Some(ends.into()), items, sizing, terms, pending)
     }
 
@@ -321,7 +341,7 @@ impl Engine {
     fn submit_items(
         &self,
         function: &Arc<Function>,
-        input: &[u8],
+        input: Input<'_>,
         ends: Option<Box<[u64]>>,
         items: u32,
         sizing: Sizing,
@@ -331,20 +351,39 @@ impl Engine {
         if self.shared.is_foreign() {
             return Err(SubmitError::Forked);
         }
-        let input = if input.len() <= INLINE_BYTES { InputBytes::Short(input) } else { self.place(input)? };
-        let submission = Submission { function, input, ends, items, sizing, terms, pending };
+        let Input { bytes, buffers } = input;
+        let input = if bytes.len() <= INLINE_BYTES {
+            InputBytes::Short(bytes)
+        } else {
+            InputBytes::Long(self.place(bytes).inspect_err(|_| self.free(&buffers))?.span)
+        };
+        let submission = Submission { function, input, buffers, ends, items, sizing, terms, pending };
         self.shared
             .with(|state, context| state.submit(submission, context))
             .unwrap_or_else(|| Err(self.shared.broken()))
     }
 
-    /// Copies long input into the arena, without holding the lock while copying.
-    fn place(&self, input: &[u8]) -> Result<InputBytes<'static>, SubmitError> {
+    /// Copies bytes into shared memory, without holding the lock while copying. They belong to whoever asked, until he
+    /// submits them with some input, or frees them.
+    ///
+    /// # Errors
+    /// When there is no memory for them, or this process was forked from the engine's.
+    pub fn place(&self, input: &[u8]) -> Result<Placed, SubmitError> {
+        if self.shared.is_foreign() {
+            return Err(SubmitError::Forked);
+        }
         let length = input.len() as u64;
         let placed = self.shared.with(|state, _| state.place(length)).unwrap_or_else(|| Err(self.shared.broken()))?;
         // SAFETY: the place is ours, mapped, as large as asked for, and stays so until the job has ended.
         unsafe { placed.address.copy_from_nonoverlapping(input.as_ptr(), input.len()) };
-        Ok(InputBytes::Long(placed.span))
+        Ok(placed)
+    }
+
+    /// Frees what was placed and not submitted.
+    pub fn free(&self, places: &[Span]) {
+        if !self.shared.is_foreign() && !places.is_empty() {
+            self.shared.with(|state, _| state.free(places));
+        }
     }
 
     /// Cancels a job if nothing of it has begun; whether it is cancelled.

@@ -1,6 +1,7 @@
 //! Owns what the worker loop asks of whoever really runs the tasks: bytes in, bytes out.
 
 use crate::answers::Answers;
+use paceline_ipc::arena::ArenaReader;
 use std::os::fd::BorrowedFd;
 
 /// One claimed chunk, as the parent asked for it.
@@ -10,6 +11,8 @@ pub struct Call<'a> {
     pub function: u64,
     /// The input of all the items, one after the other.
     pub input: &'a [u8],
+    /// Where the buffers lie that belong to it; none of them is freed before the call has been answered.
+    pub buffers: &'a ArenaReader,
     /// The first item's number among all items that were ever submitted to the pool, in their order.
     pub item: u64,
     /// The first item's place among those that the caller takes for one map.

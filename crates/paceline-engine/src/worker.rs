@@ -278,12 +278,18 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         let length = bytes.len();
         copy[..length].copy_from_slice(bytes);
         let mut answers = Answers::begin(body, outputs);
-        run.run(&Call { function, input: &copy[..length], item, first, count, attempt, began_ns }, &mut answers);
+        run.run(
+            &Call { function, input: &copy[..length], buffers: inputs, item, first, count, attempt, began_ns },
+            &mut answers,
+        );
         answers.end();
     } else {
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
         let mut answers = Answers::begin(body, outputs);
-        run.run(&Call { function, input: view.bytes(), item, first, count, attempt, began_ns }, &mut answers);
+        run.run(
+            &Call { function, input: view.bytes(), buffers: inputs, item, first, count, attempt, began_ns },
+            &mut answers,
+        );
         answers.end();
     }
     let ended_ns = now_ns();
@@ -319,11 +325,23 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
     if body.input.segment == INLINE_SEGMENT {
         run.begin(
             number,
-            &Call { function, input: body.inline_bytes(body.input), item, first, count, attempt, began_ns },
+            &Call {
+                function,
+                input: body.inline_bytes(body.input),
+                buffers: inputs,
+                item,
+                first,
+                count,
+                attempt,
+                began_ns,
+            },
         );
     } else {
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
-        run.begin(number, &Call { function, input: view.bytes(), item, first, count, attempt, began_ns });
+        run.begin(
+            number,
+            &Call { function, input: view.bytes(), buffers: inputs, item, first, count, attempt, began_ns },
+        );
     }
 }
 

@@ -15,7 +15,7 @@
 
 use crate::foreign::Foreign;
 use crate::memory::{Mapping, MemoryFile, PAGE};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -379,6 +379,45 @@ impl View {
     }
 }
 
+/// Bytes of a segment that this process may change for itself, mapped while this lives.
+#[derive(Debug)]
+pub struct OwnCopy {
+    mapping: Mapping,
+    offset: usize,
+    length: usize,
+}
+
+impl OwnCopy {
+    /// The first byte.
+    #[must_use]
+    pub fn address(&self) -> *mut u8 {
+        // SAFETY: `ArenaReader::own_copy` checked that the range lies inside the mapping.
+        unsafe { self.mapping.address().add(self.offset) }
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Takes the pages that have not been written to over as well. From then on nothing that becomes of the segment can
+    /// be seen here.
+    pub fn detach(&self) {
+        let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        for place in (self.offset / page * page..self.offset + self.length).step_by(page) {
+            // SAFETY: the place lies inside the mapping, and is written to as an atomic that keeps its value: another
+            // thread may be at work on the same bytes.
+            let byte = unsafe { &*self.mapping.address().add(place).cast::<AtomicU8>() };
+            // An operation that can be seen to change nothing would be made a mere reading.
+            let mut seen = byte.load(Ordering::Relaxed);
+            while let Err(now) = byte.compare_exchange(seen, seen, Ordering::Relaxed, Ordering::Relaxed) {
+                seen = now;
+            }
+        }
+    }
+}
+
 impl ArenaReader {
     /// The reader's side over a file that the owner sent, or that this process created for the owner.
     ///
@@ -431,6 +470,23 @@ impl ArenaReader {
             return Err(BadSpan);
         }
         Ok(View { mapping, offset, length })
+    }
+
+    /// The bytes of a span, as memory of this process: what it writes there nobody else sees. Until they are detached, the
+    /// segment must not be freed.
+    ///
+    /// # Errors
+    /// [`BadSpan`] when it does not lie inside a segment, or cannot be mapped.
+    pub fn own_copy(&self, span: Span) -> Result<OwnCopy, BadSpan> {
+        let (start, capacity) = self.shared.bounds(span.segment).ok_or(BadSpan)?;
+        if span.offset.checked_add(span.length).is_none_or(|end| end > capacity) {
+            return Err(BadSpan);
+        }
+        let before = span.offset % PAGE;
+        let length = span.length.checked_add(before).ok_or(BadSpan)?.max(1);
+        let mapping = self.shared.file.map_private(start + span.offset - before, length).map_err(|_| BadSpan)?;
+        let offset = usize::try_from(before).map_err(|_| BadSpan)?;
+        Ok(OwnCopy { mapping, offset, length: usize::try_from(span.length).map_err(|_| BadSpan)? })
     }
 
     fn mapping(&self, segment: u32, start: u64, capacity: u64) -> Result<Arc<Mapping>, BadSpan> {
@@ -520,6 +576,29 @@ mod tests {
         entry.capacity.store(1 << 40, Ordering::Relaxed);
         assert!(reader.view(Span { segment, length: 1 << 30, ..Span::default() }).is_err());
         assert!(reader.shared.file.backed_bytes() < 1 << 20);
+    }
+
+    #[test]
+    fn own_copies_are_changed_for_oneself_and_outlive_the_segment_when_detached() {
+        let mut arena = Arena::create_lent("test").unwrap();
+        let reader = ArenaReader::read_only(arena.file().try_clone().unwrap()).unwrap();
+        let bytes: Vec<u8> = (0..20_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        let span = fill(arena.allocate(20_000).unwrap(), &bytes);
+        let part = Span { offset: 5_000, length: 10_000, ..span };
+        let (one, two) = (reader.own_copy(part).unwrap(), reader.own_copy(part).unwrap());
+        // SAFETY: the address is the first of ten thousand bytes that are this test's own.
+        unsafe { one.address().write_bytes(0, 10) };
+        // SAFETY: as long as the copy lives, and nobody writes to it meanwhile.
+        let seen = |copy: &OwnCopy| unsafe { std::slice::from_raw_parts(copy.address(), copy.length()).to_vec() };
+        assert_eq!(seen(&two), bytes[5_000..15_000]);
+        two.detach();
+        arena.release(span.segment);
+        let again = arena.allocate(20_000).unwrap();
+        assert_eq!(again.segment, span.segment);
+        fill(again, &[9; 20_000]);
+        assert_eq!(seen(&two), bytes[5_000..15_000]);
+        assert!(reader.own_copy(Span { offset: 30_000, ..part }).is_err());
+        assert!(reader.own_copy(Span { length: u64::MAX, ..part }).is_err());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl MemoryFile {
     /// # Errors
     /// `INVAL` when the range is not inside the file; else what the system says.
     pub fn map(&self, offset: u64, length: u64) -> Result<Mapping, Errno> {
-        self.map_with(offset, length, ProtFlags::READ | ProtFlags::WRITE)
+        self.map_with(offset, length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
     }
 
     /// The same, only to be read: whoever writes there by mistake is ended by the system.
@@ -112,24 +112,25 @@ impl MemoryFile {
     /// # Errors
     /// As above.
     pub fn map_read_only(&self, offset: u64, length: u64) -> Result<Mapping, Errno> {
-        self.map_with(offset, length, ProtFlags::READ)
+        self.map_with(offset, length, ProtFlags::READ, MapFlags::SHARED)
     }
 
-    fn map_with(&self, offset: u64, length: u64, protection: ProtFlags) -> Result<Mapping, Errno> {
+    /// The same, to be read and written by this process alone: what it writes is its own, page by page.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn map_private(&self, offset: u64, length: u64) -> Result<Mapping, Errno> {
+        self.map_with(offset, length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    }
+
+    fn map_with(&self, offset: u64, length: u64, protection: ProtFlags, sharing: MapFlags) -> Result<Mapping, Errno> {
         if length == 0 || !offset.is_multiple_of(PAGE) || offset.checked_add(length).is_none_or(|end| end > self.size) {
             return Err(Errno::INVAL);
         }
         let length = usize::try_from(length).map_err(|_| Errno::NOMEM)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
         let address = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                length,
-                protection,
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                &self.descriptor,
-                offset,
-            )
+            mmap(std::ptr::null_mut(), length, protection, sharing | MapFlags::NORESERVE, &self.descriptor, offset)
         }?;
         let address = NonNull::new(address.cast()).ok_or(Errno::NOMEM)?;
         Ok(Mapping { address, length })
@@ -198,6 +199,21 @@ mod tests {
         file.discard(PAGE, PAGE);
         // SAFETY: as above.
         unsafe { assert_eq!(one.address().read(), 0) };
+    }
+
+    #[test]
+    fn what_is_written_to_a_private_mapping_stays_there() {
+        let file = MemoryFile::create("test", PAGE).unwrap();
+        let (shared, private) = (file.map(0, PAGE).unwrap(), file.map_private(0, PAGE).unwrap());
+        // SAFETY: both addresses lie inside their mappings.
+        unsafe {
+            shared.address().write(1);
+            assert_eq!(private.address().read(), 1);
+            private.address().write(2);
+            assert_eq!((shared.address().read(), private.address().read()), (1, 2));
+            shared.address().add(1).write(3);
+            assert_eq!(private.address().add(1).read(), 0, "the page is its own");
+        }
     }
 
     #[test]

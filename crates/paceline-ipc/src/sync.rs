@@ -3,7 +3,7 @@
 #[cfg(not(loom))]
 mod chosen {
     pub(crate) use std::hint::spin_loop;
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
     /// `std::cell::UnsafeCell` with the access methods of loom's, so that loom can watch every access.
     #[derive(Debug)]

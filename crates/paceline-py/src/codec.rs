@@ -5,11 +5,11 @@
 //! Only values of exactly these types are written plainly: a subclass may carry more than its value. Lists and dicts are
 //! pickled, because they have an identity that two places in a value may share.
 
-use paceline_engine::Foreign;
+use paceline_engine::{ArenaReader, Foreign, Span};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyNone, PyString, PyTuple};
-use pyo3::{PyTypeInfo, ffi};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
+use pyo3::{PyTypeInfo, ffi, intern};
 
 const NONE: u8 = 0;
 const TRUE: u8 = 1;
@@ -24,6 +24,8 @@ const SHORT_BYTES: u8 = 9;
 const LONG_BYTES: u8 = 10;
 const TUPLE: u8 = 11;
 const PICKLE: u8 = 12;
+/// A pickle some buffers of which lie elsewhere: how many, where each is, and the pickle.
+const PICKLE_AND_BUFFERS: u8 = 13;
 
 /// Tuples deeper or longer than this are pickled.
 const DEEPEST: u8 = 4;
@@ -124,6 +126,19 @@ pub(crate) fn encode_pickle(pickle: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(pickle);
 }
 
+/// Appends a pickle, made elsewhere, the buffers of which lie in these places.
+pub(crate) fn encode_pickle_and_buffers(pickle: &[u8], places: &[Span], out: &mut Vec<u8>) {
+    out.push(PICKLE_AND_BUFFERS);
+    out.extend_from_slice(&(places.len() as u64).to_le_bytes());
+    for place in places {
+        out.extend_from_slice(&u64::from(place.segment).to_le_bytes());
+        out.extend_from_slice(&place.offset.to_le_bytes());
+        out.extend_from_slice(&place.length.to_le_bytes());
+    }
+    out.extend_from_slice(&(pickle.len() as u64).to_le_bytes());
+    out.extend_from_slice(pickle);
+}
+
 /// What stands before a pickle of this length.
 pub(crate) fn pickle_head(length: usize) -> [u8; 9] {
     run_head(PICKLE, length)
@@ -145,12 +160,19 @@ fn run_head(tag: u8, length: usize) -> [u8; 9] {
 pub(crate) struct Decoder<'a, 'py> {
     bytes: &'a [u8],
     loads: &'a Bound<'py, PyAny>,
+    /// Where the buffers lie that do not lie here.
+    arena: Option<&'a ArenaReader>,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
     /// Of these bytes; `loads` is what reads a pickle.
     pub(crate) fn new(bytes: &'a [u8], loads: &'a Bound<'py, PyAny>) -> Self {
-        Self { bytes, loads }
+        Self { bytes, loads, arena: None }
+    }
+
+    /// The same where there are buffers in this arena.
+    pub(crate) fn with_buffers(self, arena: &'a ArenaReader) -> Self {
+        Self { arena: Some(arena), ..self }
     }
 
     /// What has not been read yet.
@@ -176,6 +198,31 @@ impl<'a, 'py> Decoder<'a, 'py> {
     fn run(&mut self, long: bool) -> PyResult<&'a [u8]> {
         let length = if long { u64::from_le_bytes(self.number()?) } else { u64::from(self.number::<1>()?[0]) };
         self.take(usize::try_from(length).map_err(|_| cut_off())?)
+    }
+
+    fn places(&mut self) -> PyResult<Vec<Span>> {
+        const PLACE_BYTES: usize = 24;
+        let count = usize::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| cut_off())?;
+        // No more than there can be, before memory is asked for.
+        let mut places = Vec::with_capacity(count.min(self.bytes.len() / PLACE_BYTES));
+        for _ in 0..count {
+            let segment = u32::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| cut_off())?;
+            let (offset, length) = (u64::from_le_bytes(self.number()?), u64::from_le_bytes(self.number()?));
+            places.push(Span { segment, offset, length, ..Span::default() });
+        }
+        Ok(places)
+    }
+
+    /// What a pickle describes with these buffers. A reader that has no arena is told how long they are.
+    fn load_with(&self, pickle: &[u8], places: &[Span]) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.loads.py();
+        let buffers = match self.arena {
+            Some(arena) => PyList::new(py, crate::buffers::give(py, arena, places)?)?,
+            None => PyList::new(py, places.iter().map(|place| place.length))?,
+        };
+        let named = PyDict::new(py);
+        named.set_item(intern!(py, "buffers"), buffers)?;
+        self.loads.call((bytes_object(py, Foreign::own(pickle))?,), Some(&named))
     }
 
     /// The next value. After an error of the pickle's own the one behind it can still be read.
@@ -217,6 +264,11 @@ impl<'a, 'py> Decoder<'a, 'py> {
             PICKLE => {
                 let pickle = self.run(true)?;
                 return crate::pickle::load(self.loads, Foreign::own(pickle));
+            }
+            PICKLE_AND_BUFFERS => {
+                let places = self.places()?;
+                let pickle = self.run(true)?;
+                return self.load_with(pickle, &places);
             }
             _ => return Err(PyValueError::new_err(format!("no value begins with {tag}"))),
         })

@@ -7,13 +7,13 @@ use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
-use crate::pickle::{Definitions, bringing, encode_argument, encode_argument_or_failure, encode_call};
+use crate::pickle::{Along, bringing, encode_argument, encode_argument_or_failure, encode_call};
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
 use crate::worker::forked_server;
 use paceline_engine::{
-    Accounts, Announce, FailureWatch, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, ShownFailure,
-    Sizing, StartMethod, SubmitError, now_ns,
+    Accounts, Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS,
+    ShownFailure, Sizing, StartMethod, SubmitError, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
@@ -64,7 +64,7 @@ struct Asked<'a> {
 }
 
 /// Input of at least this length is copied without holding the interpreter.
-const LONG_COPY: usize = 1 << 20;
+pub(crate) const LONG_COPY: usize = 1 << 20;
 /// Scratch space beyond this is given back.
 const SCRATCH_KEPT: usize = 1 << 20;
 
@@ -82,7 +82,7 @@ impl Engine {
         (function, name): (&Bound<'py, PyAny>, Option<&Bound<'py, PyAny>>),
         style: Style,
         (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
-        fill: impl FnOnce(&mut Vec<u8>, &mut Definitions) -> PyResult<Option<Vec<u64>>>,
+        fill: impl FnOnce(&mut Vec<u8>, &mut Along<'_>) -> PyResult<Option<Vec<u64>>>,
         asked: &Asked<'_>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
@@ -97,10 +97,10 @@ impl Engine {
         // A pickle's own code may submit as well; it then finds no scratch and makes its own.
         let mut input = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         input.clear();
-        let mut definitions = Definitions::new();
-        let result = fill(&mut input, &mut definitions).and_then(|ends| {
-            if !definitions.is_empty() {
-                found = find(&bringing(function, &definitions)?)?;
+        let mut along = Along::new(&self.native);
+        let result = fill(&mut input, &mut along).and_then(|ends| {
+            if !along.definitions.is_empty() {
+                found = find(&bringing(function, &along.definitions)?)?;
             }
             let entry = Entry::of_processes(&self.native, stream);
             let (terms, watch) = asked.terms.with_failures(asked.on_error, asked.max_failures);
@@ -125,12 +125,13 @@ impl Engine {
                 }
             };
             entry.show(&future, waiter);
+            let whole = Input { bytes: &input, buffers: along.take_buffers() };
             let submit = || match ends {
-                None => self.native.submit(&found.function, &input, terms, &pending),
+                None => self.native.submit(&found.function, whole, terms, &pending),
                 Some(ends) => {
                     // Coroutines travel one by one: each is in a slot of its own, and can end before its neighbours.
                     let sizing = if found.is_coroutine { Sizing::Fixed(1) } else { asked.sizing };
-                    self.native.submit_many(&found.function, &input, ends, sizing, terms, &pending)
+                    self.native.submit_many(&found.function, whole, ends, sizing, terms, &pending)
                 }
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
@@ -212,9 +213,7 @@ impl Engine {
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
-        let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
-            encode_call(args, kwargs, input, definitions).map(|()| None)
-        };
+        let fill = |input: &mut Vec<u8>, along: &mut Along<'_>| encode_call(args, kwargs, input, along).map(|()| None);
         let terms = terms.get();
         let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base };
         self.start((r#fn, name), Style::Call, (stream, waiter), fill, &asked)
@@ -243,10 +242,10 @@ impl Engine {
         let style = if star { Style::Star } else { Style::Item };
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
         let encode = if on_error == OnError::Raise { encode_argument } else { encode_argument_or_failure };
-        let fill = |input: &mut Vec<u8>, definitions: &mut Definitions| {
+        let fill = |input: &mut Vec<u8>, along: &mut Along<'_>| {
             let mut ends = Vec::new();
             for item in items.try_iter()? {
-                encode(&item?, input, definitions)?;
+                encode(&item?, input, along)?;
                 ends.push(input.len() as u64);
             }
             Ok(Some(ends))
@@ -399,7 +398,7 @@ fn too_many_workers() -> PyErr {
 }
 
 /// The exception for a submission that was not taken.
-fn refusal(py: Python<'_>, error: &SubmitError) -> PyErr {
+pub(crate) fn refusal(py: Python<'_>, error: &SubmitError) -> PyErr {
     let made = match error {
         SubmitError::Closed => errors(py)
             .and_then(|errors| errors.getattr(intern!(py, "PoolClosed"))?.call1(("the pool takes no more calls",))),

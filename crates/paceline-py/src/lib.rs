@@ -9,6 +9,7 @@
 //! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call. `machine` counts the CPUs, `command` says how the fork
 //! server is started. `local` is the pool of threads, which needs none of the bytes.
 
+mod buffers;
 mod codec;
 mod command;
 mod coroutines;

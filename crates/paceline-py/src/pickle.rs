@@ -1,15 +1,17 @@
 //! Owns the calls of pickle: plain pickle first, the Python side's fallback for what lives in `__main__` or has no
 //! importable name. Never knows what the bytes are for.
 
+use crate::buffers::{self, BufferTaker};
 use crate::codec;
+use crate::engine::{LONG_COPY, refusal};
 use crate::outcome::errors;
-use paceline_engine::Foreign;
+use paceline_engine::{Engine, Foreign, Placed, Span};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyModule, PyTuple};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 /// The newest protocol that every supported Python reads.
@@ -20,6 +22,9 @@ pub(crate) struct Names {
     pub(crate) dumps: Py<PyAny>,
     pub(crate) loads: Py<PyAny>,
     protocol: Py<PyAny>,
+    taker: Py<BufferTaker>,
+    /// The names of the arguments of `dumps` that are given by name.
+    taker_name: Py<PyTuple>,
     /// The module `paceline.pickling`.
     pub(crate) pickling: Py<PyModule>,
 }
@@ -37,6 +42,8 @@ pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
             dumps: pickle.getattr("dumps")?.unbind(),
             loads: pickle.getattr("loads")?.unbind(),
             protocol: PROTOCOL.into_pyobject(py)?.into_any().unbind(),
+            taker: Py::new(py, BufferTaker)?,
+            taker_name: PyTuple::new(py, ["buffer_callback"])?.unbind(),
             pickling: PyModule::import(py, "paceline.pickling")?.unbind(),
         })
     })
@@ -70,7 +77,27 @@ fn names_stranger(py: Python<'_>, pickle: &[u8]) -> PyResult<bool> {
 fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = value.py();
     let names = names(py)?;
-    match names.dumps.bind(py).call1((value, &names.protocol)) {
+    readable(py, names.dumps.bind(py).call1((value, &names.protocol)))
+}
+
+/// The same with its large buffers beside it.
+fn dump_plain_apart<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyBytes>, Vec<Py<PyAny>>)>> {
+    let py = value.py();
+    let names = names(py)?;
+    let arguments = [value.as_ptr(), names.protocol.as_ptr(), names.taker.as_ptr()];
+    // SAFETY: the arguments are two by place and one by name, and live longer than the call, which returns an object of
+    // its own, or null with an exception set.
+    let dump = || unsafe {
+        let result = ffi::PyObject_Vectorcall(names.dumps.as_ptr(), arguments.as_ptr(), 2, names.taker_name.as_ptr());
+        Bound::from_owned_ptr_or_err(py, result)
+    };
+    let (result, taken) = buffers::taking(dump);
+    Ok(readable(py, result)?.map(|pickle| (pickle, taken)))
+}
+
+/// The bytes of a plain pickle, if it could be made and a worker can read it.
+fn readable<'py>(py: Python<'py>, pickle: PyResult<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    match pickle {
         Ok(pickle) => {
             let pickle = pickle.cast_into::<PyBytes>()?;
             Ok((!names_main(pickle.as_bytes())).then_some(pickle))
@@ -84,21 +111,57 @@ fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBy
 /// The definitions of classes that arguments refer to, by number. The function has to bring them.
 pub(crate) type Definitions = BTreeSet<u64>;
 
+/// What goes along with the arguments of a job.
+pub(crate) struct Along<'e> {
+    pub(crate) definitions: Definitions,
+    engine: &'e Engine,
+    buffers: Vec<Span>,
+    /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
+    known: HashMap<(usize, usize), Placed>,
+}
+
+impl<'e> Along<'e> {
+    /// Nothing yet, of a job of this engine.
+    pub(crate) fn new(engine: &'e Engine) -> Self {
+        Self { definitions: Definitions::new(), engine, buffers: Vec::new(), known: HashMap::new() }
+    }
+
+    /// The buffers, which the job is to take over.
+    pub(crate) fn take_buffers(&mut self) -> Vec<Span> {
+        self.known.clear();
+        std::mem::take(&mut self.buffers)
+    }
+
+    /// Writes a buffer into shared memory, unless it is there already; where it is.
+    fn place(&mut self, py: Python<'_>, bytes: &[u8]) -> PyResult<Span> {
+        let key = (bytes.as_ptr() as usize, bytes.len());
+        let known = self.known.get(&key).copied();
+        // SAFETY: it was placed for this job, which has not been submitted, and is as long as these bytes.
+        let there = known.map(|known| unsafe { std::slice::from_raw_parts(known.address.cast_const(), bytes.len()) });
+        let engine = self.engine;
+        let place = || if there == Some(bytes) { Ok(None) } else { engine.place(bytes).map(Some) };
+        let placed = if bytes.len() >= LONG_COPY { py.detach(place) } else { place() };
+        let placed = placed.map_err(|error| refusal(py, &error))?;
+        if let Some(placed) = placed {
+            self.buffers.push(placed.span);
+            self.known.insert(key, placed);
+        }
+        Ok(placed.or(known).map(|placed| placed.span).unwrap_or_default())
+    }
+}
+
+impl Drop for Along<'_> {
+    fn drop(&mut self) {
+        self.engine.free(&self.buffers);
+    }
+}
+
 /// Appends an argument, and notes what it refers to.
 ///
 /// # Errors
 /// `ArgumentNotPicklable` of the Python side.
-pub(crate) fn encode_argument(
-    value: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
-    definitions: &mut Definitions,
-) -> PyResult<()> {
-    if codec::encode_plain(value, out) {
-        return Ok(());
-    }
-    let pickle = dump_argument(value, definitions)?;
-    codec::encode_pickle(pickle.as_bytes(), out);
-    Ok(())
+pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, along: &mut Along<'_>) -> PyResult<()> {
+    if codec::encode_plain(value, out) { Ok(()) } else { encode_pickled(value, out, along) }
 }
 
 /// The same of an item that must not keep others from being run: if it cannot be pickled, its task fails for that.
@@ -108,30 +171,40 @@ pub(crate) fn encode_argument(
 pub(crate) fn encode_argument_or_failure(
     value: &Bound<'_, PyAny>,
     out: &mut Vec<u8>,
-    definitions: &mut Definitions,
+    along: &mut Along<'_>,
 ) -> PyResult<()> {
     let start = out.len();
-    let Err(error) = encode_argument(value, out, definitions) else { return Ok(()) };
+    let Err(error) = encode_argument(value, out, along) else { return Ok(()) };
     let py = value.py();
     if !error.matches(py, errors(py)?.getattr(intern!(py, "ArgumentNotPicklable"))?)? {
         return Err(error);
     }
     out.truncate(start);
     let stand_in = names(py)?.pickling.bind(py).call_method1(intern!(py, "NeverSent"), (error.value(py),))?;
-    encode_argument(&stand_in, out, definitions)
+    encode_argument(&stand_in, out, along)
 }
 
-fn dump_argument<'py>(value: &Bound<'py, PyAny>, definitions: &mut Definitions) -> PyResult<Bound<'py, PyBytes>> {
+fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, along: &mut Along<'_>) -> PyResult<()> {
     let py = value.py();
-    if let Some(pickle) = dump_plain(value)?
+    if let Some((pickle, taken)) = dump_plain_apart(value)?
         && !names_stranger(py, pickle.as_bytes())?
     {
-        return Ok(pickle);
+        if taken.is_empty() {
+            codec::encode_pickle(pickle.as_bytes(), out);
+            return Ok(());
+        }
+        let mut places = Vec::with_capacity(taken.len());
+        for buffer in &taken {
+            places.push(along.place(py, buffers::contents(buffer.bind(py)).unwrap_or(&[]))?);
+        }
+        codec::encode_pickle_and_buffers(pickle.as_bytes(), &places, out);
+        return Ok(());
     }
     let dumped = names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_argument"), (value,))?;
-    let (pickle, numbers): (Bound<'py, PyBytes>, Vec<u64>) = dumped.extract()?;
-    definitions.extend(numbers);
-    Ok(pickle)
+    let (pickle, numbers): (Bound<'_, PyBytes>, Vec<u64>) = dumped.extract()?;
+    along.definitions.extend(numbers);
+    codec::encode_pickle(pickle.as_bytes(), out);
+    Ok(())
 }
 
 /// What is to be sent in the place of a function so that it brings these definitions.
@@ -189,16 +262,14 @@ pub(crate) fn encode_call(
     args: &Bound<'_, PyAny>,
     kwargs: Option<&Bound<'_, PyAny>>,
     out: &mut Vec<u8>,
-    definitions: &mut Definitions,
+    along: &mut Along<'_>,
 ) -> PyResult<()> {
     if kwargs.is_none() && codec::encode_plain(args, out) {
         return Ok(());
     }
     let py = args.py();
     let pair = (args, kwargs).into_pyobject(py)?.into_any();
-    let pickle = dump_argument(&pair, definitions)?;
-    codec::encode_pickle(pickle.as_bytes(), out);
-    Ok(())
+    encode_pickled(&pair, out, along)
 }
 
 /// The object that a pickle describes. A long one is read where it lies, which Python's reader does as with any buffer that

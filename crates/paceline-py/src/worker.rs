@@ -1,6 +1,7 @@
 //! Owns the Python side of a worker: loads functions, calls them, makes bytes of what they return or raise. Never
 //! decides what runs next.
 
+use crate::buffers;
 use crate::codec::Decoder;
 use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current::{self, Current};
@@ -13,7 +14,7 @@ use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
+use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, OwnCopy, Run, kind, now_ns};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The main function of the fork server, and of each worker that it forks.
@@ -184,12 +186,13 @@ struct Lingering {
     count: u32,
     attempt: u16,
     began_ns: u64,
+    given: Vec<Arc<OwnCopy>>,
 }
 
 impl Lingering {
-    fn of(call: &Call<'_>) -> Self {
+    fn of(call: &Call<'_>, given: Vec<Arc<OwnCopy>>) -> Self {
         let Call { function, count, attempt, began_ns, .. } = *call;
-        Self { function, input: call.input.into(), count, attempt, began_ns }
+        Self { function, input: call.input.into(), count, attempt, began_ns, given }
     }
 }
 
@@ -361,7 +364,7 @@ impl Run for PythonRun<'_> {
     fn run(&mut self, call: &Call<'_>, answers: &mut Answers<'_>) {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let loads = self.names.loads.bind(self.py);
-        let mut decoder = Decoder::new(call.input, loads);
+        let mut decoder = Decoder::new(call.input, loads).with_buffers(call.buffers);
         let items = call.item..call.item + u64::from(call.count);
         begin_call(items.clone(), &loaded.function);
         // Known of the first item only: to look at the clock for each would take as long as a short call.
@@ -376,18 +379,22 @@ impl Run for PythonRun<'_> {
                 // From here on it cannot be stopped any more.
                 let stopped = stops::end_item(current);
                 let of = Attempt { loaded: &loaded, input, begun: call.attempt, began_ns: began_ns.take() };
-                let Some(Stopped { stack, drops_chunk }) = stopped else {
-                    self.answer(result, &of, answers);
-                    continue;
-                };
-                stops::leave_out(self.py, &result);
-                if drops_chunk {
-                    break;
+                match stopped {
+                    None => self.answer(result, &of, answers),
+                    Some(Stopped { stack, drops_chunk }) => {
+                        stops::leave_out(self.py, &result);
+                        drop(result);
+                        if drops_chunk {
+                            break;
+                        }
+                        self.answer_stopped(&stack, &of, answers);
+                    }
                 }
-                self.answer_stopped(&stack, &of, answers);
+                buffers::let_go(buffers::take_given());
             }
             current.end();
         });
+        buffers::let_go(buffers::take_given());
         if self.lingering.is_empty() {
             forget_passing();
         }
@@ -400,7 +407,7 @@ impl Run for PythonRun<'_> {
 
     fn begin(&mut self, number: usize, call: &Call<'_>) {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
-        let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py));
+        let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py)).with_buffers(call.buffers);
         begin_call(call.item..call.item + u64::from(call.count), &loaded.function);
         // Taken out, because making a coroutine needs the rest of this.
         let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
@@ -419,7 +426,7 @@ impl Run for PythonRun<'_> {
             Err(Ended::Stopped(stack))
         });
         self.coroutines = coroutines;
-        self.lingering.insert(number, Lingering::of(call));
+        self.lingering.insert(number, Lingering::of(call, buffers::take_given()));
         self.functions.insert(call.function, loaded);
     }
 
@@ -450,6 +457,7 @@ impl Run for PythonRun<'_> {
             }
         }
         self.functions.insert(call.function, loaded);
+        buffers::let_go(call.given);
     }
 
     fn leave(&mut self) {

@@ -20,6 +20,8 @@ pub(super) struct Job {
     pub(super) function: Arc<Function>,
     /// Where the input lies, unless it is inline.
     pub(super) input: Option<Span>,
+    /// What belongs to it and lies in places of its own.
+    pub(super) buffers: Vec<Span>,
     /// Where each item's input ends; a single item needs none.
     pub(super) ends: Option<Box<[u64]>>,
     pub(super) parts: Gathered,
@@ -107,6 +109,7 @@ impl State {
         if let Some(span) = job.input {
             self.slabs.release(&mut self.arena, span);
         }
+        self.free(&job.buffers);
         let outcome = match end {
             JobEnd::Complete => Outcome::Complete(job.parts.into_parts()),
             JobEnd::GivenUp => Outcome::GivenUp(job.parts.into_parts()),

@@ -17,6 +17,8 @@ pub(crate) struct Submission<'a> {
     pub function: &'a Arc<Function>,
     /// The input of all items, one after the other, if it is short.
     pub input: InputBytes<'a>,
+    /// What lies in places of its own, which the job takes over.
+    pub buffers: Vec<Span>,
     /// Where each item's input ends; none for a single item.
     pub ends: Option<Box<[u64]>>,
     /// How many items.
@@ -59,6 +61,7 @@ impl State {
             if let InputBytes::Long(span) = submission.input {
                 self.slabs.release(&mut self.arena, span);
             }
+            self.free(&submission.buffers);
             return Err(self.why_closed());
         }
         if self.accounts.began_ns.is_none() {
@@ -81,6 +84,7 @@ impl State {
             pending: Arc::clone(submission.pending),
             function: Arc::clone(submission.function),
             input,
+            buffers: submission.buffers,
             ends: submission.ends,
             parts: Gathered::None,
             first_item: self.next_item,
@@ -103,6 +107,13 @@ impl State {
     /// Why no job can be submitted.
     pub(crate) fn why_closed(&self) -> SubmitError {
         self.breakdown.clone().map_or(SubmitError::Closed, SubmitError::Broken)
+    }
+
+    /// Frees places that no worker looks at any more.
+    pub(crate) fn free(&mut self, places: &[Span]) {
+        for place in places {
+            self.slabs.release(&mut self.arena, *place);
+        }
     }
 
     /// A place for bytes that the workers are to read.

@@ -1,0 +1,117 @@
+//! Owns the large buffers of arguments (arrays, columns of tables): taken out of the pickle and written once into shared
+//! memory, and given to the function as memory of the worker's own. Never knows what a buffer means: pickle does, by its
+//! protocol 5 (PEP 574).
+//!
+//! A worker maps a buffer privately: a task may write to its arguments, and only the pages that it writes to are copied.
+//! What a task keeps of them after its end is detached from the shared memory before the parent hears of that end, so
+//! the parent may use the memory again.
+
+use paceline_engine::{ArenaReader, OwnCopy, Span};
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::cell::RefCell;
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// A buffer of at least this length travels by itself; a shorter one is copied sooner than it is mapped.
+pub(crate) const APART_FROM: usize = 64 << 10;
+
+thread_local! {
+    /// The buffers of the pickle that is being made, or none is.
+    static TAKEN: RefCell<Vec<Py<PyAny>>> = const { RefCell::new(Vec::new()) };
+    /// What the calls that run have been given.
+    static GIVEN: RefCell<Vec<Arc<OwnCopy>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Is asked by pickle, for each buffer, whether it is to be in the pickle itself.
+#[pyclass(module = "paceline._paceline", frozen)]
+pub(crate) struct BufferTaker;
+
+#[pymethods]
+impl BufferTaker {
+    #[expect(clippy::unused_self, reason = "what it takes is of the thread, and pickle calls an object")]
+    fn __call__(&self, buffer: Bound<'_, PyAny>) -> bool {
+        let is_taken = contents(&buffer).is_some_and(|bytes| bytes.len() >= APART_FROM);
+        if is_taken {
+            TAKEN.with_borrow_mut(|taken| taken.push(buffer.unbind()));
+        }
+        !is_taken
+    }
+}
+
+/// The bytes of a `PickleBuffer`, if they lie one after the other; valid as long as it is not released.
+pub(crate) fn contents<'a>(buffer: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
+    // SAFETY: the call looks at the object's type, and returns the view that it holds, or null with an exception set.
+    let view = unsafe { PyPickleBuffer_GetBuffer(buffer.as_ptr()) };
+    if view.is_null() {
+        drop(PyErr::take(buffer.py()));
+        return None;
+    }
+    // SAFETY: the view belongs to the buffer, which is not released while it is borrowed; its memory is as long as it
+    // says, if it is contiguous.
+    unsafe {
+        if ffi::PyBuffer_IsContiguous(view, b'A'.cast_signed()) == 0 || (*view).buf.is_null() {
+            return None;
+        }
+        let length = usize::try_from((*view).len).ok()?;
+        Some(std::slice::from_raw_parts((*view).buf.cast::<u8>(), length))
+    }
+}
+
+#[allow(clashing_extern_declarations, reason = "not declared by the bindings")]
+unsafe extern "C" {
+    fn PyPickleBuffer_GetBuffer(buffer: *mut ffi::PyObject) -> *const ffi::Py_buffer;
+}
+
+/// Makes a pickle by `dump`, which has a [`BufferTaker`] asked, and gives back which buffers were taken out of it. A
+/// pickle may be made in the middle of another.
+pub(crate) fn taking<R>(dump: impl FnOnce() -> R) -> (R, Vec<Py<PyAny>>) {
+    let outer = TAKEN.take();
+    let result = dump();
+    (result, TAKEN.replace(outer))
+}
+
+/// The buffer of a segment that a function has been given, as an object of Python's.
+#[pyclass(module = "paceline._paceline", frozen)]
+struct GivenBuffer {
+    copy: Arc<OwnCopy>,
+}
+
+#[pymethods]
+impl GivenBuffer {
+    /// # Safety
+    /// The interpreter's own protocol: `view` is its, to be filled.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let copy = &slf.get().copy;
+        let length = ffi::Py_ssize_t::try_from(copy.length()).map_err(|_| PyBufferError::new_err("too long"))?;
+        // SAFETY: the view is filled in for memory that lives as long as the object, to which the view keeps a reference.
+        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), copy.address().cast(), length, 0, flags) };
+        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+/// The buffers at these places, for pickle's reader.
+pub(crate) fn give<'py>(py: Python<'py>, arena: &ArenaReader, places: &[Span]) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let give = |place: &Span| {
+        let copy = arena.own_copy(*place).map_err(|_| PyValueError::new_err("there is no such buffer"))?;
+        let copy = Arc::new(copy);
+        GIVEN.with_borrow_mut(|given| given.push(Arc::clone(&copy)));
+        Ok(Bound::new(py, GivenBuffer { copy })?.into_any())
+    };
+    places.iter().map(give).collect()
+}
+
+/// What was given since this was last called.
+pub(crate) fn take_given() -> Vec<Arc<OwnCopy>> {
+    GIVEN.take()
+}
+
+/// The calls for which these were given have ended, and are about to be told of: what somebody has kept becomes his own.
+pub(crate) fn let_go(given: Vec<Arc<OwnCopy>>) {
+    for copy in given {
+        if Arc::strong_count(&copy) > 1 {
+            copy.detach();
+        }
+    }
+}
