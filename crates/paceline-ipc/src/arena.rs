@@ -595,7 +595,7 @@ mod tests {
         arena.release(span.segment);
         let again = arena.allocate(20_000).unwrap();
         assert_eq!(again.segment, span.segment);
-        fill(again, &[9; 20_000]);
+        fill(again, &vec![9; 20_000]);
         assert_eq!(seen(&two), bytes[5_000..15_000]);
         assert!(reader.own_copy(Span { offset: 30_000, ..part }).is_err());
         assert!(reader.own_copy(Span { length: u64::MAX, ..part }).is_err());

@@ -19,10 +19,13 @@ pub(crate) const APART_FROM: usize = 64 << 10;
 
 thread_local! {
     /// The buffers of the pickle that is being made, or none is.
-    static TAKEN: RefCell<Vec<Py<PyAny>>> = const { RefCell::new(Vec::new()) };
+    static TAKEN: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
     /// What the calls that run have been given.
     static GIVEN: RefCell<Vec<Arc<OwnCopy>>> = const { RefCell::new(Vec::new()) };
 }
+
+/// What pickle hands out in the place of some memory: a `PickleBuffer`.
+pub(crate) type Buffer = Py<PyAny>;
 
 /// Is asked by pickle, for each buffer, whether it is to be in the pickle itself.
 #[pyclass(module = "paceline._paceline", frozen)]
@@ -59,14 +62,14 @@ pub(crate) fn contents<'a>(buffer: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
     }
 }
 
-#[allow(clashing_extern_declarations, reason = "not declared by the bindings")]
 unsafe extern "C" {
+    /// Of the interpreter's interface; the bindings leave it out.
     fn PyPickleBuffer_GetBuffer(buffer: *mut ffi::PyObject) -> *const ffi::Py_buffer;
 }
 
 /// Makes a pickle by `dump`, which has a [`BufferTaker`] asked, and gives back which buffers were taken out of it. A
 /// pickle may be made in the middle of another.
-pub(crate) fn taking<R>(dump: impl FnOnce() -> R) -> (R, Vec<Py<PyAny>>) {
+pub(crate) fn taking<R>(dump: impl FnOnce() -> R) -> (R, Vec<Buffer>) {
     let outer = TAKEN.take();
     let result = dump();
     (result, TAKEN.replace(outer))
@@ -82,7 +85,7 @@ struct GivenBuffer {
 impl GivenBuffer {
     /// # Safety
     /// The interpreter's own protocol: `view` is its, to be filled.
-    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let copy = &slf.get().copy;
         let length = ffi::Py_ssize_t::try_from(copy.length()).map_err(|_| PyBufferError::new_err("too long"))?;
         // SAFETY: the view is filled in for memory that lives as long as the object, to which the view keeps a reference.

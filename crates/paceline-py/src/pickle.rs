@@ -1,7 +1,7 @@
 //! Owns the calls of pickle: plain pickle first, the Python side's fallback for what lives in `__main__` or has no
 //! importable name. Never knows what the bytes are for.
 
-use crate::buffers::{self, BufferTaker};
+use crate::buffers::{self, Buffer, BufferTaker};
 use crate::codec;
 use crate::engine::{LONG_COPY, refusal};
 use crate::outcome::errors;
@@ -81,7 +81,7 @@ fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBy
 }
 
 /// The same with its large buffers beside it.
-fn dump_plain_apart<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyBytes>, Vec<Py<PyAny>>)>> {
+fn dump_plain_apart<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyBytes>, Vec<Buffer>)>> {
     let py = value.py();
     let names = names(py)?;
     let arguments = [value.as_ptr(), names.protocol.as_ptr(), names.taker.as_ptr()];

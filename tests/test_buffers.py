@@ -1,0 +1,222 @@
+"""Large buffers of arguments: they travel beside their pickle, and a task may do with them what it likes."""
+
+import array
+import asyncio
+import itertools
+import os
+import threading
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+import tasks
+from paceline import Pool, ProcessPoolExecutor, WorkerDied
+
+KB = 1 << 10
+MB = 1 << 20
+
+RNG = np.random.default_rng(5)
+STRUCTURED = np.dtype([("key", "i4"), ("value", "f8"), ("name", "U7")])
+
+
+def arrays():
+    """Arrays of many kinds, all but the first of each row large enough to travel by themselves."""
+    plain = RNG.random((90, 100))
+    read_only = plain.copy()
+    read_only.flags.writeable = False
+    structured = np.zeros(2_000, STRUCTURED)
+    structured["key"] = np.arange(2_000)
+    structured["name"] = "a name"
+    return {
+        "small": plain[0],
+        "plain": plain,
+        "fortran": np.asfortranarray(plain),
+        "transposed": plain.T,
+        "read-only": read_only,
+        "strided": plain[::2, ::3],
+        "negative strides": plain[::-1],
+        "empty": np.empty((0, 7)),
+        "no dimension": np.array(5.0),
+        "structured": structured,
+        "objects": np.array([{"a": 1}, None, "text"] * 3_000, dtype=object),
+        "bytes": np.frombuffer(bytes(range(256)) * 300, dtype=np.uint8),
+        "bools": np.arange(70_000) % 3 == 0,
+        "complex": plain + 1j * plain,
+        "dates": np.arange("2000-01", "2002-01", dtype="M8[h]"),
+        "durations": np.arange(9_000).astype("m8[us]"),
+        "big-endian": np.arange(18_000).astype(">f4"),
+        "text": np.array(["some text"] * 2_000),
+        "masked": np.ma.masked_less(plain, 0.3),
+        "record": structured.view(np.recarray),
+    }
+
+
+def described(value):
+    flags = (value.flags.c_contiguous, value.flags.f_contiguous, value.flags.writeable)
+    return type(value), value.dtype, value.shape, flags, value.tolist()
+
+
+def as_pickle_makes_it(value):
+    import pickle
+
+    return pickle.loads(pickle.dumps(value, 5))
+
+
+@pytest.mark.parametrize("kind", list(arrays()))
+def test_arrays_arrive_as_any_pickle_has_them(pool, kind):
+    value = arrays()[kind]
+    assert pool.apply(described, (value,)) == described(as_pickle_makes_it(value))
+    assert pool.map(described, [value, value], chunksize=2) == [described(as_pickle_makes_it(value))] * 2
+
+
+def test_tables_arrive_unchanged(pool):
+    table = pd.DataFrame(
+        {
+            "number": np.arange(50_000),
+            "share": RNG.random(50_000),
+            "day": pd.date_range("2000-01-01", periods=50_000, freq="h"),
+            "kind": pd.Categorical(["a", "b"] * 25_000),
+            "text": ["some", "text"] * 25_000,
+        }
+    )
+    pd.testing.assert_frame_equal(pool.apply(tasks.identity, (table,)), table)
+
+
+def test_buffers_anywhere_in_the_arguments(pool):
+    def total(first, *others, last):
+        return float(first["deep"][0].sum() + sum(other.sum() for other in others) + last.sum())
+
+    big = np.ones(100_000)
+    assert pool.submit(total, {"deep": (big,)}, big, big * 2, last=big).result() == 500_000
+    assert pool.apply(len, (array.array("d", bytes(MB)),)) == MB // 8
+
+
+def add_one(values):
+    values += 1
+    return float(values.sum())
+
+
+def test_what_a_task_writes_into_its_arguments_harms_nobody(pool):
+    values = np.zeros(100_000)
+    assert pool.map(add_one, [values] * 6, chunksize=3) == [100_000.0] * 6
+    assert pool.apply(add_one, (values,)) == 100_000
+    assert not values.any()
+
+
+def test_what_comes_again_in_a_retry_is_as_it_was(tmp_path):
+    def spoil_and_die_once(values):
+        total = add_one(values)
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            tasks.die()
+        return total
+
+    with Pool(1, retries=1) as pool:
+        assert pool.apply(spoil_and_die_once, (np.zeros(100_000),)) == 100_000
+
+
+KEPT = []
+
+
+def keep(values):
+    KEPT.append(values)
+
+
+async def keep_later(values):
+    await asyncio.sleep(0)
+    keep(values)
+
+
+def keep_and_fail(values):
+    keep(values)
+    raise ValueError
+
+
+def kept(_=None):
+    return [(float(values.min()), float(values.max())) for values in KEPT]
+
+
+@pytest.mark.parametrize("keeps", [keep, keep_later, keep_and_fail])
+def test_what_a_task_keeps_of_its_arguments_stays_as_it_was(keeps):
+    with Pool(1) as pool:
+        for number in range(8):
+            pool.submit(keeps, np.full(50_000, float(number))).exception(30)
+        for number in range(8, 12):
+            pool.map_async(keeps, [np.full(50_000, float(number))] * 2, 2).exception(30)
+        seen = pool.apply(kept)
+    expected = [*range(8), 8, 8, 9, 9, 10, 10, 11, 11]
+    assert seen == [(float(number), float(number)) for number in expected]
+
+
+def test_input_that_is_changed_between_two_items_is_sent_as_it_was(pool):
+    def changing():
+        values = np.zeros(100_000)
+        for number in range(6):
+            values[:] = number
+            yield values
+
+    assert pool.map(np.max, changing()) == [0, 1, 2, 3, 4, 5]
+
+
+def shared_bytes(process):
+    maps = [part for part in process.memory_maps(grouped=False) if "memfd:paceline-inputs" in part.path]
+    return sum(part.rss for part in maps)
+
+
+def test_the_same_array_is_sent_once_in_one_map():
+    values = RNG.random(4 * MB // 8)
+    with Pool(1) as pool:
+        assert pool.map(np.size, [values] * 20) == [values.size] * 20
+        assert shared_bytes(psutil.Process()) < 8 * MB
+
+
+def test_memory_of_buffers_is_used_again(pool):
+    values = RNG.random(4 * MB // 8)
+    for _ in range(40):
+        assert pool.apply(np.size, (values,)) == values.size
+    assert shared_bytes(psutil.Process()) < 16 * MB
+
+
+def test_buffers_of_what_is_refused_are_freed():
+    values = RNG.random(4 * MB // 8)
+    pool = Pool(1)
+    with pytest.raises(TypeError, match="pickle"):
+        pool.map(np.size, [values, threading.Lock()])
+    pool.close()
+    with pytest.raises(ValueError, match="Pool not running"):
+        pool.apply(np.size, (values,))
+    pool.join()
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_buffers_arrive_however_workers_start(method):
+    with ProcessPoolExecutor(1, start_method=method) as executor:
+        assert executor.submit(np.sum, np.ones((500, 500))).result(60) == 250_000
+
+
+def test_a_worker_that_dies_with_a_buffer_costs_its_task(pool):
+    values = RNG.random((300, 400))
+
+    def end(values):
+        values += 1
+        os._exit(3)
+
+    with pytest.raises(WorkerDied) as caught:
+        pool.apply(end, (values,))
+    assert caught.value.arguments == "(<array of float64, shape (300, 400)>,)"
+    assert pool.apply(np.shape, (values,)) == (300, 400)
+
+
+def test_a_failure_tells_of_an_array_by_its_shape(pool):
+    with pytest.raises(TypeError) as caught:
+        pool.apply(tasks.fail_on, (RNG.random((300, 400)),))
+    assert "called with (<array of float64, shape (300, 400)>,)" in caught.value.__cause__.details
+
+
+def test_buffers_at_the_border(pool):
+    sizes = [64 * KB - 8, 64 * KB, 64 * KB + 8, MB, MB + 8]
+    for size, copies in itertools.product(sizes, (1, 3)):
+        values = RNG.random(size // 8)
+        assert pool.map(np.sum, [values] * copies) == [float(np.sum(values))] * copies
