@@ -1,10 +1,11 @@
-"""Large buffers of arguments: they travel beside their pickle, and a task may do with them what it likes."""
+"""Large buffers of arguments and results: they travel beside their pickle, and whoever gets them may change them."""
 
 import array
 import asyncio
 import itertools
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ STRUCTURED = np.dtype([("key", "i4"), ("value", "f8"), ("name", "U7")])
 
 def arrays():
     """Arrays of many kinds, all but the first of each row large enough to travel by themselves."""
-    plain = RNG.random((90, 100))
+    plain = np.random.default_rng(5).random((90, 100))
     read_only = plain.copy()
     read_only.flags.writeable = False
     structured = np.zeros(2_000, STRUCTURED)
@@ -215,8 +216,90 @@ def test_a_failure_tells_of_an_array_by_its_shape(pool):
     assert "called with (<array of float64, shape (300, 400)>,)" in caught.value.__cause__.details
 
 
+def grown(kind):
+    """One of the arrays, so large that as a result it stays where its worker has put it."""
+    value = arrays()[kind]
+    return np.concatenate([value] * 20) if value.ndim and not isinstance(value, np.ma.MaskedArray) else value
+
+
+@pytest.mark.parametrize("kind", list(arrays()))
+def test_arrays_come_back_as_any_pickle_has_them(pool, kind):
+    assert described(pool.apply(arrays, ())[kind]) == described(as_pickle_makes_it(arrays()[kind]))
+    assert described(pool.apply(grown, (kind,))) == described(as_pickle_makes_it(grown(kind)))
+
+
+def test_large_results_are_not_copied_and_can_be_changed(pool):
+    result = pool.apply(np.ones, (2 * MB,))
+    address = result.__array_interface__["data"][0]
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ranges = [line.split()[0].split("-") for line in lines if "paceline-results" in line]
+    assert any(int(start, 16) <= address < int(end, 16) for start, end in ranges)
+    result[::1000] = 5
+    again = pool.apply(np.ones, (2 * MB,))
+    assert result.sum() == 2 * MB + 4 * len(result[::1000])
+    assert again.sum() == 2 * MB
+
+
+def test_results_that_are_kept_stay_as_they_are(pool):
+    kept = [pool.apply(np.full, ((200_000,), float(number))) for number in range(20)]
+    for number, result in enumerate(kept):
+        assert (result == number).all()
+    rest = kept[::2]
+    del kept
+    more = [pool.apply(np.full, ((200_000,), float(number))) for number in range(100, 120)]
+    assert [result[-1] for result in rest] == list(range(0, 20, 2))
+    assert [result[0] for result in more] == list(range(100, 120))
+
+
+def test_memory_of_results_goes_back_when_they_are_collected():
+    def peak(rounds):
+        for _ in range(rounds):
+            assert pool.apply(np.ones, (MB,)).sum() == MB
+        (worker,) = psutil.Process().children(recursive=True)[-1:]
+        return sum(part.rss for part in worker.memory_maps(grouped=False) if "paceline-results" in part.path)
+
+    with Pool(1) as pool:
+        once = peak(3)
+        assert peak(30) <= once + 8 * MB
+
+
+def test_results_outlive_their_workers_and_their_pool():
+    with Pool(2) as pool:
+        results = pool.map(np.ones, [300_000, 400_000], 1)
+        futures = [pool.submit(np.ones, 500_000) for _ in range(2)]
+        pool.close()
+        pool.join()
+    results += [future.result() for future in futures]
+    assert [int(result.sum()) for result in results] == [300_000, 400_000, 500_000, 500_000]
+
+
+def test_result_that_refers_to_the_same_buffer_twice(pool):
+    def twice():
+        values = np.zeros(200_000)
+        return values, values, values[10:].copy()
+
+    first, second, third = pool.apply(twice)
+    assert first is second
+    assert len(third) == 199_990
+
+
+def test_a_forked_child_harms_no_result(pool):
+    result = pool.apply(np.ones, (MB,))
+    child = os.fork()
+    if child == 0:
+        result[:] = 7
+        del result
+        os._exit(0)
+    os.waitpid(child, 0)
+    others = [pool.apply(np.zeros, (MB,)) for _ in range(4)]
+    assert result.sum() == MB
+    assert not any(other.any() for other in others)
+
+
 def test_buffers_at_the_border(pool):
     sizes = [64 * KB - 8, 64 * KB, 64 * KB + 8, MB, MB + 8]
     for size, copies in itertools.product(sizes, (1, 3)):
         values = RNG.random(size // 8)
         assert pool.map(np.sum, [values] * copies) == [float(np.sum(values))] * copies
+        for result in pool.map(tasks.identity, [values] * copies):
+            np.testing.assert_array_equal(result, values)

@@ -39,7 +39,7 @@ pub use accounts::{Account, Accounts};
 pub use answers::Answers;
 pub use clock::now_ns;
 pub use engine::{Announce, Engine, Input, OpenError, Options};
-pub use outcome::{Answer, Breakdown, Death, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
+pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
 pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
 pub use paceline_ipc::arena::{AllocateError, ArenaReader, OwnCopy, Span};
 pub use paceline_ipc::foreign::Foreign;

@@ -3,7 +3,7 @@
 
 use crate::fork_guard::generation;
 use paceline_core::Trouble;
-use paceline_ipc::arena::{ArenaReader, Span, View};
+use paceline_ipc::arena::{ArenaReader, OwnCopy, Span, View};
 use paceline_ipc::foreign::Foreign;
 use paceline_ipc::record::{self, Content, Records};
 use std::sync::Arc;
@@ -173,7 +173,14 @@ pub enum RecordBytes<'a> {
     /// Among other records, where the worker can still write.
     Shared(Foreign<'a>),
     /// In a segment of its own, where the worker can still write.
-    Mapped(View),
+    Mapped(View, Place<'a>),
+}
+
+/// Where a record lies that is mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    arena: &'a Arc<ArenaReader>,
+    span: Span,
 }
 
 impl RecordBytes<'_> {
@@ -183,7 +190,56 @@ impl RecordBytes<'_> {
         match self {
             Self::Own(bytes) => Foreign::own(bytes),
             Self::Shared(bytes) => *bytes,
-            Self::Mapped(view) => view.foreign(),
+            Self::Mapped(view, _) => view.foreign(),
+        }
+    }
+
+    /// Some of the bytes, to be kept for longer than the answer, and changed; none if they are not mapped, or there are not
+    /// so many.
+    #[must_use]
+    pub fn hold(&self, offset: u64, length: u64) -> Option<HeldCopy> {
+        let Self::Mapped(_, Place { arena, span }) = self else { return None };
+        if offset.checked_add(length)? > span.length {
+            return None;
+        }
+        let copy = arena.own_copy(Span { offset: span.offset + offset, length, ..*span }).ok()?;
+        arena.hold(span.segment);
+        let (arena, segment) = (Arc::clone(arena), span.segment);
+        Some(HeldCopy { copy: Some(copy), arena, segment, generation: generation() })
+    }
+}
+
+/// Some bytes of a large outcome, which whoever holds them may change for himself. Their memory is the worker's again when
+/// this is dropped.
+#[derive(Debug)]
+pub struct HeldCopy {
+    copy: Option<OwnCopy>,
+    arena: Arc<ArenaReader>,
+    segment: u32,
+    generation: u32,
+}
+
+impl HeldCopy {
+    /// The first byte.
+    #[must_use]
+    pub fn address(&self) -> *mut u8 {
+        self.copy.as_ref().map_or(std::ptr::null_mut(), OwnCopy::address)
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.copy.as_ref().map_or(0, OwnCopy::length)
+    }
+}
+
+impl Drop for HeldCopy {
+    fn drop(&mut self) {
+        // Nothing may be seen here of what the worker does with it next.
+        drop(self.copy.take());
+        // A forked child shares the segments, and they are its parent's to free.
+        if self.generation == generation() {
+            self.arena.release(self.segment);
         }
     }
 }
@@ -226,7 +282,7 @@ impl Answer {
     /// A copy of one record, to be looked at beside the others; none if it is so large that it lies elsewhere.
     pub(crate) fn single(kind: u8, content: &RecordBytes<'_>) -> Option<Self> {
         let bytes = match content {
-            RecordBytes::Mapped(_) => return None,
+            RecordBytes::Mapped(..) => return None,
             RecordBytes::Own(_) | RecordBytes::Shared(_) => content.foreign().to_vec().ok()?,
         };
         let mut copy = record::header(kind, bytes.len()).to_vec();
@@ -299,8 +355,9 @@ impl Answer {
                 Some((kind, RecordBytes::Own(own)))
             }
             Content::Elsewhere(span) => {
-                let view = self.arena.as_ref()?.view(span).ok()?;
-                Some((kind, RecordBytes::Mapped(view)))
+                let arena = self.arena.as_ref()?;
+                let view = arena.view(span).ok()?;
+                Some((kind, RecordBytes::Mapped(view, Place { arena, span })))
             }
         })
     }

@@ -1,12 +1,12 @@
-//! Owns the large buffers of arguments (arrays, columns of tables): taken out of the pickle and written once into shared
-//! memory, and given to the function as memory of the worker's own. Never knows what a buffer means: pickle does, by its
-//! protocol 5 (PEP 574).
+//! Owns the large buffers of arguments and results (arrays, columns of tables): taken out of the pickle and written once
+//! into shared memory, and given to the other side as memory of its own. Never knows what a buffer means: pickle does, by
+//! its protocol 5 (PEP 574).
 //!
-//! A worker maps a buffer privately: a task may write to its arguments, and only the pages that it writes to are copied.
-//! What a task keeps of them after its end is detached from the shared memory before the parent hears of that end, so
+//! Whoever reads a buffer maps it privately: it may be written to, and only the pages that are written to are copied.
+//! The memory of a result goes back to its worker when the array is collected. What a task keeps of them after its end is detached from the shared memory before the parent hears of that end, so
 //! the parent may use the memory again.
 
-use paceline_engine::{ArenaReader, OwnCopy, Span};
+use paceline_engine::{ArenaReader, Foreign, HeldCopy, OwnCopy, RecordBytes, Span};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// A buffer of at least this length travels by itself; a shorter one is copied sooner than it is mapped.
 pub(crate) const APART_FROM: usize = 64 << 10;
+
+/// A buffer of a result of at least this length stays where it is; a shorter one is copied: a worker has only so many
+/// segments, and a program may keep any number of results.
+const HELD_FROM: u64 = 1 << 20;
 
 thread_local! {
     /// The buffers of the pickle that is being made, or none is.
@@ -78,7 +82,23 @@ pub(crate) fn taking<R>(dump: impl FnOnce() -> R) -> (R, Vec<Buffer>) {
 /// The buffer of a segment that a function has been given, as an object of Python's.
 #[pyclass(module = "paceline._paceline", frozen)]
 struct GivenBuffer {
-    copy: Arc<OwnCopy>,
+    memory: Memory,
+}
+
+enum Memory {
+    /// Of an argument.
+    Given(Arc<OwnCopy>),
+    /// Of a result.
+    Held(HeldCopy),
+}
+
+impl Memory {
+    fn place(&self) -> (*mut u8, usize) {
+        match self {
+            Self::Given(copy) => (copy.address(), copy.length()),
+            Self::Held(copy) => (copy.address(), copy.length()),
+        }
+    }
 }
 
 #[pymethods]
@@ -86,10 +106,10 @@ impl GivenBuffer {
     /// # Safety
     /// The interpreter's own protocol: `view` is its, to be filled.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let copy = &slf.get().copy;
-        let length = ffi::Py_ssize_t::try_from(copy.length()).map_err(|_| PyBufferError::new_err("too long"))?;
+        let (address, length) = slf.get().memory.place();
+        let length = ffi::Py_ssize_t::try_from(length).map_err(|_| PyBufferError::new_err("too long"))?;
         // SAFETY: the view is filled in for memory that lives as long as the object, to which the view keeps a reference.
-        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), copy.address().cast(), length, 0, flags) };
+        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), address.cast(), length, 0, flags) };
         if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
     }
 }
@@ -97,12 +117,42 @@ impl GivenBuffer {
 /// The buffers at these places, for pickle's reader.
 pub(crate) fn give<'py>(py: Python<'py>, arena: &ArenaReader, places: &[Span]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let give = |place: &Span| {
-        let copy = arena.own_copy(*place).map_err(|_| PyValueError::new_err("there is no such buffer"))?;
+        let copy = arena.own_copy(*place).map_err(|_| no_such())?;
         let copy = Arc::new(copy);
         GIVEN.with_borrow_mut(|given| given.push(Arc::clone(&copy)));
-        Ok(Bound::new(py, GivenBuffer { copy })?.into_any())
+        Ok(Bound::new(py, GivenBuffer { memory: Memory::Given(copy) })?.into_any())
     };
     places.iter().map(give).collect()
+}
+
+/// The buffers at these places in a result, for pickle's reader.
+pub(crate) fn hold<'py>(
+    py: Python<'py>,
+    result: &RecordBytes<'_>,
+    places: &[Span],
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let hold = |place: &Span| {
+        if place.length < HELD_FROM {
+            return copied(py, result.foreign(), place);
+        }
+        let copy = result.hold(place.offset, place.length).ok_or_else(no_such)?;
+        Ok(Bound::new(py, GivenBuffer { memory: Memory::Held(copy) })?.into_any())
+    };
+    places.iter().map(hold).collect()
+}
+
+/// A buffer of a result as memory of Python's.
+fn copied<'py>(py: Python<'py>, result: Foreign<'_>, place: &Span) -> PyResult<Bound<'py, PyAny>> {
+    let (offset, length) = (usize::try_from(place.offset)?, usize::try_from(place.length)?);
+    let (_, rest) = result.split_at(offset).ok_or_else(no_such)?;
+    let (bytes, _) = rest.split_at(length).ok_or_else(no_such)?;
+    let length = ffi::Py_ssize_t::try_from(length)?;
+    // SAFETY: as many bytes are there; they are copied, and any bytes will do.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+}
+
+fn no_such() -> PyErr {
+    PyValueError::new_err("there is no such buffer")
 }
 
 /// What was given since this was last called.

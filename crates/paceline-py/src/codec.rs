@@ -5,11 +5,11 @@
 //! Only values of exactly these types are written plainly: a subclass may carry more than its value. Lists and dicts are
 //! pickled, because they have an identity that two places in a value may share.
 
-use paceline_engine::{ArenaReader, Foreign, Span};
+use paceline_engine::{ArenaReader, Foreign, RecordBytes, Span};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
-use pyo3::{PyTypeInfo, ffi, intern};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
+use pyo3::{PyTypeInfo, ffi};
 
 const NONE: u8 = 0;
 const TRUE: u8 = 1;
@@ -126,8 +126,36 @@ pub(crate) fn encode_pickle(pickle: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(pickle);
 }
 
+/// What a place takes of what stands before a pickle.
+const PLACE_BYTES: usize = 24;
+/// Buffers behind a pickle begin at multiples of this.
+const ALIGNMENT: usize = 64;
+/// What is left out before one.
+pub(crate) const GAP: [u8; ALIGNMENT] = [0; ALIGNMENT];
+
+/// What stands before a pickle of this length and buffers of these, which follow it; and how many bytes are left out before
+/// each of them.
+pub(crate) fn head_of_pickle_and_buffers(pickle: usize, buffers: &[usize]) -> (Vec<u8>, Vec<usize>) {
+    let mut end = 1 + 8 + buffers.len() * PLACE_BYTES + 8 + pickle;
+    let (mut places, mut gaps) = (Vec::with_capacity(buffers.len()), Vec::with_capacity(buffers.len()));
+    for &length in buffers {
+        let start = end.next_multiple_of(ALIGNMENT);
+        gaps.push(start - end);
+        places.push(Span { offset: start as u64, length: length as u64, ..Span::default() });
+        end = start + length;
+    }
+    let mut head = Vec::new();
+    encode_places(pickle, &places, &mut head);
+    (head, gaps)
+}
+
 /// Appends a pickle, made elsewhere, the buffers of which lie in these places.
 pub(crate) fn encode_pickle_and_buffers(pickle: &[u8], places: &[Span], out: &mut Vec<u8>) {
+    encode_places(pickle.len(), places, out);
+    out.extend_from_slice(pickle);
+}
+
+fn encode_places(pickle: usize, places: &[Span], out: &mut Vec<u8>) {
     out.push(PICKLE_AND_BUFFERS);
     out.extend_from_slice(&(places.len() as u64).to_le_bytes());
     for place in places {
@@ -135,8 +163,7 @@ pub(crate) fn encode_pickle_and_buffers(pickle: &[u8], places: &[Span], out: &mu
         out.extend_from_slice(&place.offset.to_le_bytes());
         out.extend_from_slice(&place.length.to_le_bytes());
     }
-    out.extend_from_slice(&(pickle.len() as u64).to_le_bytes());
-    out.extend_from_slice(pickle);
+    out.extend_from_slice(&(pickle as u64).to_le_bytes());
 }
 
 /// What stands before a pickle of this length.
@@ -201,7 +228,6 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     fn places(&mut self) -> PyResult<Vec<Span>> {
-        const PLACE_BYTES: usize = 24;
         let count = usize::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| cut_off())?;
         // No more than there can be, before memory is asked for.
         let mut places = Vec::with_capacity(count.min(self.bytes.len() / PLACE_BYTES));
@@ -213,16 +239,13 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(places)
     }
 
-    /// What a pickle describes with these buffers. A reader that has no arena is told how long they are.
-    fn load_with(&self, pickle: &[u8], places: &[Span]) -> PyResult<Bound<'py, PyAny>> {
+    /// The buffers at these places. A reader that has no arena is told how long they are.
+    fn buffers(&self, places: &[Span]) -> PyResult<Bound<'py, PyList>> {
         let py = self.loads.py();
-        let buffers = match self.arena {
-            Some(arena) => PyList::new(py, crate::buffers::give(py, arena, places)?)?,
-            None => PyList::new(py, places.iter().map(|place| place.length))?,
-        };
-        let named = PyDict::new(py);
-        named.set_item(intern!(py, "buffers"), buffers)?;
-        self.loads.call((bytes_object(py, Foreign::own(pickle))?,), Some(&named))
+        match self.arena {
+            Some(arena) => PyList::new(py, crate::buffers::give(py, arena, places)?),
+            None => PyList::new(py, places.iter().map(|place| place.length)),
+        }
     }
 
     /// The next value. After an error of the pickle's own the one behind it can still be read.
@@ -263,12 +286,12 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             PICKLE => {
                 let pickle = self.run(true)?;
-                return crate::pickle::load(self.loads, Foreign::own(pickle));
+                return crate::pickle::load(self.loads, Foreign::own(pickle), None);
             }
             PICKLE_AND_BUFFERS => {
                 let places = self.places()?;
                 let pickle = self.run(true)?;
-                return self.load_with(pickle, &places);
+                return crate::pickle::load(self.loads, Foreign::own(pickle), Some(&self.buffers(&places)?));
             }
             _ => return Err(PyValueError::new_err(format!("no value begins with {tag}"))),
         })
@@ -283,13 +306,33 @@ pub(crate) fn decode_shared<'py>(bytes: Foreign<'_>, loads: &Bound<'py, PyAny>) 
         let (_, run) = bytes.split_at(9).ok_or_else(cut_off)?;
         let (run, _) = run.split_at(length).ok_or_else(cut_off)?;
         return if tag == PICKLE {
-            crate::pickle::load(loads, run)
+            crate::pickle::load(loads, run, None)
         } else {
             bytes_object(loads.py(), run).map(Bound::into_any)
         };
     }
     let copy = bytes.to_vec().map_err(|error| PyMemoryError::new_err(error.to_string()))?;
     Decoder::new(&copy, loads).next()
+}
+
+/// The value of a result that has large buffers; none if it has not.
+pub(crate) fn decode_apart<'py>(
+    result: &RecordBytes<'_>,
+    loads: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = loads.py();
+    let Some([PICKLE_AND_BUFFERS, count @ ..]) = result.foreign().array::<9>() else { return Ok(None) };
+    let count = usize::try_from(u64::from_le_bytes(count)).map_err(|_| cut_off())?;
+    let head_bytes = count.checked_mul(PLACE_BYTES).and_then(|bytes| bytes.checked_add(9 + 8)).ok_or_else(cut_off)?;
+    let (head, rest) = result.foreign().split_at(head_bytes).ok_or_else(cut_off)?;
+    // What is read twice must be the same both times.
+    let head = head.to_vec().map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+    let mut decoder = Decoder::new(&head[1..], loads);
+    let places = decoder.places()?;
+    let pickle_bytes = usize::try_from(u64::from_le_bytes(decoder.number()?)).map_err(|_| cut_off())?;
+    let (pickle, _) = rest.split_at(pickle_bytes).ok_or_else(cut_off)?;
+    let buffers = PyList::new(py, crate::buffers::hold(py, result, &places)?)?;
+    crate::pickle::load(loads, pickle, Some(&buffers)).map(Some)
 }
 
 /// A copy of these bytes, if there is memory for it.

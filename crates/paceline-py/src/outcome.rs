@@ -1,7 +1,7 @@
 //! Owns how the answers of workers become Python objects: results, or the exceptions that took their place. Never
 //! waits for one.
 
-use crate::codec::{Decoder, bytes_object, decode_shared};
+use crate::codec::{Decoder, bytes_object, decode_apart, decode_shared};
 use crate::functions::{Style, name_of};
 use crate::job::Called;
 use crate::pickle::names;
@@ -294,7 +294,10 @@ fn each_record(
 fn decode_value<'py>(bytes: &RecordBytes<'_>, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match bytes {
         RecordBytes::Own(bytes) => Decoder::new(bytes, loads).next(),
-        shared => decode_shared(shared.foreign(), loads),
+        shared => match decode_apart(shared, loads)? {
+            Some(value) => Ok(value),
+            None => decode_shared(shared.foreign(), loads),
+        },
     }
 }
 

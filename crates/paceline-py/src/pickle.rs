@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyModule, PyTuple};
+use pyo3::types::{IntoPyDict, PyBytes, PyList, PyModule, PyTuple};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
@@ -73,14 +73,7 @@ fn names_stranger(py: Python<'_>, pickle: &[u8]) -> PyResult<bool> {
     Ok(strangers().names.iter().any(|name| memchr::memmem::find(pickle, name).is_some()))
 }
 
-/// The plain pickle of an object, if it has one that a worker can read.
-fn dump_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let py = value.py();
-    let names = names(py)?;
-    readable(py, names.dumps.bind(py).call1((value, &names.protocol)))
-}
-
-/// The same with its large buffers beside it.
+/// The plain pickle of an object, its large buffers beside it, if it has one that a worker can read.
 fn dump_plain_apart<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyBytes>, Vec<Buffer>)>> {
     let py = value.py();
     let names = names(py)?;
@@ -223,6 +216,8 @@ pub(crate) enum Encoded<'py> {
     Gathered,
     /// These, one after the other.
     Apart([u8; 9], Bound<'py, PyBytes>),
+    /// A head, a pickle, and its buffers, each behind a gap.
+    WithBuffers(Vec<u8>, Bound<'py, PyBytes>, Vec<(usize, Buffer)>),
 }
 
 /// Runs of at least this length are not copied behind their head.
@@ -242,8 +237,14 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Vec<u8>) -
         return Ok(Encoded::Gathered);
     }
     let py = value.py();
-    let pickle = match dump_plain(value)? {
-        Some(pickle) => pickle,
+    let pickle = match dump_plain_apart(value)? {
+        Some((pickle, taken)) if !taken.is_empty() => {
+            let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map_or(0, <[u8]>::len);
+            let lengths: Vec<_> = taken.iter().map(length).collect();
+            let (head, gaps) = codec::head_of_pickle_and_buffers(pickle.as_bytes().len(), &lengths);
+            return Ok(Encoded::WithBuffers(head, pickle, gaps.into_iter().zip(taken).collect()));
+        }
+        Some((pickle, _)) => pickle,
         None => names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_by_value"), (value,))?.cast_into()?,
     };
     if pickle.as_bytes().len() >= APART_FROM {
@@ -272,16 +273,21 @@ pub(crate) fn encode_call(
     encode_pickled(&pair, out, along)
 }
 
-/// The object that a pickle describes. A long one is read where it lies, which Python's reader does as with any buffer that
+/// The object that a pickle describes, with the buffers that are not in it. A long one is read where it lies, which Python's reader does as with any buffer that
 /// others may write to.
 ///
 /// # Errors
 /// What unpickling raises.
-pub(crate) fn load<'py>(loads: &Bound<'py, PyAny>, pickle: Foreign<'_>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn load<'py>(
+    loads: &Bound<'py, PyAny>,
+    pickle: Foreign<'_>,
+    buffers: Option<&Bound<'py, PyList>>,
+) -> PyResult<Bound<'py, PyAny>> {
     const COPIED_UP_TO: usize = 4 << 10;
     let py = loads.py();
+    let named = buffers.map(|buffers| [("buffers", buffers)].into_py_dict(py)).transpose()?;
     if pickle.len() <= COPIED_UP_TO {
-        return loads.call1((codec::bytes_object(py, pickle)?,));
+        return loads.call((codec::bytes_object(py, pickle)?,), named.as_ref());
     }
     let length = ffi::Py_ssize_t::try_from(pickle.len())?;
     // SAFETY: the view is read-only and released before the bytes go.
@@ -289,7 +295,7 @@ pub(crate) fn load<'py>(loads: &Bound<'py, PyAny>, pickle: Foreign<'_>) -> PyRes
         let start = pickle.as_ptr().cast_mut().cast();
         Bound::from_owned_ptr_or_err(py, ffi::PyMemoryView_FromMemory(start, length, ffi::PyBUF_READ))?
     };
-    let object = loads.call1((&view,));
+    let object = loads.call((&view,), named.as_ref());
     view.call_method0(intern!(py, "release"))?;
     object
 }

@@ -2,7 +2,7 @@
 //! decides what runs next.
 
 use crate::buffers;
-use crate::codec::Decoder;
+use crate::codec::{Decoder, GAP};
 use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current::{self, Current};
 use crate::functions::{COROUTINE, Style};
@@ -230,7 +230,11 @@ impl<'py> PythonRun<'py> {
             1 => Style::Item,
             _ => Style::Star,
         };
-        Loaded { style, manner, function: crate::pickle::load(self.names.loads.bind(self.py), Foreign::own(pickle)) }
+        Loaded {
+            style,
+            manner,
+            function: crate::pickle::load(self.names.loads.bind(self.py), Foreign::own(pickle), None),
+        }
     }
 
     /// Reads the next item and calls the function with it.
@@ -290,6 +294,14 @@ impl<'py> PythonRun<'py> {
                 match encode_result(&value, &mut self.scratch) {
                     Ok(Encoded::Gathered) => return answers.push(kind::DONE, &self.scratch),
                     Ok(Encoded::Apart(head, run)) => return answers.push_parts(kind::DONE, &[&head, run.as_bytes()]),
+                    Ok(Encoded::WithBuffers(head, pickle, taken)) => {
+                        let mut parts = vec![&head, pickle.as_bytes()];
+                        for (gap, buffer) in &taken {
+                            parts.push(&GAP[..*gap]);
+                            parts.push(buffers::contents(buffer.bind(self.py)).unwrap_or(&[]));
+                        }
+                        return answers.push_parts(kind::DONE, &parts);
+                    }
                     Err(error) => {
                         self.pack("pack_unpicklable_result", (value, error.into_value(self.py), self.details(of)))
                     }
