@@ -192,9 +192,6 @@ def current_task() -> Task | None:
 def current_item() -> int | None:
     """The number, in the pool's order of submission, of the task whose code is running; none outside of a task."""
 
-def note_attempt(attempt: int) -> None:
-    """Tells this thread that it begins its item again, having begun it so often before."""
-
 @final
 class LocalEngine:
     """The engine of a pool whose tasks run in this process: on at most `workers` threads, or in the caller's."""
@@ -267,6 +264,9 @@ class LocalEngine:
         """Whether an initializer has raised."""
     def rest_before_retry(self, seconds: float) -> bool:
         """Waits before something that has failed is run again, or until the pool gives up; whether it still is to be."""
+    @staticmethod
+    def note_attempt(attempt: int) -> None:
+        """Tells the calling thread that it begins its task again, having begun it so often before."""
     def threads(self) -> list[Any]:
         """The threads that have been started and not been joined."""
     def idle_threads(self) -> int:

@@ -102,15 +102,12 @@ class RetriedInThread(StandIn):
         from functools import update_wrapper
         from random import Random
 
-        from paceline.engine import note_attempt
-
         update_wrapper(self, function)
         self.function = function
         self._kinds = kinds
         self._retries = retries
         self._backoff = backoff
         self._engine = engine
-        self._note_attempt = note_attempt
         self._chance = Random()  # noqa: S311 - it keeps no secret.
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +121,7 @@ class RetriedInThread(StandIn):
             else:
                 return self._awaited(result, args, kwargs) if hasattr(type(result), "cr_code") else result
             attempt += 1
-            self._note_attempt(attempt)
+            self._engine.note_attempt(attempt)
 
     async def _awaited(self, coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = 0
@@ -135,7 +132,7 @@ class RetriedInThread(StandIn):
                 if attempt == self._retries or not await self._rest(self._wait(attempt)):
                     raise
             attempt += 1
-            self._note_attempt(attempt)
+            self._engine.note_attempt(attempt)
             coroutine = self.function(*args, **kwargs)
 
     async def _rest(self, seconds: float) -> bool:

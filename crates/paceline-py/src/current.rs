@@ -144,8 +144,7 @@ pub(crate) fn begin_item(item: u64, index: u32) {
 }
 
 /// Tells this thread that it begins its item again, having begun it so often before.
-#[pyfunction]
-pub(crate) fn note_attempt(attempt: u16) {
+pub(crate) fn begin_again(attempt: u16) {
     here(|current| current.begin(current.item.get(), current.index.get(), attempt));
 }
 

@@ -368,6 +368,12 @@ impl LocalEngine {
         }
     }
 
+    /// Tells the calling thread that it begins its task again, having begun it so often before.
+    #[staticmethod]
+    fn note_attempt(attempt: u16) {
+        current::begin_again(attempt);
+    }
+
     #[getter]
     fn closed(&self) -> bool {
         !self.threads.pool.is_accepting()
