@@ -233,6 +233,12 @@ def test_an_argument_that_cannot_be_pickled_fails_like_any_other_item(pool, exec
         pool.map(abs, items, chunksize)
 
 
+def test_what_was_not_sent_is_shown_as_such(pool):
+    (failure,) = pool.starmap(max, [(StaysAtHome(), 1)], on_error="return")
+    details = failure.__cause__.details
+    assert details.startswith("task `max[0]` called with (<what cannot be pickled>"), details
+
+
 def test_items_before_one_that_cannot_be_pickled_are_had(executor):
     results = executor.map(abs, [-1, -2, StaysAtHome(), -4], chunksize=4)
     assert [next(results), next(results)] == [1, 2]

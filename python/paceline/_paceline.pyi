@@ -265,8 +265,11 @@ class LocalEngine:
     def rest_before_retry(self, seconds: float) -> bool:
         """Waits before something that has failed is run again, or until the pool gives up; whether it still is to be."""
     @staticmethod
-    def note_attempt(attempt: int) -> None:
-        """Tells the calling thread that it begins its task again, having begun it so often before."""
+    def note_attempt(attempt: int, in_context: bool) -> None:
+        """Tells the calling thread that it begins its task again, having begun it so often before.
+
+        With `in_context`, the calling coroutine is told as well.
+        """
     def threads(self) -> list[Any]:
         """The threads that have been started and not been joined."""
     def idle_threads(self) -> int:

@@ -174,7 +174,10 @@ class EngineExecutor(concurrent.futures.Executor):
         items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
         futures: Iterator[Future[Any]]
         if chunksize == 1 and not policy.is_special:
-            futures = (self._submit_one(fn, item, None, base=n % 2**32) for n, item in enumerate(items))
+            if type(self).submit is EngineExecutor.submit:
+                futures = (self._submit_one(fn, item, None, base=n % 2**32) for n, item in enumerate(items))
+            else:  # A subclass has a way of its own.
+                futures = (self.submit(fn, *item) for item in items)
             return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=False)
         chunks = enumerate(iter(lambda: list(islice(items, chunksize)), []))
         handling = "pairs" if policy.is_special else "raise"
@@ -270,7 +273,7 @@ class EngineExecutor(concurrent.futures.Executor):
             future = self._start_map(fn, chunk, star=True, chunksize=len(chunk), **options)
         except ArgumentNotPicklable as error:
             if len(chunk) == 1:
-                future = _here().map(Terms(), _raise, [error], name=function_name(fn), **options)
+                future = _here().map(Terms(), _raise, [error], name=self._options.name or function_name(fn), **options)
         if future is not None:
             yield future
         else:

@@ -99,11 +99,13 @@ class RetriedInThread(StandIn):
     def __init__(
         self, function: Callable[..., Any], kinds: Kinds, retries: int, backoff: float, engine: LocalEngine
     ) -> None:
-        from functools import update_wrapper
         from random import Random
 
-        update_wrapper(self, function)
+        from paceline.errors import function_name
+
         self.function = function
+        # What errors call it.
+        self.__qualname__ = function_name(function)
         self._kinds = kinds
         self._retries = retries
         self._backoff = backoff
@@ -121,7 +123,7 @@ class RetriedInThread(StandIn):
             else:
                 return self._awaited(result, args, kwargs) if hasattr(type(result), "cr_code") else result
             attempt += 1
-            self._engine.note_attempt(attempt)
+            self._engine.note_attempt(attempt, in_context=False)
 
     async def _awaited(self, coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = 0
@@ -132,7 +134,7 @@ class RetriedInThread(StandIn):
                 if attempt == self._retries or not await self._rest(self._wait(attempt)):
                     raise
             attempt += 1
-            self._engine.note_attempt(attempt)
+            self._engine.note_attempt(attempt, in_context=True)
             coroutine = self.function(*args, **kwargs)
 
     async def _rest(self, seconds: float) -> bool:
