@@ -113,6 +113,12 @@ def test_signal_dumps():
     assert "in work" in err
 
 
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_signal_that_no_program_can_handle_is_refused(signum):
+    with pytest.raises(ValueError, match="cannot be handled"):
+        paceline.dump_on_signal(signum)
+
+
 def test_signal_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="signal"):
         paceline.dump_on_signal(10_000)

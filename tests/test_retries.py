@@ -134,6 +134,16 @@ def test_overruns_are_tried_again_if_asked_for(pool):
     assert error.attempt == 2
 
 
+@pytest.mark.parametrize("kind", [WorkerDied, TaskTimeout, MemoryLimitExceeded])
+def test_what_the_engine_tells_may_also_be_raised_by_the_function(pool, kind):
+    def raise_as_from_a_pool_of_its_own():
+        if current_task().attempt < 3:
+            raise kind("inner")
+        return "done"
+
+    assert pool.options(retries=2, retry_on=kind).submit(raise_as_from_a_pool_of_its_own).result(30) == "done"
+
+
 def test_any_exception_includes_deaths_and_overruns(pool):
     anything = pool.options(timeout=0.2, retries=3, retry_on=Exception)
 

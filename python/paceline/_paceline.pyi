@@ -108,8 +108,8 @@ class Engine:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
 
         With `on_error="raise"` the result raises the exception of the first failed item; "return" has exceptions in the
-        places of results, "skip" leaves them out, and "pairs" makes each item a pair of whether it has a result, and that
-        or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
+        places of results, "skip" leaves them out, and "outcomes" makes each item a triple: its index, whether it has a
+        result, and that or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
         raised. `base` is the index of the first item, where several calls make up one map. `chunksize=None` chooses chunks by measured time.
         """
     def close(self, cancel_pending: bool = False) -> None:

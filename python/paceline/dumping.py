@@ -60,7 +60,7 @@ def dump_on_signal(signum: int | Signals) -> Any:
     """Has this process call `dump` when it receives a signal, such as `signal.SIGUSR1`; returns the handler before.
 
     The main thread prints it, between two steps of Python's, also while it waits for a future. Raises `ValueError` for
-    a signal that there is not, and outside of the main thread.
+    a signal that there is not, or that no program can handle, and outside of the main thread.
     """
     from signal import signal
 
@@ -76,4 +76,7 @@ def dump_on_signal(signum: int | Signals) -> Any:
             finally:
                 is_at_it = False
 
-    return signal(signum, on_signal)
+    try:
+        return signal(signum, on_signal)
+    except OSError as error:
+        raise ValueError(f"signal {signum} cannot be handled by a program: {error}") from None

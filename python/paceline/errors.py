@@ -303,7 +303,8 @@ class _OutOfMemory(_Died, MemoryError):
 class TooManyFailures(PacelineError):
     """More items of a map failed than `max_failures` allows; what had not begun was not run.
 
-    `results` has the results there are and `failures` the exceptions, both by the index of the item.
+    `results` has the results there are and `failures` the exceptions, both by the index of the item. Of an iterator,
+    which has handed its results out, `results` is empty.
     """
 
     def __init__(self, function: str, results: dict[int, Any], failures: dict[int, BaseException]) -> None:
