@@ -10,6 +10,7 @@ import sys
 
 from paceline.engine import open_engines, worker_stacks
 from paceline.errors import task_name
+from paceline.failures import stacks_shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +47,9 @@ def dump(file: TextIO | None = None) -> None:
         print("no worker processes", file=file)
     for pid, stack in stacks:
         print(f"worker process {pid}: {', '.join(running.get(pid, ['idle']))}", file=file)
-        for line in _own_lines(stack) or ["no stack: it does not react to signals"]:
+        for line in stacks_shown(stack) or ["no stack: it does not react to signals"]:
             print(f"    {line}", file=file)
     file.flush()
-
-
-def _own_lines(stack: str) -> list[str]:
-    """The lines of a stack, less the one from which the worker was started."""
-    return [line for line in stack.splitlines() if line and not line.endswith('File "<string>", line 1 in <module>')]
 
 
 def dump_on_signal(signum: int | Signals) -> Any:
