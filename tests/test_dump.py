@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import textwrap
+import threading
 import time
 from functools import partial
 
@@ -69,6 +70,24 @@ def test_dump_shows_what_is_stuck_in_native_code(tmp_path):
         future.cancel(force=True)
 
 
+def start_threads(gate, count):
+    for _ in range(count):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    return tasks.through(gate)
+
+
+def test_dump_shows_the_thread_of_the_task_first_and_not_too_many_others(gate):
+    with Pool(1) as pool:
+        future = pool.submit(start_threads, gate.path, 30)
+        gate.wait_for_arrival()
+        lines = dumped().splitlines()
+        future.cancel(force=True)
+    (place,) = [place for place, line in enumerate(lines) if "in start_threads" in line]
+    assert place < 10
+    assert len(lines) < 60
+    assert "more threads" in lines[-1]
+
+
 def test_dump_says_who_does_not_answer(pool):
     pool.map(tasks.square, range(4))
     pid = pool.apply(tasks.pid)
@@ -111,6 +130,12 @@ def test_signal_dumps():
     assert (code, out) == (0, "7\n"), err
     assert "`work`" in err
     assert "in work" in err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_signal_that_no_program_can_handle_is_refused(signum):
+    with pytest.raises(ValueError, match="cannot be handled"):
+        paceline.dump_on_signal(signum)
 
 
 def test_signal_that_there_is_not_is_refused():

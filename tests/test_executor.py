@@ -11,7 +11,7 @@ import pytest
 
 import paceline
 import tasks
-from paceline import ProcessPoolExecutor
+from paceline import ProcessPoolExecutor, ThreadPoolExecutor
 
 
 def test_executor_is_one_of_the_standard_librarys(executor):
@@ -312,3 +312,17 @@ def test_shutdown_reads_a_sized_input_to_its_end_and_no_other():
         list(endless)
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
         executor.map_unordered(tasks.square, [1])
+
+
+@pytest.mark.parametrize("kind", [ProcessPoolExecutor, ThreadPoolExecutor])
+def test_map_calls_the_submit_of_a_subclass(kind):
+    submitted = []
+
+    class Counting(kind):
+        def submit(self, fn, /, *args, **kwargs):
+            submitted.append(args)
+            return super().submit(fn, *args, **kwargs)
+
+    with Counting(2) as executor:
+        assert list(executor.map(abs, [-1, -2])) == [1, 2]
+    assert submitted == [(-1,), (-2,)]

@@ -233,6 +233,27 @@ def test_an_argument_that_cannot_be_pickled_fails_like_any_other_item(pool, exec
         pool.map(abs, items, chunksize)
 
 
+def late_if_early(number):
+    time.sleep((3 - number) * 0.2)
+    if number < 2:
+        raise ValueError(number)
+    return number
+
+
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+def test_too_many_failures_of_iterators_are_told_by_the_index_of_the_item(backend, method):
+    with Pool(2, backend=backend) as pool, pytest.raises(TooManyFailures) as caught:
+        list(getattr(pool, method)(late_if_early, range(3), on_error="skip", max_failures=1))
+    assert {index: error.args for index, error in caught.value.failures.items()} == {0: (0,), 1: (1,)}
+
+
+def test_what_was_not_sent_is_shown_as_such(pool):
+    (failure,) = pool.starmap(max, [(StaysAtHome(), 1)], on_error="return")
+    details = failure.__cause__.details
+    assert details.startswith("task `max[0]` called with (<what cannot be pickled>"), details
+
+
 def test_items_before_one_that_cannot_be_pickled_are_had(executor):
     results = executor.map(abs, [-1, -2, StaysAtHome(), -4], chunksize=4)
     assert [next(results), next(results)] == [1, 2]

@@ -252,6 +252,25 @@ def test_a_pool_in_a_global_ends_quietly_with_the_interpreter():
     assert ran.stderr == ""
 
 
+@pytest.mark.parametrize("opening", ["Pool(1)", "ProcessPoolExecutor(1)"])
+def test_an_exit_while_an_input_is_being_pickled_is_an_ordinary_one(opening):
+    ran = run(
+        "import threading, time, paceline\n"
+        "begun = threading.Event()\n"
+        "class Slow:\n"
+        "    def __reduce__(self):\n"
+        "        begun.set()\n"
+        "        end = time.monotonic() + 0.5\n"
+        "        while time.monotonic() < end: pass\n"
+        "        return int, ()\n"
+        f"pool = paceline.{opening}\n"
+        "calls = getattr(pool, 'imap', None) or pool.map_unordered\n"
+        "results = calls(abs, (Slow() for _ in range(9)))\n"
+        "begun.wait()\n"
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
 def test_what_a_worker_wrote_at_the_end_is_printed_before_the_exit():
     ran = run(
         "import sys, paceline\n"

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 
@@ -131,6 +132,16 @@ def test_overruns_are_tried_again_if_asked_for(pool):
     error = again.submit(sleep_until, 3, "x").exception(30)
     assert isinstance(error, TaskTimeout)
     assert error.attempt == 2
+
+
+@pytest.mark.parametrize("kind", [WorkerDied, TaskTimeout, MemoryLimitExceeded])
+def test_what_the_engine_tells_may_also_be_raised_by_the_function(pool, kind):
+    def raise_as_from_a_pool_of_its_own():
+        if current_task().attempt < 3:
+            raise kind("inner")
+        return "done"
+
+    assert pool.options(retries=2, retry_on=kind).submit(raise_as_from_a_pool_of_its_own).result(30) == "done"
 
 
 def test_any_exception_includes_deaths_and_overruns(pool):
@@ -272,6 +283,57 @@ def test_task_knows_its_attempt(backend):
         assert pool.map(partial(fail_until, 2), "ab") == [("a", 2), ("b", 2)]
         assert pool.submit(later).result(30) == ("later", 3)
         assert pool.apply(lambda: current_task().attempt) == 1
+
+
+def die_or_wait(gate, item):
+    if item == 0:
+        tasks.die()
+    return tasks.through(gate, item)
+
+
+def test_chunk_of_which_an_item_waits_out_its_backoff_ends_with_a_shutdown_that_cancels(gate):
+    executor = ProcessPoolExecutor(1, retries=1, backoff=3600)
+    results = executor.map(partial(die_or_wait, gate.path), range(2), chunksize=2)
+    gate.wait_for_arrival()
+    executor.shutdown(wait=False, cancel_futures=True)
+    gate.let_through()
+    with pytest.raises(CancelledError):
+        next(results)
+    executor.shutdown()
+
+
+class Flaky:
+    """A callable with attributes of its own, and no name."""
+
+    def __init__(self):
+        self._wait = self._rest = self._awaited = 5
+
+    def __call__(self, value):
+        return fail_until(2, value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_callable_objects_are_tried_again_and_named_by_their_class(backend, caplog):
+    with Pool(1, backend=backend, retries=1, retry_on=Passing) as pool:
+        assert pool.apply(Flaky(), ("x",)) == ("x", 2)
+        pool.map(partial(fail_until, 9), [1], on_error="skip")
+    assert [record.message for record in caplog.records] == ["fail_until[0] failed: Passing: 1"]
+
+
+def test_coroutine_knows_its_attempt_wherever_it_looks():
+    async def attempts():
+        task = current_task()
+        if task.attempt == 1:
+            raise Passing
+        return task.attempt, await asyncio.to_thread(lambda: current_task().attempt)
+
+    async def from_a_loop(pool):
+        return pool.apply(attempts)
+
+    for backend in BACKENDS:
+        with Pool(1, backend=backend, retries=2, retry_on=Passing) as pool:
+            assert pool.apply(attempts) == (2, 2)
+            assert asyncio.run(from_a_loop(pool)) == (2, 2)
 
 
 def test_killed_workers_run_nothing_again(gate):

@@ -108,8 +108,8 @@ class Engine:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
 
         With `on_error="raise"` the result raises the exception of the first failed item; "return" has exceptions in the
-        places of results, "skip" leaves them out, and "pairs" makes each item a pair of whether it has a result, and that
-        or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
+        places of results, "skip" leaves them out, and "outcomes" makes each item a triple: its index, whether it has a
+        result, and that or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
         raised. `base` is the index of the first item, where several calls make up one map. `chunksize=None` chooses chunks by measured time.
         """
     def close(self, cancel_pending: bool = False) -> None:
@@ -192,9 +192,6 @@ def current_task() -> Task | None:
 def current_item() -> int | None:
     """The number, in the pool's order of submission, of the task whose code is running; none outside of a task."""
 
-def note_attempt(attempt: int) -> None:
-    """Tells this thread that it begins its item again, having begun it so often before."""
-
 @final
 class LocalEngine:
     """The engine of a pool whose tasks run in this process: on at most `workers` threads, or in the caller's."""
@@ -267,6 +264,12 @@ class LocalEngine:
         """Whether an initializer has raised."""
     def rest_before_retry(self, seconds: float) -> bool:
         """Waits before something that has failed is run again, or until the pool gives up; whether it still is to be."""
+    @staticmethod
+    def note_attempt(attempt: int, in_context: bool) -> None:
+        """Tells the calling thread that it begins its task again, having begun it so often before.
+
+        With `in_context`, the calling coroutine is told as well.
+        """
     def threads(self) -> list[Any]:
         """The threads that have been started and not been joined."""
     def idle_threads(self) -> int:

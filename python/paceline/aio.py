@@ -121,15 +121,15 @@ class Input:
         chunksize: int,
         limit: int,
         ordered: bool,
-        pairs: bool,
+        gives_outcomes: bool,
     ) -> None:
         # What starts a call, and what starts a chunk of them.
         self._submit, self._start_map = starts
         self._fn = fn
         self._chunksize = chunksize
         self.chunked = chunksize > 1
-        # Each chunk gives a list of pairs: whether an item has a result, and that or the exception.
-        self.pairs = pairs
+        # Each chunk gives a list of outcomes: an item's index, whether it has a result, and that or the exception.
+        self.gives_outcomes = gives_outcomes
         self._read = 0
         self._limit = limit
         self._ordered = ordered
@@ -186,10 +186,10 @@ class Input:
     def _start(self, chunk: list[Any]) -> None:
         waiter, stream = awaited()
         options: dict[str, Any] = {"base": self._read % 2**32, "stream": stream, "waiter": waiter}
-        if self.pairs:
-            options["on_error"] = "pairs"
+        if self.gives_outcomes:
+            options["on_error"] = "outcomes"
         try:
-            if self._chunksize == 1 and not self.pairs:
+            if self._chunksize == 1 and not self.gives_outcomes:
                 future = self._submit(self._fn, (chunk[0],), None, **options)
             else:
                 future = self._start_map(self._fn, chunk, chunksize=len(chunk), **options)
@@ -269,7 +269,6 @@ class AsyncResults(AsyncIterator[R]):
     def __init__(self, source: Input, owner: object, policy: FailurePolicy) -> None:
         self._source = source
         self._policy = policy
-        self._given = 0
         # The pool must live as long as its iterators, or they would have nobody to work for them.
         self._owner = owner
         self._values: deque[R] = deque()
@@ -278,14 +277,13 @@ class AsyncResults(AsyncIterator[R]):
     def __aiter__(self) -> Self:
         return self
 
-    async def _next_of_pairs(self) -> R:
+    async def _next_of_outcomes(self) -> R:
         """The next result, where failures are treated as `on_error` and `max_failures` say."""
         while True:
             while not self._values:
                 self._values.extend((await self._source.next()).result(0))
-            pair: Any = self._values.popleft()
-            has_result, value = pair
-            index, self._given = self._given, self._given + 1
+            outcome: Any = self._values.popleft()
+            index, has_result, value = outcome
             if has_result:
                 result: R = value
                 return result
@@ -300,8 +298,8 @@ class AsyncResults(AsyncIterator[R]):
                 return failure
 
     async def __anext__(self) -> R:
-        if self._source.pairs:
-            return await self._next_of_pairs()
+        if self._source.gives_outcomes:
+            return await self._next_of_outcomes()
         while not self._values:
             if self._error is not None:
                 error, self._error = self._error, None

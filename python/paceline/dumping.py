@@ -10,6 +10,7 @@ import sys
 
 from paceline.engine import open_engines, worker_stacks
 from paceline.errors import task_name
+from paceline.failures import stacks_shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,21 +47,16 @@ def dump(file: TextIO | None = None) -> None:
         print("no worker processes", file=file)
     for pid, stack in stacks:
         print(f"worker process {pid}: {', '.join(running.get(pid, ['idle']))}", file=file)
-        for line in _own_lines(stack) or ["no stack: it does not react to signals"]:
+        for line in stacks_shown(stack) or ["no stack: it does not react to signals"]:
             print(f"    {line}", file=file)
     file.flush()
-
-
-def _own_lines(stack: str) -> list[str]:
-    """The lines of a stack, less the one from which the worker was started."""
-    return [line for line in stack.splitlines() if line and not line.endswith('File "<string>", line 1 in <module>')]
 
 
 def dump_on_signal(signum: int | Signals) -> Any:
     """Has this process call `dump` when it receives a signal, such as `signal.SIGUSR1`; returns the handler before.
 
     The main thread prints it, between two steps of Python's, also while it waits for a future. Raises `ValueError` for
-    a signal that there is not, and outside of the main thread.
+    a signal that there is not, or that no program can handle, and outside of the main thread.
     """
     from signal import signal
 
@@ -76,4 +72,7 @@ def dump_on_signal(signum: int | Signals) -> Any:
             finally:
                 is_at_it = False
 
-    return signal(signum, on_signal)
+    try:
+        return signal(signum, on_signal)
+    except OSError as error:
+        raise ValueError(f"signal {signum} cannot be handled by a program: {error}") from None

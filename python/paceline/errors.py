@@ -182,14 +182,21 @@ class _TaskError(PacelineError):
 def function_name(function: Any) -> str:
     """What people call a function; of a `functools.partial`, the function in it; of another object, its class."""
     for _ in range(8):
-        name = getattr(function, "__qualname__", None)
+        name = _attribute(function, "__qualname__")
         if type(name) is str:
             return name
-        inner = getattr(function, "func", None)
+        inner = _attribute(function, "func")
         if not callable(inner):
             break
         function = inner
     return type(function).__qualname__
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # It is code of somebody's, and nobody has asked what it thinks.
+        return None
 
 
 def task_name(function: str, index: int | None) -> str:
@@ -296,7 +303,8 @@ class _OutOfMemory(_Died, MemoryError):
 class TooManyFailures(PacelineError):
     """More items of a map failed than `max_failures` allows; what had not begun was not run.
 
-    `results` has the results there are and `failures` the exceptions, both by the index of the item.
+    `results` has the results there are and `failures` the exceptions, both by the index of the item. Of an iterator,
+    which has handed its results out, `results` is empty.
     """
 
     def __init__(self, function: str, results: dict[int, Any], failures: dict[int, BaseException]) -> None:

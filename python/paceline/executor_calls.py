@@ -174,10 +174,13 @@ class EngineExecutor(concurrent.futures.Executor):
         items = zip(*iterables)  # noqa: B905 - to the shortest, as the standard library does.
         futures: Iterator[Future[Any]]
         if chunksize == 1 and not policy.is_special:
-            futures = (self._submit_one(fn, item, None, base=n % 2**32) for n, item in enumerate(items))
+            if type(self).submit is EngineExecutor.submit:
+                futures = (self._submit_one(fn, item, None, base=n % 2**32) for n, item in enumerate(items))
+            else:  # A subclass has a way of its own.
+                futures = (self.submit(fn, *item) for item in items)
             return _results(deque(islice(futures, buffersize)), futures, deadline, chunked=False)
         chunks = enumerate(iter(lambda: list(islice(items, chunksize)), []))
-        handling = "pairs" if policy.is_special else "raise"
+        handling = "outcomes" if policy.is_special else "raise"
         futures = chain.from_iterable(self._submit_chunk(fn, chunk, n * chunksize, handling) for n, chunk in chunks)
         results = _results(deque(islice(futures, buffersize)), futures, deadline, chunked=True)
         return policy.apply(results) if policy.is_special else results
@@ -246,7 +249,7 @@ class EngineExecutor(concurrent.futures.Executor):
             starts = (self._submit_item, partial(self._start_map, star=True))
             items = zip(*iterables)  # noqa: B905 - to the shortest, as `map` does.
         feed = Feed(starts, self._engine.workers, fn, items, chunksize, ordered=False)
-        feed.gives_pairs = policy.is_special
+        feed.gives_outcomes = policy.is_special
         if isinstance(self._engine, LocalEngine):
             feed.stay_in_this_process(in_caller=False)
         if buffersize is not None:
@@ -270,7 +273,7 @@ class EngineExecutor(concurrent.futures.Executor):
             future = self._start_map(fn, chunk, star=True, chunksize=len(chunk), **options)
         except ArgumentNotPicklable as error:
             if len(chunk) == 1:
-                future = _here().map(Terms(), _raise, [error], name=function_name(fn), **options)
+                future = _here().map(Terms(), _raise, [error], name=self._options.name or function_name(fn), **options)
         if future is not None:
             yield future
         else:
@@ -329,6 +332,7 @@ class EngineExecutor(concurrent.futures.Executor):
         self._refusal = _AT_EXIT
         if self._feeds is not None:
             self._feeds.stop(PoolClosed("the interpreter exits"), also_sized=True)
+            self._feeds.come_to_rest()
         if interrupted:
             self._engine.terminate()
         else:

@@ -43,15 +43,15 @@ class FailurePolicy:
         self._function = function
         self._failures: dict[int, BaseException] = {}
 
-    def apply(self, pairs: Generator[tuple[bool, Any]]) -> Iterator[Any]:
-        """The results of these pairs: whether an item has one, and that or its exception."""
+    def apply(self, outcomes: Generator[tuple[int, bool, Any]]) -> Iterator[Any]:
+        """The results of these outcomes: an item's index, whether it has a result, and that or its exception."""
         try:
-            for index, (has_result, value) in enumerate(pairs):
+            for index, has_result, value in outcomes:
                 if has_result or self.gives(index, value):
                     yield value
         finally:
             # A failure holds on to this frame, and what has not begun is to be dropped now.
-            pairs.close()
+            outcomes.close()
 
     def gives(self, index: int, error: BaseException) -> bool:
         """Whether an item's exception is given in its place. Raises it, or `TooManyFailures`, if it has to be."""

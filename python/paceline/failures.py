@@ -82,10 +82,13 @@ def pack_stopped(stack: str, details: Details | None) -> bytes:
 
 def stack_text(frame: Any) -> str:
     """In a worker: where a task is, as Python prints it, without Paceline's own frames."""
-    from traceback import StackSummary, walk_stack
+    try:
+        from traceback import StackSummary, walk_stack
 
-    from paceline.tracebacks import is_own
-
+        from paceline.tracebacks import is_own
+    except ImportError:
+        # It is asked for between any two steps of the task, which may be just importing one of these.
+        return ""
     frames = StackSummary.extract(reversed([(one, line) for one, line in walk_stack(frame)]))
     frames[:] = [one for one in frames if not is_own(one.filename) and one.filename != "<string>"]
     return "".join(frames.format())
@@ -108,12 +111,37 @@ def told(task: dict[str, Any], details: Details | None) -> str:
     return f"task `{name}` called with {arguments}: {', '.join(facts)}"
 
 
+# Of a worker with many threads the stacks of so many are shown.
+_MOST_THREADS = 8
+# `faulthandler` writes down no more than a hundred.
+_CUT_OFF = "..."
+
+
+def stacks_shown(written: str) -> list[str]:
+    """The lines of the stacks that a worker has written down: that of the thread that runs its tasks, then others.
+
+    The line from which the worker was started is left out.
+    """
+    threads = [
+        [line for line in thread.splitlines() if not line.endswith('File "<string>", line 1 in <module>')]
+        for thread in reversed(written.strip().split("\n\n"))
+    ]
+    threads = [lines for lines in threads if lines]
+    if any(lines[-1] == _CUT_OFF for lines in threads):
+        shown, more = threads[1:_MOST_THREADS], ["... and more than a hundred threads, the task's own among them"]
+    elif len(threads) > _MOST_THREADS:
+        shown, more = threads[:_MOST_THREADS], [f"... and {len(threads) - _MOST_THREADS} more threads"]
+    else:
+        shown, more = threads, []
+    return [*(line for lines in shown for line in lines), *more]
+
+
 def lost_task(trouble: str, details: dict[str, Any]) -> BaseException:
     """The error for a task that was lost with its worker: `trouble` is `died`, `overran` or `outgrew`."""
     from paceline import errors
 
     kind = {"died": errors.WorkerDied, "overran": errors.TaskTimeout, "outgrew": errors.MemoryLimitExceeded}[trouble]
-    return kind(**details)
+    return kind(**{**details, "stack": "\n".join(stacks_shown(details["stack"]))})
 
 
 def stopped_task(packed: bytes, details: dict[str, Any]) -> BaseException:

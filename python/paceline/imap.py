@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from time import monotonic
+from weakref import WeakSet
 
 from paceline.engine import Stream
 from paceline.errors import PoolClosed, TooManyFailures, WorkerError
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 
 _UNBOUNDED = float("inf")
+# How long the pickling of one chunk may keep the interpreter from ending.
+_PATIENCE_AT_EXIT_S = 10.0
 
 
 class _Raised:
@@ -80,14 +83,16 @@ class Feed:
         # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
         self.changed = threading.Condition()
         self.reading = threading.RLock()
+        # Held while a chunk is turned into bytes and handed to the engine.
+        self.handing_in = threading.RLock()
         # In order: futures and failures. Unordered: failures only; the stream gives the futures, in its own order.
         self.line: deque[Any] = deque()
         self.in_stream: set[Any] = set()
         self.exhausted = False
         self.stopped = False
         self.in_caller = False
-        # Each chunk gives a list of pairs: whether an item has a result, and that or the exception.
-        self.gives_pairs = False
+        # Each chunk gives a list of outcomes: an item's index, whether it has a result, and that or the exception.
+        self.gives_outcomes = False
         self._read = 0
         self.when_read: Callable[[Feed], object] = lambda feed: None
 
@@ -161,7 +166,8 @@ class Feed:
             return self._end(error)
         if not chunk:
             return self._end(None)
-        return None if self.stopped else self._hand_in(chunk)
+        with self.handing_in:
+            return None if self.stopped else self._hand_in(chunk)
 
     def _hand_in(self, chunk: list[Any]) -> None:
         end: Future[Any] | _Raised
@@ -183,9 +189,9 @@ class Feed:
     def _submit(self, chunk: list[Any]) -> Future[Any]:
         future: Future[Any]
         options: dict[str, Any] = {"base": self._read % 2**32, "stream": self.stream}
-        if self.gives_pairs:
-            options["on_error"] = "pairs"
-        if self.chunksize == 1 and not self.gives_pairs:
+        if self.gives_outcomes:
+            options["on_error"] = "outcomes"
+        if self.chunksize == 1 and not self.gives_outcomes:
             future = self.submit(self.fn, (chunk[0],), None, **options)
         else:
             future = self.start_map(self.fn, chunk, chunksize=len(chunk), **options)
@@ -213,11 +219,14 @@ class Feeds:
         self._active: set[Input] = set()
         self._added = 0
         self._closing = False
+        self._with_threads: WeakSet[Feed] = WeakSet()
 
     def add(self, feed: Input) -> int:
         """Keeps the engine open until `feed` has been read; which input of the pool it is, counted from one."""
         with self._changed:
             self._active.add(feed)
+            if isinstance(feed, Feed) and not feed.sized:
+                self._with_threads.add(feed)
             self._added += 1
             number = self._added
         feed.when_read = self._on_read
@@ -246,6 +255,16 @@ class Feeds:
         for feed in active:
             feed.stop(reason)
 
+    def come_to_rest(self) -> None:
+        """Waits until no thread that reads an input, having been stopped, is in native code.
+
+        Before the interpreter goes: it ends such threads wherever they want to go on, and unwinding native code ends
+        the process.
+        """
+        for feed in list(self._with_threads):
+            if feed.handing_in.acquire(timeout=_PATIENCE_AT_EXIT_S):
+                feed.handing_in.release()
+
     def wait(self) -> None:
         with self._changed:
             while self._active:
@@ -264,7 +283,6 @@ class ImapIterator(Iterator["R"]):
     def __init__(self, feed: Feed, owner: object, policy: FailurePolicy) -> None:
         self._feed = feed
         self._policy = policy
-        self._given = 0
         # The pool must live as long as its iterators, or they would have nobody to work for them.
         self._owner = owner
         self._begun = False
@@ -281,23 +299,23 @@ class ImapIterator(Iterator["R"]):
         """The next result; raises `StopIteration` after the last, `TimeoutError` after `timeout` seconds."""
         self._begun = True
         feed = self._feed
-        if feed.gives_pairs:
-            return self._next_of_pairs(timeout)
+        if feed.gives_outcomes:
+            return self._next_of_outcomes(timeout)
         if feed.chunksize > 1:
             return self._next_of_chunks(timeout)
         value: R = self._next_future(timeout).result(0)
         return value
 
-    def _next_of_pairs(self, timeout: float | None) -> R:
+    def _next_of_outcomes(self, timeout: float | None) -> R:
         """The next result, where failures are treated as `on_error` and `max_failures` say."""
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             while not self._buffer:
                 remaining = None if deadline is None else max(0.0, deadline - monotonic())
-                self._buffer.extend(self._next_future(remaining).result(0))
-            pair: Any = self._buffer.popleft()
-            has_result, value = pair
-            index, self._given = self._given, self._given + 1
+                future = self._next_future(remaining)
+                self._buffer.extend(future.result(0))
+            outcome: Any = self._buffer.popleft()
+            index, has_result, value = outcome
             if has_result:
                 result: R = value
                 return result
@@ -391,8 +409,9 @@ class ImapIterator(Iterator["R"]):
         feed = self._feed
         feed.stop(None)
         for future in (*feed.line, *feed.in_stream):
-            if not isinstance(future, _Raised):
-                future.cancel()
+            # At the end of the interpreter the names of this module are gone.
+            if (cancel := getattr(future, "cancel", None)) is not None:
+                cancel()
         feed.line.clear()
         feed.in_stream.clear()
 

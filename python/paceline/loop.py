@@ -16,6 +16,7 @@ from threading import Thread, current_thread, local, main_thread
 
 from paceline import worker
 from paceline.errors import TaskInterrupted
+from paceline.failures import stack_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ class Loop:
         worker.take_stop(item, attempt)
         if running.done():
             return False
-        from paceline.failures import stack_text
-
         if self._loop.is_running() and asyncio.current_task(self._loop) is running:
             # It would not hear of a cancel before it awaits something.
             self._stopped[name] = stack_text(interrupted)

@@ -365,7 +365,7 @@ class Maps:
             func = self._carrier.wrap(func)
         starts = (self._submit, self._start_map)
         feed = Feed(starts, self._engine.workers, func, iterable, chunksize, ordered=ordered)
-        feed.gives_pairs = policy.is_special
+        feed.gives_outcomes = policy.is_special
         if isinstance(self._engine, LocalEngine):
             feed.stay_in_this_process(in_caller=self._engine.runs_in_caller)
         self._inputs().add(feed)
@@ -495,7 +495,9 @@ class Maps:
             fn = self._carrier.wrap(fn)
         limit = buffersize or max(4 * self._engine.workers, 256 // chunksize)
         starts = (self._submit, self._start_map)
-        source = Input(starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered, pairs=policy.is_special)
+        source = Input(
+            starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered, gives_outcomes=policy.is_special
+        )
         return AsyncResults(source, self, policy)
 
 

@@ -31,7 +31,8 @@ class Options:
     Options(retries=2, priority=5)
 
     `timeout` is the time limit of each call, or item of a map, in seconds from the moment it begins in its worker. At
-    the limit it is asked to stop by a `TaskInterrupted` raised in it; `grace` seconds later its worker is killed.
+    the limit it is asked to stop by a `TaskInterrupted` raised in it (a coroutine is cancelled, as `asyncio` does it);
+    `grace` seconds later its worker is killed.
     `retries` is how often it may be run again after an exception that is one of `retry_on`: a class, or a tuple of
     classes, by default `WorkerDied`; `TaskTimeout`, `MemoryLimitExceeded` and whatever the function raises may be among
     them. `backoff` is how many seconds it then waits the first time, doubled each time, and shortened by chance to no
@@ -145,12 +146,8 @@ class Options:
         )
 
     def _kinds_raised(self) -> tuple[Kind, ...]:
-        """Those of `retry_on` that functions raise."""
-        if self.retries == 0 or self.retry_on is None:
-            return ()
-        from paceline.errors import MemoryLimitExceeded, TaskTimeout, WorkerDied
-
-        return tuple(kind for kind in self.retry_on if kind not in {MemoryLimitExceeded, TaskTimeout, WorkerDied})
+        """Those of `retry_on` that functions raise: any, for a function may have a pool of its own."""
+        return () if self.retries == 0 or self.retry_on is None else self.retry_on
 
     def _wrap(self) -> Callable[[Any], Any] | None:
         kinds = self._kinds_raised()

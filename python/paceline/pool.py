@@ -330,6 +330,8 @@ class Pool(Calls):
 
     def _end_at_exit(self, interrupted: bool, /) -> None:  # noqa: ARG002 - a pool is ended either way.
         self.terminate()
+        if self._feeds is not None:
+            self._feeds.come_to_rest()
         self._engine.join()
         unregister(self)
 

@@ -99,18 +99,17 @@ class RetriedInThread(StandIn):
     def __init__(
         self, function: Callable[..., Any], kinds: Kinds, retries: int, backoff: float, engine: LocalEngine
     ) -> None:
-        from functools import update_wrapper
         from random import Random
 
-        from paceline.engine import note_attempt
+        from paceline.errors import function_name
 
-        update_wrapper(self, function)
         self.function = function
+        # What errors call it.
+        self.__qualname__ = function_name(function)
         self._kinds = kinds
         self._retries = retries
         self._backoff = backoff
         self._engine = engine
-        self._note_attempt = note_attempt
         self._chance = Random()  # noqa: S311 - it keeps no secret.
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +123,7 @@ class RetriedInThread(StandIn):
             else:
                 return self._awaited(result, args, kwargs) if hasattr(type(result), "cr_code") else result
             attempt += 1
-            self._note_attempt(attempt)
+            self._engine.note_attempt(attempt, in_context=False)
 
     async def _awaited(self, coroutine: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = 0
@@ -135,7 +134,7 @@ class RetriedInThread(StandIn):
                 if attempt == self._retries or not await self._rest(self._wait(attempt)):
                     raise
             attempt += 1
-            self._note_attempt(attempt)
+            self._engine.note_attempt(attempt, in_context=True)
             coroutine = self.function(*args, **kwargs)
 
     async def _rest(self, seconds: float) -> bool:

@@ -13,7 +13,7 @@ __all__ = ["CurrentTask", "current_task"]
 class CurrentTask:
     """The task that is running, as it sees itself; unchangeable.
 
-    `index` is its place among the items of its map, or of its chunk in an iterator such as `imap`, and zero for a
+    `index` is its place among the items of its map, or of all items of an iterator such as `imap`, and zero for a
     single call; `number` its place in the pool's order of submission; `attempt` counts from one, and is higher when it
     is run again.
     """

@@ -197,12 +197,21 @@ def _prepare_stops(native: Any) -> None:
     stop, show = native.stop_signals()
 
     def on_stop(number: int, frame: Any) -> None:  # noqa: ARG001 - it is a handler of signals.
-        from paceline.errors import TaskInterrupted
-        from paceline.failures import stack_text
+        try:
+            from paceline.errors import TaskInterrupted
+        except ImportError:
+            # The task is just about to import it itself. The watching thread asks again.
+            return
+
+        def stack() -> str:
+            # It may be in the middle of being imported as well; then nobody is told where the task was.
+            from paceline.failures import stack_text
+
+            return stack_text(frame)
 
         # All of them, before anything is raised: each has come once.
         interrupted = False
-        for item, attempt, is_here in native.begin_stops(lambda: stack_text(frame)):
+        for item, attempt, is_here in native.begin_stops(stack):
             if is_here or (stop_coroutine is not None and stop_coroutine(item, attempt, frame)):
                 interrupted = True
         if interrupted:

@@ -64,6 +64,11 @@ impl Again {
         self.is_over = true;
     }
 
+    /// Whether nothing more is to be run again.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Drops what waits of a job that is to end early: it is not run again, and nobody is to be woken for it.
     pub(crate) fn drop_job(&mut self, job: JobId) {
         self.delayed.retain(|Reverse((_, waiting))| waiting.job != job);
@@ -290,6 +295,17 @@ mod tests {
         pool.kept((1, 1));
         let answer = pool.lose(0, WorkerExit::Died, (1, 1), 0);
         assert!(answer.iter().any(|command| matches!(command, Command::FailItem { job: JobId(1), .. })), "{answer:?}");
+    }
+
+    #[test]
+    fn closing_with_cancel_ends_a_job_when_what_runs_of_it_has_ended_and_the_rest_waits_to_be_run_again() {
+        let mut pool = Rehearsal::open(2, 4);
+        let terms = Terms { retries: 3, backoff_ns: 1_000_000, ..Terms::default() };
+        pool.tell(Event::JobSubmitted { job: JobId(0), items: 2, sizing: Sizing::Fixed(1), terms });
+        pool.tell(failed((0, 0), 0, Trouble::MayPass));
+        pool.finish((0, 0));
+        assert_eq!(pool.tell(Event::PoolClosed { cancel_waiting: true }), [], "the other one runs");
+        assert!(pool.finish((1, 0)).contains(&crate::rehearsal::cancelled(0)));
     }
 
     fn pool_kills(worker: u16) -> Command {

@@ -69,9 +69,16 @@ impl Scheduler {
         if is_decided {
             self.end_early(number, JobEnd::Cancelled, commands);
         } else {
-            self.jobs.job(number).note_rest();
+            self.let_rest(number, commands);
         }
         self.dispatch(commands);
+    }
+
+    /// Notes that all that is left of a job may wait to be run again. If nothing is to be any more, the job is cancelled.
+    pub(crate) fn let_rest(&mut self, number: JobId, commands: &mut Vec<Command>) {
+        if self.jobs.job(number).note_rest() && self.again.is_over() {
+            self.end_early(number, JobEnd::Cancelled, commands);
+        }
     }
 
     pub(crate) fn on_chunk_kept(&mut self, chunk: ChunkId, commands: &mut Vec<Command>) {

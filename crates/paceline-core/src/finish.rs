@@ -30,7 +30,7 @@ impl Scheduler {
             debug_assert!(job.waiting == 0 && job.chunks_out == 0, "a complete job has items that wait or run");
             self.end_job(number, JobEnd::Complete, commands);
         } else {
-            job.note_rest();
+            self.let_rest(number, commands);
         }
     }
 

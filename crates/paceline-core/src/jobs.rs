@@ -139,14 +139,16 @@ impl Job {
     }
 
     /// Forgets that a worker had some of it, if none has now and all that is left came to nothing before: it can be
-    /// cancelled then, like a job that has not begun, however long it has to wait to be run again.
-    pub(crate) fn note_rest(&mut self) {
+    /// cancelled then, like a job that has not begun, however long it has to wait to be run again. Whether that is so.
+    pub(crate) fn note_rest(&mut self) -> bool {
         let has_fresh = self.next < self.items || self.returned.iter().any(|range| range.attempt == 0);
-        if self.progress == Progress::Begun && self.chunks_out == 0 && self.unended > 0 && !has_fresh {
+        let rests = self.progress == Progress::Begun && self.chunks_out == 0 && self.unended > 0 && !has_fresh;
+        if rests {
             self.progress = Progress::Untouched;
             // The links to what has been closed are not mended.
             self.newest_chunk = NO_CHUNK;
         }
+        rests
     }
 
     /// How it is to end, if not when its last item has an outcome.

@@ -74,8 +74,9 @@ impl<'py> Coroutines<'py> {
         mut make: impl FnMut(u64, u32) -> Result<Bound<'py, PyAny>, Ended<'py>>,
     ) {
         let mut begun = Begun::default();
-        for (place, index) in (call.first..call.first + call.count).enumerate() {
-            let item = call.item + place as u64;
+        for place in 0..call.count {
+            let (item, index) = (call.item + u64::from(place), call.first.wrapping_add(place));
+            let place = place as usize;
             let mut start = |coroutine| {
                 let started = self.start((number, place), &coroutine, item, (index, call.attempt));
                 started.map_err(|error| Ended::Itself(Err(error)))

@@ -143,10 +143,24 @@ pub(crate) fn begin_item(item: u64, index: u32) {
     here(|current| current.begin(item, index, 0));
 }
 
-/// Tells this thread that it begins its item again, having begun it so often before.
-#[pyfunction]
-pub(crate) fn note_attempt(attempt: u16) {
-    here(|current| current.begin(current.item.get(), current.index.get(), attempt));
+/// Tells this thread, if it runs an item, that it begins that again, having begun it so often before.
+pub(crate) fn begin_again(attempt: u16) {
+    here(|current| {
+        if current.item.get() != NONE {
+            current.begin(current.item.get(), current.index.get(), attempt);
+        }
+    });
+}
+
+/// Tells the coroutine that calls this that it begins its item again.
+pub(crate) fn begin_again_in_context(py: Python<'_>, attempt: u16) -> PyResult<()> {
+    let variable = variable(py)?;
+    let known = variable.call_method1(pyo3::intern!(py, "get"), (py.None(),))?;
+    if let Ok(known) = known.cast::<Task>() {
+        let Task { seed, item, index, .. } = *known.get();
+        variable.call_method1(pyo3::intern!(py, "set"), (Task::create(py, seed, item, (index, attempt))?,))?;
+    }
+    Ok(())
 }
 
 /// Tells this thread that it runs no item any more.

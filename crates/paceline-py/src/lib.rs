@@ -36,7 +36,7 @@ mod _paceline {
     #[pymodule_export]
     use super::codec::decode_value;
     #[pymodule_export]
-    use super::current::{Task, current_item, current_task, note_attempt};
+    use super::current::{Task, current_item, current_task};
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]

@@ -368,6 +368,14 @@ impl LocalEngine {
         }
     }
 
+    /// Tells the calling thread that it begins its task again, having begun it so often before; with `in_context`, also
+    /// the calling coroutine.
+    #[staticmethod]
+    fn note_attempt(py: Python<'_>, attempt: u16, in_context: bool) -> PyResult<()> {
+        current::begin_again(attempt);
+        if in_context { current::begin_again_in_context(py, attempt) } else { Ok(()) }
+    }
+
     #[getter]
     fn closed(&self) -> bool {
         !self.threads.pool.is_accepting()

@@ -31,8 +31,8 @@ pub(crate) enum OnError {
     Return,
     /// There is no result.
     Skip,
-    /// Each item gives a pair: whether it has a result, and that or the exception. For iterators, which go on from there.
-    Pairs,
+    /// Each item gives its index, whether it has a result, and that or the exception. For iterators, which go on from there.
+    Outcomes,
 }
 
 impl OnError {
@@ -43,7 +43,7 @@ impl OnError {
             "raise" => Ok(Self::Raise),
             "return" => Ok(Self::Return),
             "skip" => Ok(Self::Skip),
-            "pairs" => Ok(Self::Pairs),
+            "outcomes" => Ok(Self::Outcomes),
             _ => {
                 let shown = value.repr()?;
                 Err(PyValueError::new_err(format!("on_error must be 'raise', 'return' or 'skip', not {shown}")))
@@ -152,10 +152,11 @@ fn decode_list(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult
 fn decode_all(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let list = PyList::empty(py);
     for part in parts.as_slice() {
-        each_item(py, part, label, &mut |_, item| {
+        each_item(py, part, label, &mut |place, item| {
+            let index = label.index_of(place);
             match (item, label.on_error) {
-                (Decoded::Value(value), OnError::Pairs) => list.append((true, value))?,
-                (Decoded::Raised(error, _), OnError::Pairs) => list.append((false, error))?,
+                (Decoded::Value(value), OnError::Outcomes) => list.append((index, true, value))?,
+                (Decoded::Raised(error, _), OnError::Outcomes) => list.append((index, false, error))?,
                 (Decoded::Value(value), _) => list.append(value)?,
                 (Decoded::Raised(error, _), OnError::Return) => list.append(error)?,
                 (Decoded::Raised(..), _) => {}

@@ -382,7 +382,8 @@ impl Run for PythonRun<'_> {
         // Known of the first item only: to look at the clock for each would take as long as a short call.
         let mut began_ns = Some(call.began_ns);
         current::here(|current| {
-            for (item, index) in items.zip(call.first..) {
+            for (item, place) in items.zip(0..) {
+                let index = call.first.wrapping_add(place);
                 let input = decoder.rest();
                 let is_over = current.begin_attempt(item, index, call.attempt) && stops_at_once(item, call.attempt);
                 let mut result = if is_over { decoder.next() } else { self.call(&loaded, &mut decoder) };

@@ -246,15 +246,14 @@ fn gathered(py: Python<'_>, map: Map) -> PyResult<Decoded> {
                 items.del_item(place as usize)?;
             }
         }
-        OnError::Pairs => {
+        OnError::Outcomes => {
             let mut failed = failures.into_iter().peekable();
-            for place in 0..items.len() {
-                let error = failed.next_if(|(failed, _)| *failed as usize == place);
-                let pair = match error {
-                    Some((_, error)) => (false, error),
-                    None => (true, items.get_item(place)?.unbind()),
+            for (place, index) in (0..items.len()).zip(0..) {
+                let outcome = match failed.next_if(|(failed, _)| *failed == index) {
+                    Some((_, error)) => (handling.index_of(index), false, error),
+                    None => (handling.index_of(index), true, items.get_item(place)?.unbind()),
                 };
-                items.set_item(place, pair)?;
+                items.set_item(place, outcome)?;
             }
         }
     }

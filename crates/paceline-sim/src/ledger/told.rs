@@ -179,7 +179,10 @@ impl Ledger {
         let job = &mut self.jobs[position];
         if job.is_known_to_have_begun && !is_out && job.ending.is_none() && job.is_all_to_be_run_again() {
             job.is_known_to_have_begun = false;
-            job.is_cancel_requested = false;
+            // Of a pool that was closed with all cancelled that waits, it waits now as well.
+            job.is_cancel_requested = job.has_no_more_tries;
+            job.must_be_cancelled |= job.has_no_more_tries;
+            job.is_shut_out |= job.has_no_more_tries;
         }
     }
 }
