@@ -197,7 +197,7 @@ def test_limit_of_coroutines_stops_the_one_and_not_those_beside_it():
         await asyncio.sleep(seconds)
         return seconds
 
-    with Pool(1, timeout=0.5) as pool:
+    with Pool(1, timeout=0.5, grace=30) as pool:
         futures = [pool.submit(nap, seconds) for seconds in (60, 0.1, 0.2, 60)]
         outcomes = [future.exception(30) for future in futures]
         assert [type(outcome) for outcome in outcomes] == [TaskTimeout, type(None), type(None), TaskTimeout]
