@@ -5,7 +5,9 @@ use crate::accounts::Accounts;
 use crate::fork_guard;
 use crate::pending::{Attachment, Pending};
 use crate::start::{Maker, StartMethod};
-use crate::state::{Context, Effects, Function, InputBytes, Running, ShownFailure, State, Submission, SubmitError};
+use crate::state::{
+    Context, Effects, Function, Input, InputBytes, Running, ShownFailure, State, Submission, SubmitError,
+};
 use crate::supervisor::{Start, Supervisor};
 use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
@@ -44,21 +46,6 @@ pub struct Options {
     pub stopped_looks: u32,
     /// Who is told of the jobs whose end was to be announced.
     pub announce: Box<dyn Announce>,
-}
-
-/// The input of a job.
-#[derive(Debug)]
-pub struct Input<'a> {
-    /// Of all items, one after the other.
-    pub bytes: &'a [u8],
-    /// What belongs to it and was placed before; the job takes it over, and frees it when it has ended or is refused.
-    pub buffers: Vec<Span>,
-}
-
-impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Input<'a> {
-    fn from(bytes: &'a B) -> Self {
-        Self { bytes: bytes.as_ref(), buffers: Vec::new() }
-    }
 }
 
 /// Told of ended jobs, on the engine's own thread, in the order in which they ended.

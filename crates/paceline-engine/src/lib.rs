@@ -38,7 +38,7 @@ pub mod worker;
 pub use accounts::{Account, Accounts};
 pub use answers::Answers;
 pub use clock::now_ns;
-pub use engine::{Announce, Engine, Input, OpenError, Options};
+pub use engine::{Announce, Engine, OpenError, Options};
 pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
 pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
 pub use paceline_ipc::arena::{AllocateError, ArenaReader, OwnCopy, Span};
@@ -48,6 +48,6 @@ pub use pending::{Attachment, FailureWatch, Label, Mark, Pending, Stage, Stream}
 pub use records::{note_speech, send_record};
 pub use run::{Call, Manner, Run};
 pub use start::StartMethod;
-pub use state::{Function, Running, ShownFailure, SubmitError};
+pub use state::{Function, Input, Running, ShownFailure, SubmitError};
 pub use supervisor::{ForkServerCommand, STOPPED_LOOKS, Stack, end_processes, hear_workers, preload, worker_stacks};
 pub use wait::{Target, Waited};

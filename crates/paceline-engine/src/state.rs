@@ -40,7 +40,7 @@ use paceline_ipc::table::{Feeder, Place};
 pub use running::Running;
 use std::collections::VecDeque;
 use std::sync::Arc;
-pub use submit::SubmitError;
+pub use submit::{Input, SubmitError};
 pub(crate) use submit::{InputBytes, Submission};
 use workers::Seat;
 

@@ -11,6 +11,21 @@ use paceline_ipc::arena::{AllocateError, Span};
 use paceline_ipc::slabs::Placed;
 use std::sync::Arc;
 
+/// The input of a job.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// Of all items, one after the other.
+    pub bytes: &'a [u8],
+    /// What belongs to it and was placed before; the job takes it over, and frees it when it has ended or is refused.
+    pub buffers: Vec<Span>,
+}
+
+impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Input<'a> {
+    fn from(bytes: &'a B) -> Self {
+        Self { bytes: bytes.as_ref(), buffers: Vec::new() }
+    }
+}
+
 /// What is submitted.
 pub(crate) struct Submission<'a> {
     /// What to call.
