@@ -350,8 +350,7 @@ impl Engine {
             .unwrap_or_else(|| Err(self.shared.broken()))
     }
 
-    /// Copies bytes into shared memory, without holding the lock while copying. They belong to whoever asked, until he
-    /// submits them with some input, or frees them.
+    /// Copies bytes into shared memory, without holding the lock; to be submitted with some input, or freed.
     ///
     /// # Errors
     /// When there is no memory for them, or this process was forked from the engine's.
