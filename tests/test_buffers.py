@@ -5,6 +5,7 @@ import asyncio
 import itertools
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,50 @@ def test_a_forked_child_harms_no_result(pool):
     others = [pool.apply(np.zeros, (MB,)) for _ in range(4)]
     assert result.sum() == MB
     assert not any(other.any() for other in others)
+
+
+def wait_for_a_byte_and_check(pipe, values, number):
+    os.read(pipe, 1)
+    os._exit(0 if (values == number).all() else 1)
+
+
+def test_a_forked_child_keeps_the_results_that_it_has_inherited(pool):
+    result = pool.apply(np.full, ((MB,), 7.0))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        wait_for_a_byte_and_check(reading, result, 7)
+    del result
+    for number in range(6):
+        assert pool.apply(np.full, ((MB,), float(number))).sum() == number * MB
+    os.write(writing, b".")
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(reading)
+    os.close(writing)
+
+
+def check_in_a_child(gate, note, values):
+    reading = os.open(gate, os.O_RDWR)
+    if os.fork() == 0:
+        # Twice, so that the worker need not wait for it.
+        child = os.fork()
+        if child == 0:
+            wait_for_a_byte_and_check(reading, values, 7)
+        tasks.note(note, str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        os._exit(0)
+
+
+def test_a_child_of_a_task_keeps_the_arguments_that_it_has_inherited(tmp_path, gate):
+    with Pool(1) as pool:
+        pool.apply(check_in_a_child, (gate.path, str(tmp_path / "note"), np.full(MB, 7.0)))
+        for number in range(6):
+            assert pool.apply(np.sum, (np.full(MB, float(number)),)) == number * MB
+        gate.let_through()
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "note").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert (tmp_path / "note").read_text().strip() == "0"
 
 
 def test_buffers_at_the_border(pool):

@@ -39,6 +39,7 @@ pub use accounts::{Account, Accounts};
 pub use answers::Answers;
 pub use clock::now_ns;
 pub use engine::{Announce, Engine, OpenError, Options};
+pub use fork_guard::before_forks;
 pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
 pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
 pub use paceline_ipc::arena::{AllocateError, ArenaReader, OwnCopy, Span};

@@ -1,7 +1,7 @@
 //! Owns what has become of a job: the answers of workers, kept where they lie in shared memory until they are read,
 //! and the deaths that took the place of an answer. Never knows what an answer means.
 
-use crate::fork_guard::generation;
+use crate::fork_guard::{forks, generation};
 use paceline_core::Trouble;
 use paceline_ipc::arena::{ArenaReader, OwnCopy, Span, View};
 use paceline_ipc::foreign::Foreign;
@@ -205,18 +205,19 @@ impl RecordBytes<'_> {
         let copy = arena.own_copy(Span { offset: span.offset + offset, length, ..*span }).ok()?;
         arena.hold(span.segment);
         let (arena, segment) = (Arc::clone(arena), span.segment);
-        Some(HeldCopy { copy: Some(copy), arena, segment, generation: generation() })
+        Some(HeldCopy { copy: Some(copy), arena, segment, generation: generation(), forks: forks() })
     }
 }
 
 /// Some bytes of a large outcome, which whoever holds them may change for himself. Their memory is the worker's again when
-/// this is dropped.
+/// this is dropped; unless the process has forked meanwhile.
 #[derive(Debug)]
 pub struct HeldCopy {
     copy: Option<OwnCopy>,
     arena: Arc<ArenaReader>,
     segment: u32,
     generation: u32,
+    forks: u32,
 }
 
 impl HeldCopy {
@@ -237,8 +238,9 @@ impl Drop for HeldCopy {
     fn drop(&mut self) {
         // Nothing may be seen here of what the worker does with it next.
         drop(self.copy.take());
-        // A forked child shares the segments, and they are its parent's to free.
-        if self.generation == generation() {
+        // A forked child shares the segments, and they are its parent's to free: which must not have them used again as long
+        // as there may be a child that reads what it has inherited.
+        if self.generation == generation() && self.forks == forks() {
             self.arena.release(self.segment);
         }
     }

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::RefCell;
 use std::ffi::c_int;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 /// A buffer of at least this length travels by itself; a shorter one is copied sooner than it is mapped.
 pub(crate) const APART_FROM: usize = 64 << 10;
@@ -114,11 +114,38 @@ impl GivenBuffer {
     }
 }
 
+/// Everything that was given and may still be there.
+static ALL_GIVEN: Mutex<Vec<Weak<OwnCopy>>> = Mutex::new(Vec::new());
+
+fn all_given() -> MutexGuard<'static, Vec<Weak<OwnCopy>>> {
+    ALL_GIVEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child that a task forks may go on when the task has ended, and nobody would know.
+extern "C" fn detach_all() {
+    let given: Vec<_> = all_given().iter().filter_map(Weak::upgrade).collect();
+    for copy in given {
+        copy.detach();
+    }
+}
+
+fn remember(copy: &Arc<OwnCopy>) {
+    const LOOKED_THROUGH_FROM: usize = 64;
+    static HOOKED: Once = Once::new();
+    HOOKED.call_once(|| paceline_engine::before_forks(detach_all));
+    let mut all = all_given();
+    if all.len() >= LOOKED_THROUGH_FROM {
+        all.retain(|copy| copy.strong_count() > 0);
+    }
+    all.push(Arc::downgrade(copy));
+}
+
 /// The buffers at these places, for pickle's reader.
 pub(crate) fn give<'py>(py: Python<'py>, arena: &ArenaReader, places: &[Span]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let give = |place: &Span| {
         let copy = arena.own_copy(*place).map_err(|_| no_such())?;
         let copy = Arc::new(copy);
+        remember(&copy);
         GIVEN.with_borrow_mut(|given| given.push(Arc::clone(&copy)));
         Ok(Bound::new(py, GivenBuffer { memory: Memory::Given(copy) })?.into_any())
     };
