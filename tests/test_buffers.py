@@ -19,6 +19,9 @@ from paceline import Pool, ProcessPoolExecutor, WorkerDied
 KB = 1 << 10
 MB = 1 << 20
 
+# Python 3.12 and later warn of it.
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 RNG = np.random.default_rng(5)
 STRUCTURED = np.dtype([("key", "i4"), ("value", "f8"), ("name", "U7")])
 
@@ -284,6 +287,7 @@ def test_result_that_refers_to_the_same_buffer_twice(pool):
     assert len(third) == 199_990
 
 
+@forks
 def test_a_forked_child_harms_no_result(pool):
     result = pool.apply(np.ones, (MB,))
     child = os.fork()
@@ -302,6 +306,7 @@ def wait_for_a_byte_and_check(pipe, values, number):
     os._exit(0 if (values == number).all() else 1)
 
 
+@forks
 def test_a_forked_child_keeps_the_results_that_it_has_inherited(pool):
     result = pool.apply(np.full, ((MB,), 7.0))
     reading, writing = os.pipe()
