@@ -3,15 +3,15 @@
 //! its protocol 5 (PEP 574).
 //!
 //! Whoever reads a buffer maps it privately: it may be written to, and only the pages that are written to are copied.
-//! The memory of a result goes back to its worker when the array is collected. What a task keeps of them after its end is detached from the shared memory before the parent hears of that end, so
-//! the parent may use the memory again.
+//! The memory of a result goes back to its worker when the array is collected. What a task keeps of its arguments after its
+//! end is detached from the shared memory before the parent hears of that end, so the parent may use the memory again.
 
 use paceline_engine::{ArenaReader, Foreign, HeldCopy, OwnCopy, RecordBytes, Span};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::RefCell;
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 /// A buffer of at least this length travels by itself; a shorter one is copied sooner than it is mapped.
@@ -58,7 +58,7 @@ pub(crate) fn contents<'a>(buffer: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
     // SAFETY: the view belongs to the buffer, which is not released while it is borrowed; its memory is as long as it
     // says, if it is contiguous.
     unsafe {
-        if ffi::PyBuffer_IsContiguous(view, b'A'.cast_signed()) == 0 || (*view).buf.is_null() {
+        if ffi::PyBuffer_IsContiguous(view, c_char::from_ne_bytes([b'A'])) == 0 || (*view).buf.is_null() {
             return None;
         }
         let length = usize::try_from((*view).len).ok()?;
