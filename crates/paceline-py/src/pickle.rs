@@ -273,8 +273,8 @@ pub(crate) fn encode_call(
     encode_pickled(&pair, out, along)
 }
 
-/// The object that a pickle describes, with the buffers that are not in it. A long one is read where it lies, which Python's reader does as with any buffer that
-/// others may write to.
+/// The object that a pickle describes, with the buffers that are not in it. A long one is read where it lies, which
+/// Python's reader does as with any buffer that others may write to.
 ///
 /// # Errors
 /// What unpickling raises.

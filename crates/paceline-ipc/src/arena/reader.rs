@@ -125,14 +125,7 @@ impl ArenaReader {
     /// # Errors
     /// [`BadSpan`] when it does not lie inside a segment, or cannot be mapped.
     pub fn view(&self, span: Span) -> Result<View, BadSpan> {
-        let (start, capacity) = self.shared.bounds(span.segment).ok_or(BadSpan)?;
-        if span.offset.checked_add(span.length).is_none_or(|end| end > capacity) {
-            return Err(BadSpan);
-        }
-        // A file is mostly holes. Reading them would fill them with memory, as much as somebody cares to name.
-        if span.length >= CHECKED_FROM && span.length > self.shared.file.backed_bytes() {
-            return Err(BadSpan);
-        }
+        let (start, capacity) = self.segment_of(span)?;
         let mapping = self.mapping(span.segment, start, capacity)?;
         let offset = usize::try_from(span.offset).map_err(|_| BadSpan)?;
         let length = usize::try_from(span.length).map_err(|_| BadSpan)?;
@@ -149,19 +142,26 @@ impl ArenaReader {
     /// # Errors
     /// [`BadSpan`] when it does not lie inside a segment, or cannot be mapped.
     pub fn own_copy(&self, span: Span) -> Result<OwnCopy, BadSpan> {
-        let (start, capacity) = self.shared.bounds(span.segment).ok_or(BadSpan)?;
-        if span.offset.checked_add(span.length).is_none_or(|end| end > capacity) {
-            return Err(BadSpan);
-        }
-        if span.length >= CHECKED_FROM && span.length > self.shared.file.backed_bytes() {
-            return Err(BadSpan);
-        }
+        let (start, _) = self.segment_of(span)?;
         let before = span.offset % PAGE;
         let length = span.length.checked_add(before).ok_or(BadSpan)?.max(1);
         let start = start.checked_add(span.offset - before).ok_or(BadSpan)?;
         let mapping = self.shared.file.map_private(start, length).map_err(|_| BadSpan)?;
         let offset = usize::try_from(before).map_err(|_| BadSpan)?;
         Ok(OwnCopy { mapping, offset, length: usize::try_from(span.length).map_err(|_| BadSpan)? })
+    }
+
+    /// Where the segment of a span begins, and its capacity, if the span lies inside it.
+    fn segment_of(&self, span: Span) -> Result<(u64, u64), BadSpan> {
+        let (start, capacity) = self.shared.bounds(span.segment).ok_or(BadSpan)?;
+        if span.offset.checked_add(span.length).is_none_or(|end| end > capacity) {
+            return Err(BadSpan);
+        }
+        // A file is mostly holes. Reading them would fill them with memory, as much as somebody cares to name.
+        if span.length >= CHECKED_FROM && span.length > self.shared.file.backed_bytes() {
+            return Err(BadSpan);
+        }
+        Ok((start, capacity))
     }
 
     fn mapping(&self, segment: u32, start: u64, capacity: u64) -> Result<Arc<Mapping>, BadSpan> {
