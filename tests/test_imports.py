@@ -200,6 +200,36 @@ def test_action_given_while_another_thread_imports_sees_the_whole_module(module_
     assert seen == [4]
 
 
+def test_import_that_begins_while_an_action_is_given_is_waited_for_too(module_named, monkeypatch):
+    name = module_named("just_begun", "import threading\nstarted.set()\nassert go_on.wait(30)\nvalue = 5")
+    started, go_on = threading.Event(), threading.Event()
+    builtins = importlib.import_module("builtins")
+    builtins.started, builtins.go_on = started, go_on
+    importer = threading.Thread(target=importlib.import_module, args=(name,))
+    wait_for_the_lock = imports._lock_unlock_module
+    waits = []
+
+    def wait_and_let_an_import_begin(name):
+        waits.append(name)
+        if len(waits) == 1:
+            wait_for_the_lock(name)
+            importer.start()
+            assert started.wait(30)
+        else:
+            go_on.set()
+            wait_for_the_lock(name)
+
+    monkeypatch.setattr(imports, "_lock_unlock_module", wait_and_let_an_import_begin)
+    seen = []
+    try:
+        when_imported(name, lambda module: seen.append(getattr(module, "value", "not there yet")))
+    finally:
+        go_on.set()
+        importer.join(30)
+        del builtins.started, builtins.go_on
+    assert seen == [5]
+
+
 def test_many_threads_importing_and_waiting_call_each_action_once(module_named):
     names = [module_named(f"crowd_{number}", f"value = {number}") for number in range(20)]
     seen = []

@@ -41,15 +41,28 @@ def when_imported(name: str, action: Action) -> None:
         _actions.setdefault(name, []).append(action)
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
-    # Another thread may be importing the module just now, and have passed the place of our finder already.
-    _lock_unlock_module(name)
-    module = sys.modules.get(name)
+    module = _as_far_as_it_can_be_waited_for(name)
     if module is not None:
         _act(name, module)
 
 
 _lock = allocate_lock()
 _actions: dict[str, list[Action]] = {}
+
+
+def _as_far_as_it_can_be_waited_for(name: str) -> ModuleType | None:
+    """The module, if it is imported, or being imported by this thread; imports by other threads are waited for."""
+    waited_for = None
+    while True:
+        # Another thread may be importing the module just now, and have passed the place of our finder already.
+        _lock_unlock_module(name)
+        module = sys.modules.get(name)
+        if module is None or module is waited_for:
+            return module
+        # Or it began only after nobody had been there to wait for.
+        if not getattr(getattr(module, "__spec__", None), "_initializing", False):
+            return module
+        waited_for = module
 
 
 def _act(name: str, module: ModuleType) -> None:
