@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from paceline.report import WorkerReport as WorkerReport
     from paceline.seeds import task_random as task_random
     from paceline.seeds import task_rng as task_rng
+    from paceline.sharing import Shared as Shared
+    from paceline.sharing import empty as empty
+    from paceline.sharing import share as share
+    from paceline.statistics import Statistics as Statistics
     from paceline.tasks import CurrentTask as CurrentTask
     from paceline.tasks import current_task as current_task
 
@@ -68,6 +72,8 @@ __all__ = [
     "Report",
     "ResultNotPicklable",
     "ResultNotRebuilt",
+    "Shared",
+    "Statistics",
     "TaskInterrupted",
     "TaskTimeout",
     "ThreadPoolExecutor",
@@ -80,9 +86,11 @@ __all__ = [
     "current_task",
     "dump",
     "dump_on_signal",
+    "empty",
     "map",
     "map_reduce",
     "preload",
+    "share",
     "starmap",
     "task_random",
     "task_rng",
@@ -95,14 +103,18 @@ _HOME_OF = {
     "ProcessPoolExecutor": "executor",
     "ThreadPoolExecutor": "executor",
     "Report": "report",
+    "Shared": "sharing",
+    "Statistics": "statistics",
     "WorkerReport": "report",
     "as_completed": "completion",
     "current_task": "tasks",
     "dump": "dumping",
     "dump_on_signal": "dumping",
+    "empty": "sharing",
     "map": "pool",
     "map_reduce": "pool",
     "preload": "preloading",
+    "share": "sharing",
     "starmap": "pool",
     "task_random": "seeds",
     "task_rng": "seeds",

@@ -1,7 +1,7 @@
 """The native engine of Paceline; only `paceline.engine` may import it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, final
 
 class TaskFuture:
@@ -21,6 +21,8 @@ class TaskFuture:
         """Waits until done or `timeout` seconds have passed; tells whether it is done. Raises nothing of the task's."""
     def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]:
         """Of a map: the results before the first failed item, and that item's exception (or None)."""
+    def take_rest(self) -> tuple[Iterator[Any], int] | None:
+        """Of a map in pieces: the items that were left, if there may be any, and how many there were before them."""
     def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
     @property
     def _state(self) -> str: ...
@@ -58,13 +60,15 @@ class Engine:
         max_tasks_per_worker: int | None = None,
         prefix_output: bool = False,
         memory_limit: int = 0,
+        memory_budget: int = 0,
         start_timeout_ns: int = 0,
         start_method: str = "forkserver",
     ) -> Engine:
         """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
 
         A worker with more than `memory_limit` bytes of its own is ended; one that takes longer to start than
-        `start_timeout_ns` breaks the pool. Zero is no limit.
+        `start_timeout_ns` breaks the pool. Zero is no limit. At most about `memory_budget` bytes are in flight; zero has it
+        chosen by the memory that there is.
 
         `future_type` gives the class of futures when the first is to be made. With `prefix_output`, every line that a
         worker writes begins with its process id, unless the worker itself has put more before it. `start_method` is
@@ -104,6 +108,7 @@ class Engine:
         name: Any = None,
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
+        in_pieces: bool = False,
     ) -> Any:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
 
@@ -111,7 +116,12 @@ class Engine:
         places of results, "skip" leaves them out, and "outcomes" makes each item a triple: its index, whether it has a
         result, and that or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
         raised. `base` is the index of the first item, where several calls make up one map. `chunksize=None` chooses chunks by measured time.
+        With `in_pieces`, only as many items are read as fit with others into the memory budget; the future's `take_rest` has the others.
         """
+    def statistics(self) -> list[tuple[str, int]]:
+        """The fields of `paceline.Statistics`, by name."""
+    def gauge(self) -> Gauge:
+        """Tells whoever reads an input how far ahead of the results he may read."""
     def close(self, cancel_pending: bool = False) -> None:
         """No more submissions; the workers leave when everything has ended. Does not wait.
 
@@ -140,6 +150,51 @@ class Engine:
         """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
         worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
         indices in the pool's order of submission."""
+
+@final
+class SharedMemory:
+    """Memory that this process has laid out for others; in a pickle, it becomes what its readers are given."""
+
+    @staticmethod
+    def holding(value: Any) -> SharedMemory:
+        """An object, pickled there; its large buffers are copied once. Raises what pickling raises, and `MemoryError`."""
+    @staticmethod
+    def zeroed(length: int) -> SharedMemory:
+        """So many bytes of zeros, which everybody who is given them may write to. Raises `MemoryError`."""
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def address(self) -> int: ...
+    def release(self) -> None:
+        """Lets go of it as soon as no call needs it any more. It cannot be pickled from now on."""
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[int, int, int, int]]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class OpenMemory:
+    """Memory of another process, mapped in this one to be written to by both."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def address(self) -> int: ...
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[int, int, int, int]]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def open_shared_object(pid: int, descriptor: int, inode: int, size: int) -> Any:
+    """The object in memory that a process has laid out, as it was when it was shared. Raises `RuntimeError`."""
+
+def open_shared_memory(pid: int, descriptor: int, inode: int, size: int) -> OpenMemory:
+    """Memory that a process has laid out, to be written to. Raises `RuntimeError` when it is gone."""
+
+@final
+class Gauge:
+    """Tells a reader of some input whether he may send more, by the size of the results that he has had."""
+
+    def note(self, future: Any) -> None:
+        """Notes the size of a result that is there, and is about to be taken."""
+    def has_room(self, ahead: int) -> bool:
+        """Whether one chunk more may be sent while so many are out, or there and not taken."""
 
 @final
 class Terms:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Self
 
+    from paceline.engine import Gauge
     from paceline.failure_policy import FailurePolicy
     from paceline.future import Future
 
@@ -108,6 +109,8 @@ class _Raised:
 class Input:
     """The input of one `amap`: reads it and submits it, never more than `limit` chunks ahead of what was handed out.
 
+    Nor further ahead than the gauge of the engine allows, which knows the memory budget.
+
     An iterable is read by whoever asks for results, an asynchronous one by a task of its own, which holds this object
     and not the iterator, so that a dropped iterator ends it.
     """
@@ -120,6 +123,7 @@ class Input:
         *,
         chunksize: int,
         limit: int,
+        gauge: Gauge | None,
         ordered: bool,
         gives_outcomes: bool,
     ) -> None:
@@ -132,6 +136,7 @@ class Input:
         self.gives_outcomes = gives_outcomes
         self._read = 0
         self._limit = limit
+        self._gauge = gauge
         self._ordered = ordered
         # In order of submission; without order, in that of their ends, while `_out` has those that have not ended.
         self._line: deque[_Chunk | _Raised] = deque()
@@ -147,12 +152,13 @@ class Input:
         else:
             self._source = iter(items)
 
-    def _ahead(self) -> int:
-        return len(self._line) + len(self._out)
+    def _may_read(self) -> bool:
+        ahead = len(self._line) + len(self._out)
+        return ahead < self._limit and (self._gauge is None or self._gauge.has_room(ahead))
 
     def top_up(self) -> None:
         """Reads a plain iterable as far ahead as the limit allows."""
-        while self._source is not None and not self._exhausted and self._ahead() < self._limit:
+        while self._source is not None and not self._exhausted and self._may_read():
             try:
                 chunk = list(islice(self._source, self._chunksize))
             except Exception as error:
@@ -169,7 +175,7 @@ class Input:
             async for item in items:
                 chunk.append(item)
                 if len(chunk) == self._chunksize:
-                    while self._ahead() >= self._limit:
+                    while not self._may_read():
                         self._changed.clear()
                         await self._changed.wait()
                     self._start(chunk)
@@ -235,6 +241,8 @@ class Input:
                 raise first.error
             if first is not None and first.waiter.done():
                 self._line.popleft()
+                if self._gauge is not None:
+                    self._gauge.note(first.future)
                 self._changed.set()
                 return first.future
             if first is None and self._exhausted and not self._out:

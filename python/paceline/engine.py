@@ -14,7 +14,10 @@ import sys
 
 from paceline._paceline import (
     Engine,
+    Gauge,
     LocalEngine,
+    OpenMemory,
+    SharedMemory,
     Stream,
     Task,
     TaskFuture,
@@ -53,7 +56,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine",
+    "Gauge",
     "LocalEngine",
+    "OpenMemory",
+    "SharedMemory",
     "Stream",
     "Task",
     "TaskFuture",
@@ -92,6 +98,7 @@ def open_engine(
     threads_per_worker: int | None = None,
     prefix_output: bool = False,
     memory_limit: int | str | None = None,
+    memory_budget: int | str | None = None,
     max_memory_per_child: int | str | None = None,
     start_timeout: float | None = None,
     start_method: str = "forkserver",
@@ -101,6 +108,10 @@ def open_engine(
         raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {start_method!r}")
     looks = _looks(workers, threads_per_worker, prefix_output=bool(prefix_output))
     limits: dict[str, int] = {}
+    if memory_budget is not None:
+        from paceline.limits import bytes_of
+
+        limits["memory_budget"] = bytes_of("memory_budget", memory_budget)
     if memory_limit is not None or max_memory_per_child is not None or start_timeout is not None:
         from paceline.limits import bytes_of, nanoseconds_of
 

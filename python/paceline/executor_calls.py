@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from paceline.imap import Feeds, ImapIterator
     from paceline.options import Options
     from paceline.report import Report
+    from paceline.statistics import Statistics
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -236,7 +237,7 @@ class EngineExecutor(concurrent.futures.Executor):
         after it; `next(timeout)` of the iterator waits at most `timeout` seconds; dropping it half-way cancels what has
         not begun.
         """
-        from paceline.imap import Feed, ImapIterator
+        from paceline.imap import Feed, ImapIterator, chunks_ahead
 
         _check(chunksize, buffersize)
         policy = FailurePolicy(fn, on_error, max_failures)
@@ -248,12 +249,9 @@ class EngineExecutor(concurrent.futures.Executor):
         else:
             starts = (self._submit_item, partial(self._start_map, star=True))
             items = zip(*iterables)  # noqa: B905 - to the shortest, as `map` does.
-        feed = Feed(starts, self._engine.workers, fn, items, chunksize, ordered=False)
+        limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
+        feed = Feed(self._engine, starts, fn, items, chunksize, limit=limit, ordered=False)
         feed.gives_outcomes = policy.is_special
-        if isinstance(self._engine, LocalEngine):
-            feed.stay_in_this_process(in_caller=False)
-        if buffersize is not None:
-            feed.limit = buffersize
         self._inputs().add(feed)
         feed.start()
         return ImapIterator(feed, self, policy)
@@ -290,6 +288,12 @@ class EngineExecutor(concurrent.futures.Executor):
 
         wall_seconds, workers = self._engine.report()
         return Report(wall_seconds, tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in workers))
+
+    def statistics(self) -> Statistics:
+        """How many bytes are in flight and in shared memory, now and at most so far."""
+        from paceline.statistics import statistics
+
+        return statistics(self._engine)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls; with `wait`, returns when everything submitted has ended and the workers have left.

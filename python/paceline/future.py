@@ -16,7 +16,7 @@ from paceline.engine import TaskFuture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
     R = TypeVar("R")
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     class _NativeFuture(concurrent.futures.Future[R]):
         def cancel(self, *, force: bool = False) -> bool: ...
         def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]: ...
+        def take_rest(self) -> tuple[Iterator[Any], int] | None: ...
 
 else:
 

@@ -17,7 +17,7 @@ from itertools import islice
 from time import monotonic
 from weakref import WeakSet
 
-from paceline.engine import Stream
+from paceline.engine import LocalEngine, Stream
 from paceline.errors import PoolClosed, TooManyFailures, WorkerError
 from paceline.future import timeout_error
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol, Self, TypeVar
 
-    from paceline.engine import AnyEngine
+    from paceline.engine import AnyEngine, Gauge
     from paceline.failure_policy import FailurePolicy
     from paceline.future import Future
 
@@ -58,17 +58,29 @@ class _Raised:
         self.error = error
 
 
+def chunks_ahead(workers: int, chunksize: int) -> int:
+    """How far ahead an input is read unless its user says so, in chunks.
+
+    Enough to keep every worker busy while the user looks at a result, and to hide the cost of small tasks.
+    """
+    return max(4 * workers, 256 // chunksize)
+
+
 class Feed:
-    """Reads one input and submits it, never more than `limit` chunks ahead of what has been handed out."""
+    """Reads one input and submits it, never more than `limit` chunks ahead of what has been handed out.
+
+    Nor further ahead than the memory budget of the engine allows, by the size of the results so far.
+    """
 
     def __init__(
         self,
+        engine: AnyEngine,
         starts: tuple[Callable[..., Any], Callable[..., Any]],
-        workers: int,
         fn: Callable[..., Any],
         iterable: Iterable[Any],
         chunksize: int,
         *,
+        limit: int,
         ordered: bool,
     ) -> None:
         # What starts a call, and what starts a chunk of them.
@@ -77,8 +89,8 @@ class Feed:
         self.chunksize = chunksize
         self.sized = hasattr(iterable, "__len__")
         self.source = iter(iterable)
-        # Enough to keep every worker busy while the user looks at a result, and to hide the cost of small tasks.
-        self.limit: float = max(4 * workers, 256 // chunksize)
+        self.limit: float = limit
+        self.gauge: Gauge | None = None
         self.stream = None if ordered else Stream()
         # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
         self.changed = threading.Condition()
@@ -91,12 +103,16 @@ class Feed:
         self.exhausted = False
         self.stopped = False
         self.in_caller = False
+        if isinstance(engine, LocalEngine):
+            self._stay_in_this_process(in_caller=engine.runs_in_caller)
+        else:
+            self.gauge = engine.gauge()
         # Each chunk gives a list of outcomes: an item's index, whether it has a result, and that or the exception.
         self.gives_outcomes = False
         self._read = 0
         self.when_read: Callable[[Feed], object] = lambda feed: None
 
-    def stay_in_this_process(self, *, in_caller: bool) -> None:
+    def _stay_in_this_process(self, *, in_caller: bool) -> None:
         """Has the calls see the context variables as they are now, whoever reads the input, and when.
 
         With `in_caller`, each call is made when it is submitted: not before somebody asks for its result.
@@ -121,11 +137,18 @@ class Feed:
     def top_up(self) -> None:
         """Reads as far ahead as the limit allows, in this thread."""
         with self.reading:
-            while not self.exhausted and self.ahead() < self.limit:
+            while not self.exhausted and self._may_read():
                 self._read_one()
 
-    def ahead(self) -> int:
-        return len(self.line) + len(self.in_stream)
+    def _may_read(self) -> bool:
+        ahead = len(self.line) + len(self.in_stream)
+        return ahead < self.limit and (self.gauge is None or self.gauge.has_room(ahead))
+
+    def hand_out(self, future: Future[Any]) -> Future[Any]:
+        """Notes that a result is about to be taken."""
+        if self.gauge is not None:
+            self.gauge.note(future)
+        return future
 
     def toggle(self, future: Future[Any]) -> None:
         """Notes that a future has gone into the stream, or come out of it; a quick one may come out first."""
@@ -135,6 +158,7 @@ class Feed:
         """Everything is to be read, whether or not anyone takes the results."""
         with self.changed:
             self.limit = _UNBOUNDED
+            self.gauge = None
             self.changed.notify_all()
         if self.sized or self.in_caller:
             self.top_up()
@@ -151,7 +175,7 @@ class Feed:
     def _read_all(self) -> None:
         while True:
             with self.changed:
-                while self.ahead() >= self.limit and not self.stopped:
+                while not self.stopped and not self._may_read():
                     self.changed.wait()
                 if self.stopped or self.exhausted:
                     return
@@ -374,6 +398,7 @@ class ImapIterator(Iterator["R"]):
             else:
                 taken = self._take_unordered(feed.stream, remaining)
             if taken is not None:
+                feed.hand_out(taken)
                 if feed.sized and not feed.in_caller:
                     feed.top_up()
                 return taken

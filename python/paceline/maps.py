@@ -85,7 +85,9 @@ class Maps:
 
         Items travel in chunks of `chunksize`; by default chunks are sized by the measured time of the calls, so that
         small ones cost little and long ones spread evenly. Chunks are an affair of transport only: a call that raises,
-        or whose worker dies, spoils no other item. All items are read before anything else happens.
+        or whose worker dies, spoils no other item. All items are read before anything else happens, unless they are
+        larger than a part of the pool's `memory_budget`: the others are then read as room is made (unless there are
+        `max_failures`).
 
         Raises what the first item in order that failed raised, when all have ended. With `on_error="return"` the
         exception stands in the place of the result instead, with `on_error="skip"` there is none; either way each
@@ -94,7 +96,7 @@ class Maps:
         `on_error="raise"`, the first failure itself). An item that cannot be pickled is a failure like any other then;
         otherwise it raises `ArgumentNotPicklable` before anything is run.
         """
-        return self.map_async(func, iterable, chunksize, on_error=on_error, max_failures=max_failures).result()
+        return self._map_in_pieces(func, iterable, chunksize, on_error, max_failures, star=False)
 
     if TYPE_CHECKING:
 
@@ -188,7 +190,7 @@ class Maps:
         ...     print(pool.starmap(pow, [(2, 3), (3, 2)]))
         [8, 9]
         """
-        return self.starmap_async(func, iterable, chunksize, on_error=on_error, max_failures=max_failures).result()
+        return self._map_in_pieces(func, iterable, chunksize, on_error, max_failures, star=True)
 
     if TYPE_CHECKING:
 
@@ -240,6 +242,40 @@ class Maps:
         failures = map_options(on_error, max_failures)
         return self._map(func, iterable, chunksize, callback, error_callback, star=True, failures=failures)
 
+    def _map_in_pieces(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        on_error: OnError,
+        max_failures: int | None,
+        *,
+        star: bool,
+    ) -> list[Any]:
+        """The list of results, of an input that may be larger than what may be in flight."""
+        failures = map_options(on_error, max_failures)
+        if max_failures is not None or isinstance(self._engine, LocalEngine):
+            return self._map(func, iterable, chunksize, None, None, star=star, failures=failures).result()
+        failures["in_pieces"] = True
+        first = self._map(func, iterable, chunksize, None, None, star=star, failures=failures)
+        rest = first.take_rest()
+        if rest is None:
+            return first.result()
+        futures, read = [first], 0
+        while rest is not None:
+            items, count = rest
+            read += count
+            more = {**failures, "base": read % 2**32}
+            futures.append(self._map(func, items, chunksize, None, None, star=star, failures=more))
+            rest = futures[-1].take_rest()
+        # An exception is raised when all have ended, like that of a map in one piece.
+        for future in futures:
+            future.wait()
+        results: list[Any] = []
+        for future in futures:
+            results += future.result()
+        return results
+
     def _map(
         self,
         func: Callable[..., R],
@@ -264,11 +300,18 @@ class Maps:
 
         @overload
         def imap(
-            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int = 1
+            self,
+            func: Callable[[T], Coroutine[Any, Any, R]],
+            iterable: Iterable[T],
+            chunksize: int = 1,
+            *,
+            buffersize: int | None = None,
         ) -> ImapIterator[R]: ...
 
         @overload
-        def imap(self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1) -> ImapIterator[R]: ...
+        def imap(
+            self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1, *, buffersize: int | None = None
+        ) -> ImapIterator[R]: ...
 
         @overload
         def imap(
@@ -277,6 +320,7 @@ class Maps:
             iterable: Iterable[T],
             chunksize: int = 1,
             *,
+            buffersize: int | None = None,
             on_error: OnError = "raise",
             max_failures: int | None = None,
         ) -> ImapIterator[Any]: ...
@@ -287,6 +331,7 @@ class Maps:
         iterable: Iterable[T],
         chunksize: int = 1,
         *,
+        buffersize: int | None = None,
         on_error: OnError = "raise",
         max_failures: int | None = None,
     ) -> ImapIterator[Any]:
@@ -303,7 +348,8 @@ class Maps:
         1
         0
 
-        The input is read only as far ahead of the results taken as keeps the workers busy, so it may be endless; after
+        The input is read only so far ahead that `buffersize` chunks (by default enough to keep the workers busy) are
+        submitted and not yet taken, and no more bytes than the pool's `memory_budget`; so it may be endless. After
         `close` it is read to its end. An input that raises does so in the place of the item it did not give. The
         iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
         begun.
@@ -313,18 +359,23 @@ class Maps:
         ends.
         """
         policy = FailurePolicy(func, on_error, max_failures)
-        return self._imap(func, iterable, chunksize, policy, ordered=True)
+        return self._imap(func, iterable, chunksize, buffersize, policy, ordered=True)
 
     if TYPE_CHECKING:
 
         @overload
         def imap_unordered(
-            self, func: Callable[[T], Coroutine[Any, Any, R]], iterable: Iterable[T], chunksize: int = 1
+            self,
+            func: Callable[[T], Coroutine[Any, Any, R]],
+            iterable: Iterable[T],
+            chunksize: int = 1,
+            *,
+            buffersize: int | None = None,
         ) -> ImapIterator[R]: ...
 
         @overload
         def imap_unordered(
-            self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1
+            self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int = 1, *, buffersize: int | None = None
         ) -> ImapIterator[R]: ...
 
         @overload
@@ -334,6 +385,7 @@ class Maps:
             iterable: Iterable[T],
             chunksize: int = 1,
             *,
+            buffersize: int | None = None,
             on_error: OnError = "raise",
             max_failures: int | None = None,
         ) -> ImapIterator[Any]: ...
@@ -344,30 +396,39 @@ class Maps:
         iterable: Iterable[T],
         chunksize: int = 1,
         *,
+        buffersize: int | None = None,
         on_error: OnError = "raise",
         max_failures: int | None = None,
     ) -> ImapIterator[Any]:
         """Like `imap`, but gives the results in the order in which the calls end."""
         policy = FailurePolicy(func, on_error, max_failures)
-        return self._imap(func, iterable, chunksize, policy, ordered=False)
+        return self._imap(func, iterable, chunksize, buffersize, policy, ordered=False)
 
     def _imap(
-        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int, policy: FailurePolicy, *, ordered: bool
+        self,
+        func: Callable[[T], R],
+        iterable: Iterable[T],
+        chunksize: int,
+        buffersize: int | None,
+        policy: FailurePolicy,
+        *,
+        ordered: bool,
     ) -> ImapIterator[R]:
-        from paceline.imap import Feed, ImapIterator
+        from paceline.imap import Feed, ImapIterator, chunks_ahead
 
         if self._state != "RUN":
             raise pool_closed("Pool not running")
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize must be at least 1, not {buffersize}")
         if self._carrier is not None:
             # The input may be read later, and by another thread.
             func = self._carrier.wrap(func)
+        limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
         starts = (self._submit, self._start_map)
-        feed = Feed(starts, self._engine.workers, func, iterable, chunksize, ordered=ordered)
+        feed = Feed(self._engine, starts, func, iterable, chunksize, limit=limit, ordered=ordered)
         feed.gives_outcomes = policy.is_special
-        if isinstance(self._engine, LocalEngine):
-            feed.stay_in_this_process(in_caller=self._engine.runs_in_caller)
         self._inputs().add(feed)
         feed.start()
         return ImapIterator(feed, self, policy)
@@ -485,6 +546,7 @@ class Maps:
         Dropping the iterator half-way, or `await iterator.aclose()`, cancels what has not begun.
         """
         from paceline.aio import AsyncResults, Input
+        from paceline.imap import chunks_ahead
 
         if self._state != "RUN":
             raise pool_closed("Pool not running")
@@ -493,10 +555,16 @@ class Maps:
         policy = FailurePolicy(fn, on_error, max_failures)
         if self._carrier is not None:
             fn = self._carrier.wrap(fn)
-        limit = buffersize or max(4 * self._engine.workers, 256 // chunksize)
-        starts = (self._submit, self._start_map)
+        limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
         source = Input(
-            starts, fn, items, chunksize=chunksize, limit=limit, ordered=ordered, gives_outcomes=policy.is_special
+            (self._submit, self._start_map),
+            fn,
+            items,
+            chunksize=chunksize,
+            limit=limit,
+            gauge=None if isinstance(self._engine, LocalEngine) else self._engine.gauge(),
+            ordered=ordered,
+            gives_outcomes=policy.is_special,
         )
         return AsyncResults(source, self, policy)
 

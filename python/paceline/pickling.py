@@ -18,6 +18,8 @@ from __future__ import annotations
 import _pickle
 import sys
 
+from paceline.culprits import name as name_of
+from paceline.culprits import one_line, search, type_name
 from paceline.functions import (
     FUNCTION,
     LRU_CACHE,
@@ -33,7 +35,7 @@ from paceline.reducers import reduce_other
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, Literal
 
     from paceline.failures import Details
@@ -79,7 +81,7 @@ def dump_function(fn: Callable[..., Any]) -> tuple[bytes, Guard | Literal[False]
     try:
         data = _dump(fn, downwards=True, numbers=numbers)
     except Exception as error:
-        raise _not_picklable(f"the function {_name(fn)}", fn, error) from error
+        raise _not_picklable(f"the function {name_of(fn)}", fn, error) from error
     if numbers:
         from paceline.classes import with_definitions
 
@@ -157,22 +159,33 @@ def _plain(thing: object) -> bytes | None:
 # -- arguments and results ---------------------------------------------------------------------------------------------
 
 
-def dump_by_value(obj: object) -> bytes:
-    """In a worker: the bytes of a result that plain pickle cannot handle, or that names `__main__`."""
-    return _dump(obj, downwards=False)
+def dump_by_value(obj: object, taker: Any = None) -> bytes:
+    """In a worker: the bytes of a result that plain pickle cannot handle, or that names `__main__`.
+
+    All but the buffers that `taker` has taken out of them.
+    """
+    return _dump(obj, downwards=False, taker=taker)
 
 
-def dump_argument(obj: object) -> tuple[bytes, tuple[int, ...]]:
+def dump_argument(obj: object, taker: Any = None) -> tuple[bytes, tuple[int, ...]]:
     """At home: the same for the arguments of a call.
 
     Also the numbers of the definitions that its function has to bring along; see `bringing`.
     """
     numbers: dict[int, None] = {}
     try:
-        data = _dump(obj, downwards=True, numbers=numbers)
+        data = _dump(obj, downwards=True, numbers=numbers, taker=taker)
     except Exception as error:
         raise _not_picklable("an argument", obj, error) from error
     return data, tuple(numbers)
+
+
+def dump_to_share(obj: object, taker: Any = None) -> bytes:
+    """At home: the same for an object that any function may be given, and so brings all definitions itself."""
+    try:
+        return _dump(obj, downwards=True, taker=taker)
+    except Exception as error:
+        raise _not_picklable("a shared object", obj, error) from error
 
 
 def bringing(fn: Callable[..., Any], numbers: tuple[int, ...]) -> object:
@@ -218,15 +231,24 @@ class _NeedsCloudpickle(Exception):
     """The light pickler has met something that is beyond it."""
 
 
-def _dump(obj: object, *, downwards: bool, stamping: bool = True, numbers: dict[int, None] | None = None) -> bytes:
+def _dump(
+    obj: object,
+    *,
+    downwards: bool,
+    stamping: bool = True,
+    numbers: dict[int, None] | None = None,
+    taker: Any = None,
+) -> bytes:
     from io import BytesIO
 
     buffer = BytesIO()
     try:
-        _LightPickler(buffer, downwards, stamping, numbers).dump(obj)
+        _LightPickler(buffer, downwards, stamping, numbers, taker).dump(obj)
     except Exception:
         buffer = BytesIO()
-        _full_pickler()(buffer, downwards, stamping, numbers).dump(obj)
+        if taker is not None:
+            taker.clear()
+        _full_pickler()(buffer, downwards, stamping, numbers, taker).dump(obj)
     return buffer.getvalue()
 
 
@@ -247,13 +269,21 @@ class _Settings:
     """What both picklers are told, and `functions` asks of either.
 
     `numbers` collects those of the definitions of classes that the bytes only refer to; without it they do not refer.
+    `taker` is asked for each buffer whether it is to be among the bytes.
     """
 
     # Whether locks are left out, and become new ones.
     renewing = False
 
-    def __init__(self, buffer: Any, downwards: bool, stamping: bool, numbers: dict[int, None] | None) -> None:
-        super().__init__(buffer, _PROTOCOL)  # type: ignore[call-arg]
+    def __init__(
+        self,
+        buffer: Any,
+        downwards: bool,
+        stamping: bool,
+        numbers: dict[int, None] | None,
+        taker: Any = None,
+    ) -> None:
+        super().__init__(buffer, _PROTOCOL, buffer_callback=taker)  # type: ignore[call-arg]
         self.downwards = downwards
         self.stamping = stamping
         self.numbers = numbers
@@ -330,61 +360,19 @@ def _full_pickler() -> Any:
     return FullPickler
 
 
-# -- what cannot be pickled, and where it is ---------------------------------------------------------------------------
+# -- what cannot be pickled --------------------------------------------------------------------------------------------
 
 
 def _not_picklable(what: str, obj: object, error: Exception) -> Exception:
     from paceline.errors import ArgumentNotPicklable
 
-    path, culprit = _search(obj)
+    path, culprit = search(obj, _can_be_pickled)
     where = f" at {', '.join(path)}" if path else ""
     return ArgumentNotPicklable(
-        f"cannot pickle {what}{where}, a `{_type_name(culprit)}`: {_one_line(error)}\n"
+        f"cannot pickle {what}{where}, a `{type_name(culprit)}`: {one_line(error)}\n"
         "hint: hand over what it is made from (a path for an open file, settings for a connection), and make it in the "
         "function or in the pool's `initializer`"
     )
-
-
-def _search(obj: object) -> tuple[list[str], object]:
-    """Descends to the innermost part that cannot be pickled; the steps on the way, and the part."""
-    path: list[str] = []
-    for _ in range(8):
-        for step, part in _parts(obj, outermost=not path):
-            if not _can_be_pickled(part):
-                path.append(step)
-                obj = part
-                break
-        else:
-            break
-    return path, obj
-
-
-def _parts(obj: Any, *, outermost: bool) -> Iterator[tuple[str, object]]:
-    kind = type(obj)
-    if kind is tuple and outermost and len(obj) == 2 and type(obj[0]) is tuple and type(obj[1]) in {dict, type(None)}:
-        yield from ((f"positional argument {index}", part) for index, part in enumerate(obj[0]))
-        yield from ((f"keyword argument `{name}`", part) for name, part in (obj[1] or {}).items())
-    elif kind in {tuple, list}:
-        first, last = 0, len(obj)
-        while last - first > 8:  # Long ones by halves, so that a million items take twenty trials.
-            middle = (first + last) // 2
-            first, last = (middle, last) if _can_be_pickled(obj[first:middle]) else (first, middle)
-        yield from ((f"`[{index}]`", obj[index]) for index in range(first, last))
-    elif kind is dict:
-        yield from ((f"`[{_brief(key)}]`", part) for key, part in obj.items())
-    elif kind is FUNCTION:
-        from paceline.functions import captured_names
-
-        for name, cell in zip(obj.__code__.co_freevars, obj.__closure__ or (), strict=True):
-            yield f"its variable `{name}`", getattr(cell, "cell_contents", None)
-        for name in captured_names(obj.__code__):
-            yield f"its global `{name}`", obj.__globals__.get(name)
-        yield from (("a default value", part) for part in obj.__defaults__ or ())
-    elif hasattr(obj, "__self__") and hasattr(obj, "__func__"):
-        yield "its `__self__`", obj.__self__
-        yield "its function", obj.__func__
-    elif not issubclass(kind, type) and isinstance(getattr(obj, "__dict__", None), dict):
-        yield from ((f"`.{name}`", part) for name, part in obj.__dict__.items())
 
 
 def _can_be_pickled(obj: object) -> bool:
@@ -393,31 +381,6 @@ def _can_be_pickled(obj: object) -> bool:
     except Exception:
         return False
     return True
-
-
-def _brief(obj: object, limit: int = 60) -> str:
-    try:
-        text = repr(obj)
-    except Exception:
-        return f"<{_type_name(obj)}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _name(obj: object) -> str:
-    return f"`{getattr(obj, '__qualname__', None) or _brief(obj)}`"
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text cannot be had: `__str__` raises)"
-    return " ".join(text.split()) or type(error).__name__
-
-
-def _type_name(obj: object) -> str:
-    kind = type(obj)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -430,10 +393,10 @@ def pack_exception(exc: BaseException, details: Details | None = None) -> bytes:
 
         body, shell, reason = _exception_bytes(exc)
         notes = [str(note) for note in getattr(exc, "__notes__", ())]
-        described = (_type_name(exc), _text(exc), traceback_text(exc))
+        described = (type_name(exc), _text(exc), traceback_text(exc))
         return _pickle.dumps((body, shell, reason, *described, notes, details), _PROTOCOL)
     except Exception as error:
-        reason = f"describing it failed with {_type_name(error)}"
+        reason = f"describing it failed with {type_name(error)}"
         return _pickle.dumps((None, None, reason, type(exc).__name__, "", "", [], details), _PROTOCOL)
 
 
@@ -445,10 +408,10 @@ def pack_unpicklable_result(result: object, error: BaseException, details: Detai
         # Somebody wants to leave, from within a `__reduce__`.
         return pack_exception(error, details)
     try:
-        path, culprit = _search(result)
+        path, culprit = search(result, _can_be_pickled)
         where = f" at {', '.join(path)}" if path else ""
         failure = ResultNotPicklable(
-            f"cannot pickle the result{where}, a `{_type_name(culprit)}`: {_one_line(error)}\n"
+            f"cannot pickle the result{where}, a `{type_name(culprit)}`: {one_line(error)}\n"
             "hint: the function ran to its end; return what the result is made of, or write it to a file"
         )
         failure.__cause__ = error
@@ -464,7 +427,7 @@ def argument_not_rebuilt(error: BaseException) -> BaseException:
     if isinstance(error, (KeyboardInterrupt, MemoryError, ArgumentNotPicklable)):
         return error
     failure = ArgumentNotRebuilt(
-        f"cannot rebuild the arguments in the worker: {_type_name(error)}: {_one_line(error)}\n"
+        f"cannot rebuild the arguments in the worker: {type_name(error)}: {one_line(error)}\n"
         "hint: what they are rebuilt from (modules, files, connections) must be there in a worker as it is here"
     )
     failure.__cause__ = error
@@ -478,7 +441,7 @@ def result_not_rebuilt(error: BaseException) -> BaseException:
     from paceline.errors import ResultNotRebuilt
 
     failure = ResultNotRebuilt(
-        f"cannot rebuild the result: {_type_name(error)}: {_one_line(error)}\n"
+        f"cannot rebuild the result: {type_name(error)}: {one_line(error)}\n"
         "hint: the function ran to its end; return what the result is made of, or write it to a file"
     )
     failure.__cause__ = error
@@ -494,21 +457,21 @@ def unpack_exception(data: bytes, task: dict[str, Any] | None = None) -> BaseExc
     from paceline.failures import told
 
     try:
-        body, shell, reason, type_name, message, text, notes, details = _pickle.loads(data)
+        body, shell, reason, class_name, message, text, notes, details = _pickle.loads(data)
     except Exception as error:
-        return InternalError(f"the description of a failure cannot be read: {_type_name(error)}: {_one_line(error)}")
+        return InternalError(f"the description of a failure cannot be read: {type_name(error)}: {one_line(error)}")
     exc: BaseException | None = None
     try:
         if body is not None:
             exc = _rebuilt(body)
     except Exception as error:
-        reason = f"rebuilding it raised {_type_name(error)}: {_one_line(error)}"
+        reason = f"rebuilding it raised {type_name(error)}: {one_line(error)}"
         try:
             exc = None if shell is None else _rebuilt_without_init(shell)
         except Exception:
             exc = None
     if exc is None:
-        exc = RemoteError(type_name, message, text, reason)
+        exc = RemoteError(class_name, message, text, reason)
     try:
         for note in notes if not hasattr(exc, "__notes__") else ():
             exc.add_note(note)
@@ -527,7 +490,7 @@ def _exception_bytes(exc: BaseException) -> tuple[bytes | None, bytes | None, st
     try:
         body = _plain_or_by_value(exc)
     except Exception as error:
-        return None, None, f"{_type_name(error)}: {_one_line(error)}"
+        return None, None, f"{type_name(error)}: {one_line(error)}"
     kind = type(exc)
     if kind.__init__ is BaseException.__init__ or kind.__reduce__ is not BaseException.__reduce__:
         return body, None, ""
@@ -556,8 +519,8 @@ def _with_described_members(group: BaseExceptionGroup[BaseException]) -> BaseExc
             _rebuilt(_plain_or_by_value(member))
             members.append(member)
         except Exception as error:
-            reason = f"{_type_name(error)}: {_one_line(error)}"
-            members.append(RemoteError(_type_name(member), _text(member), reason=reason))
+            reason = f"{type_name(error)}: {one_line(error)}"
+            members.append(RemoteError(type_name(member), _text(member), reason=reason))
     copy = group.derive(members)
     for note in getattr(group, "__notes__", ()):
         copy.add_note(str(note))
@@ -575,7 +538,7 @@ def _plain_or_by_value(obj: object) -> bytes:
 def _rebuilt(body: bytes) -> BaseException:
     exc = _pickle.loads(body)
     if not isinstance(exc, BaseException):
-        raise TypeError(f"it came out as a `{_type_name(exc)}`")
+        raise TypeError(f"it came out as a `{type_name(exc)}`")
     return exc
 
 

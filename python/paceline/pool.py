@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from paceline.options import Options
     from paceline.processes import WorkerProcess
     from paceline.report import Report
+    from paceline.statistics import Statistics
 
     R = TypeVar("R")
     T = TypeVar("T")
@@ -71,7 +72,13 @@ class Pool(Calls):
 
     A worker that has more than `memory_limit` bytes of its own (a number, or a text such as `"500MB"`) is ended, and
     the call that it runs fails with `MemoryLimitExceeded`. One that has more than `max_memory_per_child` after a call
-    leaves for a fresh one. An initializer that takes longer than `start_timeout` seconds breaks the pool.
+    leaves for a fresh one. At most about `memory_budget` bytes are in flight: inputs whose calls have not ended, and
+    results that nobody has taken yet. By default it is 128 MiB for each worker, or 256 MiB if that is more, and at most
+    an eighth of the memory that this process may have (of its control group, in a container). `submit` waits until its
+    input fits (except in an event loop, which is never held up); `map` sends its input in pieces, and `imap` and `amap`
+    read no further ahead. One item is always taken, however large, and results that `submit` and `map` are to give are
+    never held back. `statistics` tells how many bytes there are. An initializer that takes longer than `start_timeout`
+    seconds breaks the pool.
 
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
@@ -120,6 +127,7 @@ class Pool(Calls):
         retry_alone: bool = False,
         memory_limit: int | str | None = None,
         max_memory_per_child: int | str | None = None,
+        memory_budget: int | str | None = None,
         start_timeout: float | None = None,
         priority: int = 0,
         seed: int | None = None,
@@ -171,6 +179,7 @@ class Pool(Calls):
                 threads_per_worker=threads_per_worker,
                 prefix_output=prefix_output,
                 memory_limit=memory_limit,
+                memory_budget=memory_budget,
                 max_memory_per_child=max_memory_per_child,
                 start_timeout=start_timeout,
                 start_method=start_method,
@@ -179,9 +188,9 @@ class Pool(Calls):
             raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
         elif maxtasksperchild is not None:
             raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
-        elif (memory_limit, max_memory_per_child, start_timeout) != (None, None, None):
+        elif (memory_limit, max_memory_per_child, memory_budget, start_timeout) != (None, None, None, None):
             raise ValueError(
-                "memory_limit, max_memory_per_child and start_timeout are for worker processes: "
+                "memory_limit, max_memory_per_child, memory_budget and start_timeout are for worker processes: "
                 "threads share the memory of this process, and cannot be ended"
             )
         elif start_method != "forkserver":
@@ -252,6 +261,12 @@ class Pool(Calls):
 
         wall_seconds, workers = self._engine.report()
         return Report(wall_seconds, tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in workers))
+
+    def statistics(self) -> Statistics:
+        """How many bytes are in flight and in shared memory, now and at most so far."""
+        from paceline.statistics import statistics
+
+        return statistics(self._engine)
 
     def close(self) -> None:
         """Takes no more calls; the workers leave when everything submitted has ended. Does not wait."""

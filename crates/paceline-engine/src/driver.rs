@@ -5,6 +5,7 @@ use crate::clock::now_ns;
 use crate::engine::Shared;
 use crate::pending::Pending;
 use crate::threads::{LARGE_STACK, spawn_quiet};
+use crate::worker::COOLS_AFTER_NS;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,16 +28,20 @@ pub(crate) fn start(shared: Arc<Shared>) -> Result<(), Errno> {
 fn drive(shared: &Shared) {
     let idle = &shared.table.idle;
     let mut audited_ns = now_ns();
+    // Since when nobody has had anything for the pool to do.
+    let mut idle_since: Option<u64> = None;
     loop {
         shared.attention.store(false, Ordering::Relaxed);
         let is_due = now_ns().saturating_sub(audited_ns) >= AUDIT_NS;
-        let ((failures, ended), needs_audits, mended) = shared
+        let is_cooling = idle_since.is_some_and(|since| now_ns().saturating_sub(since) >= COOLS_AFTER_NS);
+        let ((failures, ended), needs_audits, is_warm, mended) = shared
             .with(|state, context| {
                 let mended = is_due && state.has_work() && state.audit(context);
                 if !idle.has_leader() {
                     state.drain(context);
                 }
-                (state.take_attention(), state.needs_audits(), mended)
+                let is_warm = state.is_warm_for_nothing(is_cooling);
+                (state.take_attention(), state.needs_audits(), is_warm, mended)
             })
             .unwrap_or_default();
         if is_due {
@@ -56,7 +61,9 @@ fn drive(shared: &Shared) {
         if shared.ended.load(Ordering::Acquire) {
             return;
         }
-        idle.rest_driving(needs_audits.then_some(AUDIT_NS), || {
+        idle_since = if is_warm { idle_since.or_else(|| Some(now_ns())) } else { None };
+        let rest_ns = if needs_audits { Some(AUDIT_NS) } else { is_warm.then_some(COOLS_AFTER_NS) };
+        idle.rest_driving(rest_ns, || {
             shared.attention.load(Ordering::Relaxed)
                 || shared.ended.load(Ordering::Relaxed)
                 || (!idle.has_leader() && shared.table.concerns_driver())

@@ -2,7 +2,9 @@
 //! what runs on it.
 
 use crate::accounts::Accounts;
+use crate::flight::Flight;
 use crate::fork_guard;
+use crate::memory_limits::has_memory;
 use crate::pending::{Attachment, Pending};
 use crate::start::{Maker, StartMethod};
 use crate::state::{
@@ -13,10 +15,10 @@ use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
 use paceline_core::{Event, Sizing, Terms};
 use paceline_ipc::SEATS;
-use paceline_ipc::arena::{Arena, ArenaReader, Span};
+use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::INLINE_BYTES;
 use paceline_ipc::memory::MemoryFile;
-use paceline_ipc::slabs::Placed;
+use paceline_ipc::share::Share;
 use rustix::io::Errno;
 use std::any::Any;
 use std::os::fd::AsFd;
@@ -33,6 +35,8 @@ pub struct Options {
     pub chunks_per_worker: u64,
     /// How many bytes of memory a worker may have; zero for any amount. One that has more is ended, with what it runs.
     pub memory_limit: u64,
+    /// How many bytes of inputs and results there should be in flight at most.
+    pub memory_budget: u64,
     /// How long a worker may take to start, in nanoseconds; zero for any time.
     pub start_timeout_ns: u64,
     /// The bytes that set up each worker.
@@ -68,7 +72,7 @@ pub enum OpenError {
 
 /// A pool's engine. Dropped, it takes no more jobs, and its workers leave when those it has are done.
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the engine's callers, its driver and the supervisor share.
@@ -80,6 +84,7 @@ pub(crate) struct Shared {
     files: Files,
     chunks_per_worker: u64,
     memory_limit: u64,
+    pub(crate) flight: Arc<Flight>,
     prefix_output: bool,
     maker: Maker,
     stopped_looks: u32,
@@ -94,6 +99,9 @@ pub(crate) struct Shared {
     leaving: Condvar,
     me: Weak<Self>,
 }
+
+/// Free segments of inputs hold no more memory than this, whatever the budget is.
+const MOST_KEPT_WARM: u64 = 1 << 30;
 
 /// What each worker is given.
 pub(crate) struct Files {
@@ -206,7 +214,7 @@ impl Shared {
     }
 
     /// Why nothing can be submitted after a panic.
-    fn broken(&self) -> SubmitError {
+    pub(crate) fn broken(&self) -> SubmitError {
         self.lock().why_closed()
     }
 
@@ -243,12 +251,20 @@ impl Engine {
         let system = OpenError::System;
         let (maker, server) = options.start.divide();
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
-        let arena = Arena::create_lent("paceline-inputs").map_err(system)?;
+        let arena = Arena::create_lent("paceline-inputs", options.memory_budget.min(MOST_KEPT_WARM))
+            .map_err(system)?
+            .asking(has_memory);
+        let flight = Flight::new(options.memory_budget);
         let arena_file = arena.file().try_clone().map_err(system)?;
         let shared = Shared {
             table: MappedTable::map(&table_file).map_err(system)?,
             waiting: WaitRoom::new(),
-            state: Mutex::new(State::new(options.workers, (options.start_timeout_ns, options.memory_limit > 0), arena)),
+            state: Mutex::new(State::new(
+                options.workers,
+                (options.start_timeout_ns, options.memory_limit > 0),
+                arena,
+                Arc::clone(&flight),
+            )),
             supervisor: Supervisor::of_this_process(generation).map_err(system)?,
             files: Files {
                 table: table_file,
@@ -257,6 +273,7 @@ impl Engine {
             },
             chunks_per_worker: options.chunks_per_worker,
             memory_limit: options.memory_limit,
+            flight,
             prefix_output: options.prefix_output,
             maker,
             stopped_looks: options.stopped_looks,
@@ -278,15 +295,29 @@ impl Engine {
         Ok(Self { shared })
     }
 
-    /// Gives the workers a function, by its bytes, and with a name for people; it is theirs until the last holder and the last job let go.
+    /// Gives the workers a function, by its bytes, with a name for people; it is theirs until the last holder and the last
+    /// job let go.
     ///
     /// # Errors
     /// When there is no memory for it, or this process was forked from the engine's.
     pub fn register(&self, bytes: &[u8], name: &str) -> Result<Arc<Function>, SubmitError> {
+        self.register_naming(bytes, name, Vec::new())
+    }
+
+    /// The same for one that names something in shared memory.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn register_naming(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        shares: Vec<Arc<Share>>,
+    ) -> Result<Arc<Function>, SubmitError> {
         if self.shared.is_foreign() {
             return Err(SubmitError::Forked);
         }
-        self.shared.with(|state, _| state.register(bytes, name)).unwrap_or_else(|| Err(self.shared.broken()))
+        self.shared.with(|state, _| state.register(bytes, name, shares)).unwrap_or_else(|| Err(self.shared.broken()))
     }
 
     /// Submits a job of one item.
@@ -338,38 +369,16 @@ impl Engine {
         if self.shared.is_foreign() {
             return Err(SubmitError::Forked);
         }
-        let Input { bytes, buffers } = input;
-        let input = if bytes.len() <= INLINE_BYTES {
+        let Input { bytes, runs, buffers, shares } = input;
+        let input = if bytes.len() <= INLINE_BYTES && runs.is_empty() {
             InputBytes::Short(bytes)
         } else {
-            InputBytes::Long(self.place(bytes).inspect_err(|_| self.free(&buffers))?.span)
+            InputBytes::Long(self.place_all(bytes, &runs).inspect_err(|_| self.free(&buffers))?.span)
         };
-        let submission = Submission { function, input, buffers, ends, items, sizing, terms, pending };
+        let submission = Submission { function, input, buffers, shares, ends, items, sizing, terms, pending };
         self.shared
             .with(|state, context| state.submit(submission, context))
             .unwrap_or_else(|| Err(self.shared.broken()))
-    }
-
-    /// Copies bytes into shared memory, without holding the lock; to be submitted with some input, or freed.
-    ///
-    /// # Errors
-    /// When there is no memory for them, or this process was forked from the engine's.
-    pub fn place(&self, input: &[u8]) -> Result<Placed, SubmitError> {
-        if self.shared.is_foreign() {
-            return Err(SubmitError::Forked);
-        }
-        let length = input.len() as u64;
-        let placed = self.shared.with(|state, _| state.place(length)).unwrap_or_else(|| Err(self.shared.broken()))?;
-        // SAFETY: the place is ours, mapped, as large as asked for, and stays so until the job has ended.
-        unsafe { placed.address.copy_from_nonoverlapping(input.as_ptr(), input.len()) };
-        Ok(placed)
-    }
-
-    /// Frees what was placed and not submitted.
-    pub fn free(&self, places: &[Span]) {
-        if !self.shared.is_foreign() && !places.is_empty() {
-            self.shared.with(|state, _| state.free(places));
-        }
     }
 
     /// Cancels a job if nothing of it has begun; whether it is cancelled.
@@ -512,89 +521,4 @@ impl Drop for Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outcome::Outcome;
-    use crate::supervisor::{ForkServerCommand, STOPPED_LOOKS};
-
-    struct Nobody;
-
-    impl Announce for Nobody {
-        fn announce(&self, _: &mut dyn Iterator<Item = Arc<Pending>>) {}
-
-        fn show_failure(&self, _: &ShownFailure) {}
-    }
-
-    /// An engine whose fork server does nothing at all.
-    fn engine() -> Engine {
-        let fork_server = ForkServerCommand { program: "sleep".into(), arguments: vec!["5".into()] };
-        let options = Options {
-            workers: 2,
-            chunks_per_worker: 0,
-            memory_limit: 0,
-            start_timeout_ns: 0,
-            setup: Vec::new(),
-            prefix_output: false,
-            start: StartMethod::ForkServer(fork_server),
-            stopped_looks: STOPPED_LOOKS,
-            announce: Box::new(Nobody),
-        };
-        Engine::open(options).unwrap()
-    }
-
-    #[test]
-    fn panic_under_the_lock_ends_every_wait_and_the_pool() {
-        let engine = engine();
-        let function = engine.register(b"", "").unwrap();
-        let jobs: Vec<_> = (0..2_000).map(|_| Pending::new(None)).collect();
-        for job in &jobs {
-            engine.submit(&function, b"", Terms::default(), job).unwrap();
-        }
-        std::thread::scope(|scope| {
-            let waiting = [&jobs[0], &jobs[1_999]].map(|job| scope.spawn(|| engine.wait(job, None, u64::MAX)));
-            std::thread::sleep(Duration::from_millis(20));
-            assert_eq!(engine.shared.with(|_, _| panic!("on purpose")), None::<()>);
-            assert!(waiting.into_iter().all(|thread| thread.join().unwrap() == Waited::Done));
-        });
-        for job in &jobs {
-            match job.take_outcome() {
-                Some(Outcome::Abandoned(Some(breakdown))) => assert!(breakdown.reason.ends_with("on purpose")),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(!engine.is_accepting());
-        assert!(matches!(
-            engine.submit(&function, b"", Terms::default(), &Pending::new(None)),
-            Err(SubmitError::Broken(_))
-        ));
-        engine.poll();
-        engine.close(false);
-        assert!(engine.join(Duration::from_secs(20)));
-    }
-
-    #[test]
-    fn fork_server_that_does_nothing_keeps_no_terminated_pool() {
-        let engine = engine();
-        engine.terminate();
-        assert!(engine.join(Duration::from_secs(20)));
-    }
-
-    #[test]
-    fn number_of_workers_that_makes_no_sense_is_refused() {
-        for workers in [0, u16::try_from(SEATS + 1).unwrap()] {
-            let fork_server = ForkServerCommand { program: "sleep".into(), arguments: Vec::new() };
-            let options = Options {
-                workers,
-                chunks_per_worker: 0,
-                memory_limit: 0,
-                start_timeout_ns: 0,
-                setup: Vec::new(),
-                prefix_output: false,
-                start: StartMethod::ForkServer(fork_server),
-                stopped_looks: STOPPED_LOOKS,
-                announce: Box::new(Nobody),
-            };
-            assert_eq!(Engine::open(options).err(), Some(OpenError::WorkerCount));
-        }
-    }
-}
+mod tests;

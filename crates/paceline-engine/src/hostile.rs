@@ -2,6 +2,7 @@
 //! parent would. The crate's tests run them with random bytes, the fuzzers in `fuzz/` with chosen ones. Never part of
 //! what users get.
 
+use crate::flight::Flight;
 use crate::outcome::Answer;
 use crate::output::{Voice, take_unlistened};
 use crate::words::Words;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub fn answer(input: &[u8]) {
     let mut arena = Arena::create("hostile").expect("there is memory");
     let reader = Arc::new(ArenaReader::new(arena.file().try_clone().expect("it is a file")).expect("it can be mapped"));
+    let flight = Flight::new(0);
     let (items, input) = input.split_first().unwrap_or((&0, &[]));
     let items = u32::from(*items);
     for length in [input.len() as u64, 100_000] {
@@ -23,9 +25,9 @@ pub fn answer(input: &[u8]) {
         // SAFETY: the segment is mapped, and as large as was asked for.
         unsafe { allocation.address.copy_from_nonoverlapping(input.as_ptr(), input.len().min(4_096)) };
         let span = Span { segment: allocation.segment, length, ..Span::default() };
-        read(&Answer::segment(span, items, &reader), items);
+        read(&Answer::segment(span, items, (&reader, &flight)), items);
     }
-    read(&Answer::inline(Foreign::own(input), items, &reader), items);
+    read(&Answer::inline(Foreign::own(input), items, (&reader, &flight)), items);
 }
 
 fn read(answer: &Answer, items: u32) {

@@ -44,26 +44,16 @@ fn exactly(pid: i32) -> Option<u64> {
     Some(kilobytes.sum::<u64>() << 10)
 }
 
-/// How often the system has ended processes of this one's control group for want of memory; none if it does not tell.
-pub(crate) fn out_of_memory_kills() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    groups.lines().find_map(kills_in)
-}
-
-/// Of one line of `/proc/self/cgroup`: `number:controllers:path`, without controllers in the second version.
-fn kills_in(line: &str) -> Option<u64> {
-    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-    let files = if controllers.is_empty() {
-        [format!("/sys/fs/cgroup{path}/memory.events"), "/sys/fs/cgroup/memory.events".to_owned()]
-    } else if controllers.split(',').any(|controller| controller == "memory") {
-        // In a container, the group may be mounted at the root.
-        let file = "memory.oom_control";
-        [format!("/sys/fs/cgroup/memory{path}/{file}"), format!("/sys/fs/cgroup/memory/{file}")]
-    } else {
-        return None;
+/// How many pages this process has had to be given, or to take over, since it began.
+#[must_use]
+pub fn page_faults() -> u64 {
+    // SAFETY: zeros are a valid value of the structure, and the call fills it in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
     };
-    let text = files.iter().find_map(|file| std::fs::read_to_string(file).ok())?;
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    usage.ru_minflt.cast_unsigned().saturating_add(usage.ru_majflt.cast_unsigned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Owns what has become of a job: the answers of workers, kept where they lie in shared memory until they are read,
 //! and the deaths that took the place of an answer. Never knows what an answer means.
 
+use crate::flight::{Flight, Weight};
 use crate::fork_guard::{forks, generation};
 use paceline_core::Trouble;
 use paceline_ipc::arena::{ArenaReader, OwnCopy, Span, View};
@@ -149,10 +150,17 @@ pub struct Answer {
     items: u32,
     /// The arena in which large outcomes lie, where there are any.
     arena: Option<Arc<ArenaReader>>,
+    /// Counts its bytes as being under way.
+    weight: Weight,
     generation: u32,
 }
 
+/// Whose answer it is: where its large outcomes lie, and by whom its bytes are counted.
+pub(crate) type Origin<'a> = (&'a Arc<ArenaReader>, &'a Arc<Flight>);
+
 const SHORT: usize = 32;
+/// No answer is counted as more bytes than an arena can have.
+const MOST_CLAIMED: u64 = 1 << 44;
 /// Copying this much takes a few microseconds.
 const COPIED_BELOW: u64 = 64 << 10;
 
@@ -246,9 +254,19 @@ impl Drop for HeldCopy {
     }
 }
 
+impl Outcome {
+    /// How many bytes it has, few being none.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let (Self::Complete(parts) | Self::GivenUp(parts)) = self else { return 0 };
+        let of_part = |part: &Part| if let PartContent::Answer(answer) = &part.content { answer.weight() } else { 0 };
+        parts.as_slice().iter().map(of_part).sum()
+    }
+}
+
 impl Answer {
     /// Takes over the records of so many items that will not stay where they are, and so are copied.
-    pub(crate) fn inline(bytes: Foreign<'_>, items: u32, arena: &Arc<ArenaReader>) -> Self {
+    pub(crate) fn inline(bytes: Foreign<'_>, items: u32, (arena, flight): Origin<'_>) -> Self {
         let length = bytes.len();
         let copy = if let Ok(kept) = u8::try_from(length)
             && length <= SHORT
@@ -259,26 +277,49 @@ impl Answer {
         } else {
             bytes.to_vec().map_or(Bytes::Corrupt, |copy| Bytes::Heap(copy.into()))
         };
-        let mut answer = Self { bytes: copy, items, arena: None, generation: generation() };
+        let mut answer = Self { bytes: copy, items, arena: None, weight: Weight::default(), generation: generation() };
         if answer.raw_records().any(|(_, content)| matches!(content, Content::Elsewhere(_))) {
             answer.arena = Some(Arc::clone(arena));
         }
+        answer.weigh(flight);
         answer
     }
 
     /// Takes over records in a segment. Few bytes are copied, and free the segment at once: there are only so many, and
     /// nobody knows how long an answer is kept. Many stay where they are.
-    pub(crate) fn segment(span: Span, items: u32, arena: &Arc<ArenaReader>) -> Self {
+    pub(crate) fn segment(span: Span, items: u32, (arena, flight): Origin<'_>) -> Self {
         let bytes = match arena.view(span) {
             Ok(view) if span.length < COPIED_BELOW => {
-                let answer = Self::inline(view.foreign(), items, arena);
+                let answer = Self::inline(view.foreign(), items, (arena, flight));
                 arena.release(span.segment);
                 return answer;
             }
             Ok(view) => Bytes::Segment(span.segment, view),
             Err(_) => Bytes::Corrupt,
         };
-        Self { bytes, items, arena: Some(Arc::clone(arena)), generation: generation() }
+        let arena = Some(Arc::clone(arena));
+        let mut answer = Self { bytes, items, arena, weight: Weight::default(), generation: generation() };
+        answer.weigh(flight);
+        answer
+    }
+
+    fn weigh(&mut self, flight: &Arc<Flight>) {
+        let own = match &self.bytes {
+            Bytes::Short(..) | Bytes::Corrupt => 0,
+            Bytes::Heap(bytes) => bytes.len() as u64,
+            Bytes::Segment(_, view) => view.foreign().len() as u64,
+        };
+        let elsewhere = |(_, content)| if let Content::Elsewhere(span) = content { span.length } else { 0 };
+        let other =
+            if self.arena.is_some() { self.raw_records().map(elsewhere).fold(0, u64::saturating_add) } else { 0 };
+        // A worker may claim what it likes.
+        self.weight = Weight::of(own.saturating_add(other).min(MOST_CLAIMED), flight);
+    }
+
+    /// How many bytes there are, if they are not few.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.weight.bytes()
     }
 
     /// A copy of one record, to be looked at beside the others; none if it is so large that it lies elsewhere.
@@ -289,7 +330,7 @@ impl Answer {
         };
         let mut copy = record::header(kind, bytes.len()).to_vec();
         copy.extend(bytes);
-        Some(Self { bytes: Bytes::Heap(copy.into()), items: 1, arena: None, generation: generation() })
+        Some(Self::of_copies(copy, 1, None))
     }
 
     /// The records of the items before the nth, and of those after it; that one is let go of.
@@ -321,18 +362,24 @@ impl Answer {
         if let (Bytes::Segment(segment, _), Some(arena)) = (&self.bytes, &arena) {
             arena.release(*segment);
         }
-        let part = |bytes: Vec<u8>, items| Self {
-            bytes: Bytes::Heap(bytes.into()),
-            items,
-            arena: arena.clone(),
-            generation: self.generation,
+        let flight = self.weight.flight();
+        let part = |bytes, items| {
+            let mut part = Self::of_copies(bytes, items, arena.clone());
+            if let Some(flight) = flight {
+                part.weigh(flight);
+            }
+            part
         };
         (part(before, nth), part(after, items.saturating_sub(nth + 1)))
     }
 
+    fn of_copies(bytes: Vec<u8>, items: u32, arena: Option<Arc<ArenaReader>>) -> Self {
+        Self { bytes: Bytes::Heap(bytes.into()), items, arena, weight: Weight::default(), generation: generation() }
+    }
+
     /// Stands for records that cannot be found.
     pub(crate) fn corrupt() -> Self {
-        Self { bytes: Bytes::Corrupt, items: 0, arena: None, generation: generation() }
+        Self { bytes: Bytes::Corrupt, items: 0, arena: None, weight: Weight::default(), generation: generation() }
     }
 
     fn raw_records(&self) -> impl Iterator<Item = (u8, Content<'_>)> {

@@ -149,6 +149,12 @@ impl Pending {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// How many bytes the outcome has, few being none, as long as nobody has taken it out.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Outcome::weight)
+    }
+
     pub(crate) fn job(&self) -> Option<JobId> {
         let job = self.job.load(Ordering::Relaxed);
         (job != NO_JOB && !self.is_done()).then_some(JobId(job))

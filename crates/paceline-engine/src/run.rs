@@ -69,6 +69,14 @@ pub trait Run {
         wait();
     }
 
+    /// Whether it holds memory that may be given back when there has been nothing to do for a while.
+    fn is_warm(&self) -> bool {
+        false
+    }
+
+    /// There has been nothing to do for a while.
+    fn cool(&mut self) {}
+
     /// Cleans up, as the last thing in a worker that was not killed.
     fn leave(&mut self) {}
 }

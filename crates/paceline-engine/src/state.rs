@@ -19,6 +19,7 @@ mod workers;
 
 use crate::accounts::Accounts;
 use crate::clock::now_ns;
+use crate::flight::Flight;
 use crate::outcome::{Breakdown, Death};
 use crate::pending::Pending;
 use crate::supervisor::Supervisor;
@@ -35,6 +36,7 @@ use paceline_core::{ChunkId, Command, Config, Event, Moment, Scheduler, WorkerEx
 use paceline_ipc::SLOTS;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::idle::{INTEREST_EVERY, INTEREST_NONE};
+use paceline_ipc::share::Share;
 use paceline_ipc::slabs::Slabs;
 use paceline_ipc::table::{Feeder, Place};
 pub use running::Running;
@@ -65,9 +67,15 @@ pub(crate) struct Effects {
     /// Jobs that have ended and know what their callers know them by: to be let go of outside of the lock, since that may
     /// run code of Python's.
     let_go: Vec<Arc<Pending>>,
+    /// What jobs that have ended had named: to unmap it takes long.
+    shares: Vec<Arc<Share>>,
 }
 
 impl Effects {
+    fn let_go_of_shares(&mut self, mut shares: Vec<Arc<Share>>) {
+        self.shares.append(&mut shares);
+    }
+
     fn let_go(&mut self, pending: Arc<Pending>) {
         if pending.mark().is_some() {
             self.let_go.push(pending);
@@ -87,6 +95,7 @@ pub(crate) struct State {
     free_jobs: Vec<u32>,
     arena: Arena,
     slabs: Slabs,
+    flight: Arc<Flight>,
     released: Arc<Released>,
     next_function: u64,
     seats: Vec<Option<Seat>>,
@@ -121,7 +130,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(workers: u16, (start_timeout_ns, is_memory_limited): (u64, bool), arena: Arena) -> Self {
+    pub(crate) fn new(
+        workers: u16,
+        (start_timeout_ns, is_memory_limited): (u64, bool),
+        arena: Arena,
+        flight: Arc<Flight>,
+    ) -> Self {
         let slots = u32::try_from(SLOTS).expect("the table is small");
         Self {
             core: Scheduler::new(Config { workers, table_slots: slots, start_timeout_ns, is_memory_limited }),
@@ -134,6 +148,7 @@ impl State {
             free_jobs: Vec::new(),
             arena,
             slabs: Slabs::default(),
+            flight,
             released: Arc::default(),
             next_function: 1,
             seats: (0..workers).map(|_| None).collect(),

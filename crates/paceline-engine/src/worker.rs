@@ -10,6 +10,7 @@ mod stops;
 
 use crate::answers::Answers;
 use crate::clock::now_ns;
+use crate::memory_limits::has_memory;
 use crate::memory_use::Scale;
 use crate::patience::Patience;
 use crate::run::{Call, Manner, Run};
@@ -102,12 +103,16 @@ struct Worker {
     scale: Scale,
     /// It had too much of it, and takes no more tasks.
     is_outgrown: bool,
+    /// After how much idleness its free segments give back their memory.
+    cools_after_ns: u64,
 }
 
 /// How much memory a worker may have between two tasks; zero for any amount.
 static MOST_MEMORY: AtomicU64 = AtomicU64::new(0);
 /// To look takes some microseconds, as long as a short task.
 const BETWEEN_WEIGHINGS_NS: u64 = 10_000_000;
+/// After so much idleness free segments give back their memory.
+pub(crate) const COOLS_AFTER_NS: u64 = 10_000_000_000;
 
 /// After a task that took longer there is a look at whether the worker is still connected, which takes a fraction of that.
 /// No task is done sooner that closes files.
@@ -161,7 +166,7 @@ impl Worker {
             life_line,
             table,
             inputs: ArenaReader::read_only(MemoryFile::from_descriptor(birth.parent_arena)?)?,
-            outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?,
+            outputs: Arena::adopt(MemoryFile::from_descriptor(birth.own_arena)?)?.asking(has_memory),
             setup: MemoryFile::from_descriptor(birth.setup)?,
             _stacks: birth.stacks,
             patience: Patience::new(),
@@ -170,6 +175,7 @@ impl Worker {
             weighed_ns: 0,
             scale: Scale::default(),
             is_outgrown: false,
+            cools_after_ns: COOLS_AFTER_NS,
         })
     }
 
@@ -246,8 +252,21 @@ impl Worker {
 
     fn wait(&mut self, run: &mut impl Run) -> Option<Claim> {
         let (table, seat, patience) = (self.table, self.seat, &mut self.patience);
+        // Memory that nothing may ever be written to again is given back after a while, and not sooner, as what comes
+        // next is written to warm memory much faster.
+        let is_warm = self.outputs.resident_bytes() > 0 || run.is_warm();
+        let timeout_ns = is_warm.then_some(self.cools_after_ns);
+        let began_ns = if is_warm { now_ns() } else { 0 };
         let mut found = None;
-        run.while_idle(&mut || found = patience.exercise(|keep| table.wait(seat, keep)));
+        run.while_idle(&mut || found = patience.exercise(|keep| table.wait(seat, keep, timeout_ns)));
+        if found.is_some() {
+            self.cools_after_ns = COOLS_AFTER_NS;
+        } else if is_warm && now_ns().saturating_sub(began_ns) >= self.cools_after_ns {
+            self.outputs.cool();
+            run.cool();
+            // What is left is still in use, for who knows how long.
+            self.cools_after_ns = self.cools_after_ns.saturating_mul(2);
+        }
         found
     }
 

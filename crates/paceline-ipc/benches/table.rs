@@ -54,7 +54,7 @@ fn ping_pong(bencher: Bencher<'_, '_>) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                if let Some(claim) = table.wait(0, || !done.load(Ordering::Relaxed)) {
+                if let Some(claim) = table.wait(0, || !done.load(Ordering::Relaxed), None) {
                     table.finish(claim);
                     table.idle.wake_parent(table.ready_hint());
                 }

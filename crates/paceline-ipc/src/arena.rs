@@ -27,14 +27,17 @@ pub use reader::{ArenaReader, OwnCopy, View};
 const FILE_SIZE: u64 = 1 << 44;
 const DIRECTORY_ENTRIES: usize = 1 << 14;
 const DIRECTORY_BYTES: u64 = (size_of::<Header>() + DIRECTORY_ENTRIES * size_of::<Entry>()) as u64;
-/// Segments of at least this size give their memory back when they are freed; mapping them afresh is cheap beside
+/// Segments of at least this size give their memory back when a reader frees them; mapping them afresh is cheap beside
 /// filling them.
 const RETURNED_FROM: u64 = 256 << 20;
-/// Segments freed by the owner hold at most about this much memory for the next payload, and those freed by a reader
-/// and not found yet as much again.
+/// Segments freed by the owner hold at most about this much memory for the next payload, unless it was given another
+/// limit, and those freed by a reader and not found yet at most this much.
 const WARM_LIMIT: u64 = 256 << 20;
 /// Of a span of at least this length it is checked that there is memory behind it.
 const CHECKED_FROM: u64 = 64 << 10;
+/// Whether there is so much memory is asked for segments of at least this size: it takes as long as to fill one of a
+/// quarter of that.
+const ASKED_FROM: u64 = 1 << 20;
 /// How many segments in use are looked at for one that a reader has freed, before a new one is made.
 const SWEEP: usize = 64;
 
@@ -149,7 +152,13 @@ pub struct Arena {
     next_offset: u64,
     segments: Vec<Segment>,
     classes: HashMap<u64, Class>,
+    /// In free segments that are known to be free.
     warm_bytes: u64,
+    warm_limit: u64,
+    /// In all segments with memory behind them.
+    resident_bytes: u64,
+    /// Asked before much memory is reserved whether there is so much.
+    has_memory: fn(u64) -> bool,
     /// Readers free nothing.
     is_lent: bool,
 }
@@ -193,12 +202,13 @@ impl Arena {
         Self::adopt(MemoryFile::create(label, FILE_SIZE)?)
     }
 
-    /// The same, of which readers only read: what a segment says of itself is not believed.
+    /// The same, of which readers only read: what a segment says of itself is not believed. Free segments hold at most
+    /// about `warm_limit` bytes of memory for the next payload.
     ///
     /// # Errors
     /// As above.
-    pub fn create_lent(label: &str) -> Result<Self, Errno> {
-        Ok(Self { is_lent: true, ..Self::create(label)? })
+    pub fn create_lent(label: &str, warm_limit: u64) -> Result<Self, Errno> {
+        Ok(Self { is_lent: true, warm_limit, ..Self::create(label)? })
     }
 
     /// The owner's side over a file that another process has created for this one, never used before.
@@ -213,8 +223,18 @@ impl Arena {
             segments: Vec::new(),
             classes: HashMap::new(),
             warm_bytes: 0,
+            warm_limit: WARM_LIMIT,
+            resident_bytes: 0,
+            has_memory: |_| true,
             is_lent: false,
         })
+    }
+
+    /// Has this asked before much memory is reserved. The system itself does not refuse it where a control group has too
+    /// little, but kills who touches it.
+    #[must_use]
+    pub fn asking(self, has_memory: fn(u64) -> bool) -> Self {
+        Self { has_memory, ..self }
     }
 
     /// The file, to be sent to readers.
@@ -246,34 +266,43 @@ impl Arena {
 
     /// A free segment of this class, or one that a reader has freed meanwhile.
     fn recycle(&mut self, capacity: u64) -> Option<u32> {
-        let class = self.classes.entry(capacity).or_default();
-        if class.free.is_empty() && !self.is_lent {
-            for _ in 0..SWEEP.min(class.used.len()) {
-                if class.next_look >= class.used.len() {
-                    class.next_look = 0;
-                }
-                let segment = class.used[class.next_look];
-                let entry = self.shared.entry(segment)?;
-                let state = entry.state.load(Ordering::Acquire);
-                if state == USED {
-                    class.next_look += 1;
-                    continue;
-                }
-                class.used.swap_remove(class.next_look);
-                class.free.push(segment);
-                if state == FREE {
-                    self.shared.header().freed_bytes.fetch_sub(capacity, Ordering::Relaxed);
-                    self.warm_bytes += capacity;
-                } else {
-                    self.segments[segment as usize].is_cold = true;
-                }
-            }
+        if self.class(capacity).free.is_empty() {
+            self.find_freed(capacity, SWEEP);
         }
-        let segment = class.free.pop()?;
+        let segment = self.class(capacity).free.pop()?;
         if !self.segments[segment as usize].is_cold {
             self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
         }
         Some(segment)
+    }
+
+    /// Looks among so many of the segments in use for those that a reader has freed.
+    fn find_freed(&mut self, capacity: u64, looks: usize) {
+        let class = self.classes.entry(capacity).or_default();
+        if self.is_lent {
+            return;
+        }
+        for _ in 0..looks.min(class.used.len()) {
+            if class.next_look >= class.used.len() {
+                class.next_look = 0;
+            }
+            let segment = class.used[class.next_look];
+            let Some(entry) = self.shared.entry(segment) else { return };
+            let state = entry.state.load(Ordering::Acquire);
+            if state == USED {
+                class.next_look += 1;
+                continue;
+            }
+            class.used.swap_remove(class.next_look);
+            class.free.push(segment);
+            if state == FREE {
+                self.shared.header().freed_bytes.fetch_sub(capacity, Ordering::Relaxed);
+                self.warm_bytes += capacity;
+            } else {
+                self.segments[segment as usize].is_cold = true;
+                self.resident_bytes -= capacity;
+            }
+        }
     }
 
     fn extend(&mut self, capacity: u64) -> Result<u32, AllocateError> {
@@ -294,8 +323,12 @@ impl Arena {
         let kept = &mut self.segments[segment as usize];
         let offset = kept.offset;
         if kept.is_cold {
+            if capacity >= ASKED_FROM && !(self.has_memory)(capacity) {
+                return Err(AllocateError::System(Errno::NOMEM));
+            }
             self.shared.file.reserve(offset, capacity).map_err(AllocateError::System)?;
             kept.is_cold = false;
+            self.resident_bytes += capacity;
         }
         if kept.mapping.is_none() {
             kept.mapping = Some(self.shared.file.map(offset, capacity).map_err(AllocateError::System)?);
@@ -331,190 +364,54 @@ impl Arena {
             class.free.push(segment);
             self.entry(segment).state.store(FREE, Ordering::Release);
             self.warm_bytes += capacity;
-            if capacity >= RETURNED_FROM || self.warm_bytes > WARM_LIMIT {
-                self.chill(segment, capacity);
+            while self.warm_bytes > self.warm_limit {
+                // Payloads of another size may never come again.
+                let Some((other, its_capacity)) = self.warm_segment_of_another(capacity) else {
+                    return self.chill(segment, capacity);
+                };
+                self.chill(other, its_capacity);
             }
         }
+    }
+
+    fn warm_segment_of_another(&self, capacity: u64) -> Option<(u32, u64)> {
+        let others = self.classes.iter().filter(|(other, _)| **other != capacity);
+        others.into_iter().find_map(|(other, class)| {
+            let warm = class.free.iter().find(|segment| !self.segments[**segment as usize].is_cold)?;
+            Some((*warm, *other))
+        })
     }
 
     /// Gives the memory of a free segment back to the system; its place stays.
     fn chill(&mut self, segment: u32, capacity: u64) {
         let kept = &mut self.segments[segment as usize];
+        if std::mem::replace(&mut kept.is_cold, true) {
+            return;
+        }
         kept.mapping = None;
-        kept.is_cold = true;
         let offset = kept.offset;
         self.shared.file.discard(offset, capacity);
         self.warm_bytes = self.warm_bytes.saturating_sub(capacity);
+        self.resident_bytes -= capacity;
+    }
+
+    /// How many bytes of memory there are behind the segments, used or free.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
+    }
+
+    /// Gives the memory of all free segments back to the system.
+    pub fn cool(&mut self) {
+        let capacities: Vec<u64> = self.classes.keys().copied().collect();
+        for capacity in capacities {
+            self.find_freed(capacity, usize::MAX);
+            for segment in self.class(capacity).free.clone() {
+                self.chill(segment, capacity);
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::os::fd::AsFd;
-
-    fn pair() -> (Arena, ArenaReader) {
-        let arena = Arena::create("test").unwrap();
-        let file = MemoryFile::from_descriptor(arena.file().as_fd().try_clone_to_owned().unwrap()).unwrap();
-        (arena, ArenaReader::new(file).unwrap())
-    }
-
-    fn fill(allocation: Allocation, bytes: &[u8]) -> Span {
-        assert!(bytes.len() as u64 <= allocation.capacity);
-        // SAFETY: the allocation is mapped and large enough.
-        unsafe { allocation.address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Span { segment: allocation.segment, length: bytes.len() as u64, ..Span::default() }
-    }
-
-    #[test]
-    fn a_freed_segment_is_used_again() {
-        let (mut arena, reader) = pair();
-        let first = arena.allocate(10_000).unwrap();
-        let second = arena.allocate(10_000).unwrap();
-        assert_ne!(first.segment, second.segment);
-        reader.release(first.segment);
-        assert_eq!(arena.allocate(10_100).unwrap().segment, first.segment);
-        arena.release(second.segment);
-        assert_eq!(arena.allocate(9_900).unwrap().segment, second.segment);
-    }
-
-    #[test]
-    fn a_span_outside_its_segment_is_refused() {
-        let (mut arena, reader) = pair();
-        let span = fill(arena.allocate(5).unwrap(), b"hello");
-        assert_eq!(reader.view(span).unwrap().bytes(), b"hello");
-        for bad in [
-            Span { segment: 1, ..span },
-            Span { segment: u32::MAX, ..span },
-            Span { offset: 4092, ..span },
-            Span { offset: u64::MAX, ..span },
-            Span { length: u64::MAX, ..span },
-        ] {
-            assert!(reader.view(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_long_span_over_a_hole_is_refused_and_fills_nothing() {
-        let (mut arena, reader) = pair();
-        let segment = arena.allocate(5).unwrap().segment;
-        let entry = reader.shared.entry(segment).unwrap();
-        entry.capacity.store(1 << 40, Ordering::Relaxed);
-        assert!(reader.view(Span { segment, length: 1 << 30, ..Span::default() }).is_err());
-        assert!(reader.shared.file.backed_bytes() < 1 << 20);
-    }
-
-    #[test]
-    fn a_segment_that_is_held_is_freed_by_the_last_release() {
-        let (mut arena, reader) = pair();
-        let first = arena.allocate(10_000).unwrap().segment;
-        reader.hold(first);
-        reader.hold(first);
-        reader.release(first);
-        reader.release(first);
-        let second = arena.allocate(10_000).unwrap().segment;
-        assert_ne!(second, first);
-        reader.release(second);
-        reader.release(first);
-        assert_eq!(reader.any_held.load(Ordering::Relaxed), 0);
-        let mut both = [arena.allocate(10_000).unwrap().segment, arena.allocate(10_000).unwrap().segment];
-        both.sort_unstable();
-        assert_eq!(both, [first, second]);
-    }
-
-    #[test]
-    fn own_copies_are_changed_for_oneself_and_outlive_the_segment_when_detached() {
-        let mut arena = Arena::create_lent("test").unwrap();
-        let reader = ArenaReader::read_only(arena.file().try_clone().unwrap()).unwrap();
-        let bytes: Vec<u8> = (0..20_000u32).map(|number| number.to_le_bytes()[0]).collect();
-        let span = fill(arena.allocate(20_000).unwrap(), &bytes);
-        let part = Span { offset: 5_000, length: 10_000, ..span };
-        let (one, two) = (reader.own_copy(part).unwrap(), reader.own_copy(part).unwrap());
-        // SAFETY: the address is the first of ten thousand bytes that are this test's own.
-        unsafe { one.address().write_bytes(0, 10) };
-        // SAFETY: as long as the copy lives, and nobody writes to it meanwhile.
-        let seen = |copy: &OwnCopy| unsafe { std::slice::from_raw_parts(copy.address(), copy.length()).to_vec() };
-        assert_eq!(seen(&two), bytes[5_000..15_000]);
-        two.detach();
-        arena.release(span.segment);
-        let again = arena.allocate(20_000).unwrap();
-        assert_eq!(again.segment, span.segment);
-        fill(again, &vec![9; 20_000]);
-        assert_eq!(seen(&two), bytes[5_000..15_000]);
-        assert!(reader.own_copy(Span { offset: 30_000, ..part }).is_err());
-        assert!(reader.own_copy(Span { length: u64::MAX, ..part }).is_err());
-    }
-
-    #[test]
-    fn segments_of_a_lent_arena_are_freed_by_their_owner_alone() {
-        let mut arena = Arena::create_lent("test").unwrap();
-        let reader = ArenaReader::new(arena.file().try_clone().unwrap()).unwrap();
-        let first = arena.allocate(10_000).unwrap();
-        reader.release(first.segment);
-        assert_ne!(arena.allocate(10_000).unwrap().segment, first.segment);
-        reader.shared.entry(first.segment).unwrap().offset.store(0, Ordering::Relaxed);
-        arena.release(first.segment);
-        let again = arena.allocate(10_000).unwrap();
-        assert_eq!((again.segment, again.address), (first.segment, first.address));
-    }
-
-    #[test]
-    fn a_huge_segment_gives_its_memory_back() {
-        let (mut arena, reader) = pair();
-        let huge = arena.allocate(RETURNED_FROM).unwrap();
-        arena.release(huge.segment);
-        let blocks = rustix::fs::fstat(arena.file()).unwrap().st_blocks;
-        assert!(blocks * 512 < 1 << 20, "{blocks} blocks are still held");
-        assert_eq!(reader.view(Span { segment: huge.segment, length: 1, ..Span::default() }).unwrap().bytes(), [0]);
-    }
-
-    #[test]
-    fn readers_leave_no_more_than_so_much_memory_in_free_segments() {
-        let (mut arena, reader) = pair();
-        let large: Vec<_> = (0..20).map(|_| arena.allocate(32 << 20).unwrap().segment).collect();
-        for segment in &large {
-            reader.release(*segment);
-        }
-        let held = rustix::fs::fstat(arena.file()).unwrap().st_blocks.unsigned_abs() * 512;
-        assert!(held <= WARM_LIMIT + (1 << 20), "{held} bytes are still held");
-        for round in 0..3 {
-            let again: Vec<_> = large.iter().map(|_| arena.allocate(32 << 20).unwrap()).collect();
-            for allocation in &again {
-                assert!(large.contains(&allocation.segment), "round {round}");
-                fill(*allocation, &[7; 8_192]);
-            }
-            for allocation in again {
-                reader.release(allocation.segment);
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_class_fits_and_wastes_at_most_a_quarter(length in 1u64..(1 << 40)) {
-            let class = class_of(length);
-            prop_assert!(class >= length && class.is_multiple_of(PAGE));
-            prop_assert!(class <= (length + length / 4).max(PAGE) + PAGE);
-        }
-
-        #[test]
-        fn payloads_in_flight_never_overlap(sizes in proptest::collection::vec((1u64..50_000, any::<bool>()), 1..60)) {
-            let (mut arena, reader) = pair();
-            let mut live: Vec<(Span, u8)> = Vec::new();
-            for (number, (size, by_reader)) in sizes.into_iter().enumerate() {
-                let mark = u8::try_from(number).unwrap();
-                let bytes = vec![mark; usize::try_from(size).unwrap()];
-                live.push((fill(arena.allocate(size).unwrap(), &bytes), mark));
-                if live.len() > 5 {
-                    let (span, mark) = live.remove(number % 5);
-                    prop_assert!(reader.view(span).unwrap().bytes().iter().all(|byte| *byte == mark));
-                    if by_reader { reader.release(span.segment) } else { arena.release(span.segment) }
-                }
-            }
-            for (span, mark) in live {
-                prop_assert!(reader.view(span).unwrap().bytes().iter().all(|byte| *byte == mark));
-            }
-        }
-    }
-}
+mod tests;

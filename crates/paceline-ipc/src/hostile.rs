@@ -252,7 +252,7 @@ pub fn messages(input: &[u8]) {
 /// If something does not hold that must; that is what it is for.
 pub fn arena(input: &[u8]) {
     let mut script = Script(input);
-    let mut arena = Arena::create_lent("hostile").expect("there is memory");
+    let mut arena = Arena::create_lent("hostile", 1 << 20).expect("there is memory");
     let file = arena.file().as_fd().try_clone_to_owned().expect("there are descriptors");
     let reader = ArenaReader::new(MemoryFile::from_descriptor(file).expect("it is a file")).expect("it can be mapped");
     let directory = arena.file().map(0, 1 << 16).expect("it can be mapped");

@@ -104,10 +104,18 @@ impl<const SEATS: usize, const GROUPS: usize> Idle<SEATS, GROUPS> {
     }
 
     pub(crate) fn sleep(&self, worker: u16) {
-        let park = &self.park[worker as usize];
-        while park.load(Ordering::Acquire) == ASLEEP {
-            futex_wait(park, ASLEEP, None);
+        while self.is_asleep(worker) {
+            self.sleep_for(worker, None);
         }
+    }
+
+    /// Sleeps until woken, for at most so long, or shorter: look whether it is still asleep.
+    pub(crate) fn sleep_for(&self, worker: u16, timeout_ns: Option<u64>) {
+        futex_wait(&self.park[worker as usize], ASLEEP, timeout_ns);
+    }
+
+    pub(crate) fn is_asleep(&self, worker: u16) -> bool {
+        self.park[worker as usize].load(Ordering::Acquire) == ASLEEP
     }
 
     pub(crate) fn begin_watch(&self, worker: u16) {

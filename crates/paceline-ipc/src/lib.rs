@@ -15,6 +15,7 @@
 //! - [`slabs`]: segments shared by payloads of medium size.
 //! - [`foreign`]: memory that another process can write at any moment.
 //! - `hostile`: attacks on all of this, for tests and fuzzers.
+//! - [`share`]: memory that one process lays out and others map.
 //! - [`memory`]: anonymous memory files and their mappings.
 //! - [`message`] and [`socket`]: the few control messages, and descriptors, that travel beside the table.
 
@@ -38,6 +39,8 @@ pub mod memory;
 pub mod message;
 #[cfg(not(loom))]
 pub mod record;
+#[cfg(not(loom))]
+pub mod share;
 #[cfg(not(loom))]
 pub mod slabs;
 #[cfg(not(loom))]

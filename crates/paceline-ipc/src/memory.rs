@@ -47,17 +47,27 @@ impl MemoryFile {
     pub fn holding(label: &str, bytes: &[u8]) -> Result<Self, Errno> {
         let descriptor = nameless(label)?;
         let file = Self { descriptor, size: bytes.len() as u64 };
+        file.write_at(bytes, 0)?;
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&file.descriptor, seals)?;
+        Ok(file)
+    }
+
+    /// Writes bytes from this place on.
+    ///
+    /// # Errors
+    /// What the system says when it refuses the memory.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Errno> {
         let mut written = 0;
         while written < bytes.len() {
-            match rustix::io::pwrite(&file.descriptor, &bytes[written..], written as u64) {
+            match rustix::io::pwrite(&self.descriptor, &bytes[written..], offset + written as u64) {
+                Ok(0) => return Err(Errno::NOSPC),
                 Ok(count) => written += count,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
         }
-        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&file.descriptor, seals)?;
-        Ok(file)
+        Ok(())
     }
 
     /// Another descriptor of the same file.

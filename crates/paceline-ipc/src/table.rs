@@ -487,9 +487,14 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
         self.idle.wake_worker_unless_searching(self.tail.0.load(Ordering::Relaxed))
     }
 
-    /// Waits for a task on behalf of `worker`: searches while `keep_searching` says so, then sleeps until woken.
-    /// `None` after a wake-up that brought no task: look at [`Idle::is_dismissed`] and call again.
-    pub fn wait(&self, worker: u16, mut keep_searching: impl FnMut() -> bool) -> Option<Claim> {
+    /// Waits for a task on behalf of `worker`: searches while `keep_searching` says so, then sleeps until woken, or for
+    /// as long as given. `None` if that brought no task: look at [`Idle::is_dismissed`] and call again.
+    pub fn wait(
+        &self,
+        worker: u16,
+        mut keep_searching: impl FnMut() -> bool,
+        timeout_ns: Option<u64>,
+    ) -> Option<Claim> {
         self.idle.begin_search(worker);
         let mut found = self.claim(worker);
         while found.is_none() && !self.idle.is_dismissed(worker) && keep_searching() {
@@ -504,7 +509,10 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             self.idle.begin_sleep(worker);
             found = self.claim(worker);
             if found.is_none() && !self.idle.is_dismissed(worker) {
-                self.idle.sleep(worker);
+                match timeout_ns {
+                    None => self.idle.sleep(worker),
+                    Some(_) => self.idle.sleep_for(worker, timeout_ns),
+                }
             }
             self.idle.end_sleep(worker);
             found = found.or_else(|| self.claim(worker));

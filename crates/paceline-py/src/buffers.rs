@@ -6,7 +6,7 @@
 //! The memory of a result goes back to its worker when the array is collected. What a task keeps of its arguments after its
 //! end is detached from the shared memory before the parent hears of that end, so the parent may use the memory again.
 
-use paceline_engine::{ArenaReader, Foreign, HeldCopy, OwnCopy, RecordBytes, Span};
+use paceline_engine::{ArenaReader, Foreign, HeldCopy, OpenShare, OwnCopy, RecordBytes, Span};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -44,6 +44,12 @@ impl BufferTaker {
             TAKEN.with_borrow_mut(|taken| taken.push(buffer.unbind()));
         }
         !is_taken
+    }
+
+    /// The pickle is being made once more, from its beginning.
+    #[expect(clippy::unused_self, reason = "as above")]
+    fn clear(&self) {
+        drop(TAKEN.take());
     }
 }
 
@@ -90,6 +96,8 @@ enum Memory {
     Given(Arc<OwnCopy>),
     /// Of a result.
     Held(HeldCopy),
+    /// A part of what is shared.
+    Shared(Arc<OpenShare>, usize),
 }
 
 impl Memory {
@@ -97,6 +105,7 @@ impl Memory {
         match self {
             Self::Given(copy) => (copy.address(), copy.length()),
             Self::Held(copy) => (copy.address(), copy.length()),
+            Self::Shared(share, part) => share.part(*part).unwrap_or((std::ptr::null_mut(), 0)),
         }
     }
 }
@@ -106,12 +115,30 @@ impl GivenBuffer {
     /// # Safety
     /// The interpreter's own protocol: `view` is its, to be filled.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let (address, length) = slf.get().memory.place();
-        let length = ffi::Py_ssize_t::try_from(length).map_err(|_| PyBufferError::new_err("too long"))?;
-        // SAFETY: the view is filled in for memory that lives as long as the object, to which the view keeps a reference.
-        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), address.cast(), length, 0, flags) };
-        if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+        // SAFETY: the memory lives as long as the object.
+        unsafe { as_buffer(slf, slf.get().memory.place(), view, flags) }
     }
+}
+
+/// Fills in the view of an object's memory, which may be written to.
+///
+/// # Safety
+/// The memory lives as long as the object, to which the view keeps a reference.
+pub(crate) unsafe fn as_buffer<T>(
+    object: &Bound<'_, T>,
+    (address, length): (*mut u8, usize),
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> PyResult<()> {
+    let length = ffi::Py_ssize_t::try_from(length).map_err(|_| PyBufferError::new_err("too long"))?;
+    // SAFETY: as the caller promises.
+    let filled = unsafe { ffi::PyBuffer_FillInfo(view, object.as_ptr(), address.cast(), length, 0, flags) };
+    if filled == 0 { Ok(()) } else { Err(PyErr::fetch(object.py())) }
+}
+
+/// A part of what is shared, for pickle's reader.
+pub(crate) fn shared<'py>(py: Python<'py>, share: &Arc<OpenShare>, part: usize) -> PyResult<Bound<'py, PyAny>> {
+    Ok(Bound::new(py, GivenBuffer { memory: Memory::Shared(Arc::clone(share), part) })?.into_any())
 }
 
 /// Everything that was given and may still be there.

@@ -1,10 +1,12 @@
-//! Owns the bytes of a value: plain ones (None, bool, int, float, str, bytes, and tuples of them) are written as they
-//! are, in tens of nanoseconds; everything else is a pickle. Never decides what is to be pickled how; see
+//! Owns the bytes of a value: plain ones (None, bool, int, float, str, bytes, small arrays of numpy, and tuples of them)
+//! are written as they are, in tens of nanoseconds; everything else is a pickle. Never decides what is to be pickled how; see
 //! [`crate::pickle`].
 //!
 //! Only values of exactly these types are written plainly: a subclass may carry more than its value. Lists and dicts are
-//! pickled, because they have an identity that two places in a value may share.
+//! pickled, because they have an identity that two places in a value may share; so is an array that stands in two places.
 
+use crate::arrays::{self, Head, Written};
+use crate::gather::Gather;
 use paceline_engine::{ArenaReader, Foreign, RecordBytes, Span};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
@@ -26,22 +28,25 @@ const TUPLE: u8 = 11;
 const PICKLE: u8 = 12;
 /// A pickle some buffers of which lie elsewhere: how many, where each is, and the pickle.
 const PICKLE_AND_BUFFERS: u8 = 13;
+const ARRAY: u8 = 14;
+const SCALAR: u8 = 15;
 
 /// Tuples deeper or longer than this are pickled.
 const DEEPEST: u8 = 4;
 const LONGEST_TUPLE: usize = 255;
 
 /// Appends a plain value; false, with `out` as it was, if the value is not plain.
-pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
-    let before = out.len();
-    let plain = encode_at(value, out, DEEPEST);
+pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Gather) -> bool {
+    let before = out.mark();
+    let plain = encode_at(value, out, DEEPEST, &mut Vec::new());
     if !plain {
-        out.truncate(before);
+        out.cut(before);
     }
     plain
 }
 
-fn encode_at(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: u8) -> bool {
+/// `arrays` are those that have been written.
+fn encode_at(value: &Bound<'_, PyAny>, out: &mut Gather, depth: u8, arrays: &mut Vec<*mut ffi::PyObject>) -> bool {
     let class = value.get_type_ptr();
     let py = value.py();
     if class == PyInt::type_object_raw(py) {
@@ -57,7 +62,7 @@ fn encode_at(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: u8) -> bool {
         let string = unsafe { value.cast_unchecked::<PyString>() };
         // A str with lone surrogates has no UTF-8, and is pickled.
         string.to_str().is_ok_and(|text| {
-            encode_run(SHORT_STR, LONG_STR, text.as_bytes(), out);
+            encode_run(SHORT_STR, LONG_STR, text.as_bytes(), value, out);
             true
         })
     } else if class == PyNone::type_object_raw(py) {
@@ -70,17 +75,26 @@ fn encode_at(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: u8) -> bool {
         true
     } else if class == PyTuple::type_object_raw(py) {
         // SAFETY: the value is exactly a tuple.
-        encode_tuple(unsafe { value.cast_unchecked::<PyTuple>() }, out, depth)
+        encode_tuple(unsafe { value.cast_unchecked::<PyTuple>() }, out, depth, arrays)
     } else if class == PyBytes::type_object_raw(py) {
         // SAFETY: the value is exactly a bytes.
-        encode_run(SHORT_BYTES, LONG_BYTES, unsafe { value.cast_unchecked::<PyBytes>() }.as_bytes(), out);
+        let bytes = unsafe { value.cast_unchecked::<PyBytes>() }.as_bytes();
+        encode_run(SHORT_BYTES, LONG_BYTES, bytes, value, out);
         true
     } else {
-        false
+        match arrays::encode(value, class, (ARRAY, SCALAR), out) {
+            Written::Array if arrays.contains(&value.as_ptr()) => false,
+            Written::Array => {
+                arrays.push(value.as_ptr());
+                true
+            }
+            Written::Scalar => true,
+            Written::Not => false,
+        }
     }
 }
 
-fn encode_int(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
+fn encode_int(value: &Bound<'_, PyAny>, out: &mut Gather) -> bool {
     let mut overflow = 0;
     // SAFETY: the value is exactly an int; the call has no other failure than overflow.
     let number: i64 = unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &raw mut overflow) };
@@ -99,31 +113,30 @@ fn encode_int(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn encode_run(short: u8, long: u8, bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends the bytes of an object that never change.
+fn encode_run(short: u8, long: u8, bytes: &[u8], owner: &Bound<'_, PyAny>, out: &mut Gather) {
     if let Ok(length) = u8::try_from(bytes.len()) {
         out.extend_from_slice(&[short, length]);
+        out.extend_from_slice(bytes);
     } else {
-        out.reserve(9 + bytes.len());
-        out.push(long);
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        out.extend_from_slice(&run_head(long, bytes.len()));
+        out.extend_from(bytes, || owner.clone().unbind());
     }
-    out.extend_from_slice(bytes);
 }
 
-fn encode_tuple(tuple: &Bound<'_, PyTuple>, out: &mut Vec<u8>, depth: u8) -> bool {
+fn encode_tuple(tuple: &Bound<'_, PyTuple>, out: &mut Gather, depth: u8, arrays: &mut Vec<*mut ffi::PyObject>) -> bool {
     let length = tuple.len();
     if depth == 0 || length > LONGEST_TUPLE {
         return false;
     }
     out.extend_from_slice(&[TUPLE, u8::try_from(length).unwrap_or(u8::MAX)]);
-    tuple.iter_borrowed().all(|item| encode_at(&item, out, depth - 1))
+    tuple.iter_borrowed().all(|item| encode_at(&item, out, depth - 1, arrays))
 }
 
 /// Appends a pickle, made elsewhere.
-pub(crate) fn encode_pickle(pickle: &[u8], out: &mut Vec<u8>) {
-    out.reserve(9 + pickle.len());
-    out.extend_from_slice(&pickle_head(pickle.len()));
-    out.extend_from_slice(pickle);
+pub(crate) fn encode_pickle(pickle: &Bound<'_, PyBytes>, out: &mut Gather) {
+    out.extend_from_slice(&pickle_head(pickle.as_bytes().len()));
+    out.extend_from(pickle.as_bytes(), || pickle.clone().into_any().unbind());
 }
 
 /// What a place takes of what stands before a pickle.
@@ -144,18 +157,18 @@ pub(crate) fn head_of_pickle_and_buffers(pickle: usize, buffers: &[usize]) -> (V
         places.push(Span { offset: start as u64, length: length as u64, ..Span::default() });
         end = start + length;
     }
-    let mut head = Vec::new();
+    let mut head = Gather::default();
     encode_places(pickle, &places, &mut head);
-    (head, gaps)
+    (head.into_memory(), gaps)
 }
 
 /// Appends a pickle, made elsewhere, the buffers of which lie in these places.
-pub(crate) fn encode_pickle_and_buffers(pickle: &[u8], places: &[Span], out: &mut Vec<u8>) {
-    encode_places(pickle.len(), places, out);
-    out.extend_from_slice(pickle);
+pub(crate) fn encode_pickle_and_buffers(pickle: &Bound<'_, PyBytes>, places: &[Span], out: &mut Gather) {
+    encode_places(pickle.as_bytes().len(), places, out);
+    out.extend_from(pickle.as_bytes(), || pickle.clone().into_any().unbind());
 }
 
-fn encode_places(pickle: usize, places: &[Span], out: &mut Vec<u8>) {
+fn encode_places(pickle: usize, places: &[Span], out: &mut Gather) {
     out.push(PICKLE_AND_BUFFERS);
     out.extend_from_slice(&(places.len() as u64).to_le_bytes());
     for place in places {
@@ -283,6 +296,16 @@ impl<'a, 'py> Decoder<'a, 'py> {
                     items.push(self.value(depth)?);
                 }
                 PyTuple::new(py, items)?.into_any()
+            }
+            ARRAY => {
+                let [kind, flags, dimensions] = self.number()?;
+                let length = |_| Ok(u64::from_le_bytes(self.number()?));
+                let shape = (0..dimensions).map(length).collect::<PyResult<_>>()?;
+                return arrays::array(py, Head { kind, flags, shape }, self.run(true)?);
+            }
+            SCALAR => {
+                let [kind] = self.number()?;
+                return arrays::scalar(py, kind, self.run(false)?);
             }
             PICKLE => {
                 let pickle = self.run(true)?;

@@ -2,8 +2,10 @@
 //! for one while it holds the interpreter.
 
 use crate::command::{fork_server_command, spawn_command};
+use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
+use crate::gather::Gather;
 use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
@@ -19,7 +21,7 @@ use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyList, PyTuple, PyType};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +67,10 @@ struct Asked<'a> {
 
 /// Input of at least this length is copied without holding the interpreter.
 pub(crate) const LONG_COPY: usize = 1 << 20;
+/// Shorter input waits for nobody.
+const COUNTED_FROM: usize = 4 << 10;
+/// A map in pieces has at most about so many in flight.
+const PIECES: u64 = 4;
 /// Scratch space beyond this is given back.
 const SCRATCH_KEPT: usize = 1 << 20;
 
@@ -82,7 +88,7 @@ impl Engine {
         (function, name): (&Bound<'py, PyAny>, Option<&Bound<'py, PyAny>>),
         style: Style,
         (stream, waiter): (Option<&Bound<'py, Stream>>, Option<&Bound<'py, PyAny>>),
-        fill: impl FnOnce(&mut Vec<u8>, &mut Along<'_>) -> PyResult<Option<Vec<u64>>>,
+        fill: impl FnOnce(&mut Gather, &mut Along<'_>) -> PyResult<Option<Vec<u64>>>,
         asked: &Asked<'_>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
@@ -95,8 +101,8 @@ impl Engine {
         };
         let mut found = find(function)?;
         // A pickle's own code may submit as well; it then finds no scratch and makes its own.
-        let mut input = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
-        input.clear();
+        let scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut input = Gather::leaving_runs(scratch);
         let mut along = Along::new(&self.native);
         let result = fill(&mut input, &mut along).and_then(|ends| {
             if !along.definitions.is_empty() {
@@ -125,7 +131,15 @@ impl Engine {
                 }
             };
             entry.show(&future, waiter);
-            let whole = Input { bytes: &input, buffers: along.take_buffers() };
+            if input.len() >= COUNTED_FROM {
+                along.wait_for_room(py, input.len())?;
+            }
+            let whole = Input {
+                bytes: input.bytes(),
+                runs: input.runs(),
+                buffers: along.take_buffers(),
+                shares: along.take_shares(),
+            };
             let submit = || match ends {
                 None => self.native.submit(&found.function, whole, terms, &pending),
                 Some(ends) => {
@@ -140,8 +154,9 @@ impl Engine {
                 refusal(py, &error)
             })
         });
-        if input.capacity() <= SCRATCH_KEPT {
-            *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = input;
+        let scratch = input.into_memory();
+        if scratch.capacity() <= SCRATCH_KEPT {
+            *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         }
         result
     }
@@ -152,7 +167,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         *, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false, memory_limit = 0,
-        start_timeout_ns = 0, start_method = "forkserver"
+        memory_budget = 0, start_timeout_ns = 0, start_method = "forkserver"
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -163,6 +178,7 @@ impl Engine {
         max_tasks_per_worker: Option<u64>,
         prefix_output: bool,
         memory_limit: u64,
+        memory_budget: u64,
         start_timeout_ns: u64,
         start_method: &str,
     ) -> PyResult<Self> {
@@ -171,6 +187,7 @@ impl Engine {
             workers,
             chunks_per_worker: max_tasks_per_worker.unwrap_or(0),
             memory_limit,
+            memory_budget: if memory_budget == 0 { default_memory_budget(workers) } else { memory_budget },
             start_timeout_ns,
             setup,
             prefix_output,
@@ -213,16 +230,19 @@ impl Engine {
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
-        let fill = |input: &mut Vec<u8>, along: &mut Along<'_>| encode_call(args, kwargs, input, along).map(|()| None);
+        let fill = |input: &mut Gather, along: &mut Along<'_>| encode_call(args, kwargs, input, along).map(|()| None);
         let terms = terms.get();
         let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base };
         self.start((r#fn, name), Style::Call, (stream, waiter), fill, &asked)
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
+    ///
+    /// With `in_pieces`, those items only whose input fits with others' into the memory budget, at least one; the future
+    /// has the rest.
     #[pyo3(signature = (
         terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = None,
-        name = None, stream = None, waiter = None
+        name = None, stream = None, waiter = None, in_pieces = false
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
@@ -238,20 +258,37 @@ impl Engine {
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
+        in_pieces: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let style = if star { Style::Star } else { Style::Item };
         let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
         let encode = if on_error == OnError::Raise { encode_argument } else { encode_argument_or_failure };
-        let fill = |input: &mut Vec<u8>, along: &mut Along<'_>| {
+        let piece = if in_pieces { self.native.flight().budget() / PIECES } else { u64::MAX };
+        let piece = usize::try_from(piece).unwrap_or(usize::MAX);
+        let mut rest = None;
+        let fill = |input: &mut Gather, along: &mut Along<'_>| {
             let mut ends = Vec::new();
-            for item in items.try_iter()? {
+            if items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>() {
+                along.be_still();
+            }
+            let mut items = items.try_iter()?;
+            while let Some(item) = items.next() {
                 encode(&item?, input, along)?;
                 ends.push(input.len() as u64);
+                if input.len() + along.bytes() >= piece {
+                    rest = Some((items.into_any().unbind(), ends.len()));
+                    break;
+                }
             }
             Ok(Some(ends))
         };
         let terms = terms.get();
-        self.start((r#fn, name), style, (stream, waiter), fill, &Asked { sizing, terms, on_error, max_failures, base })
+        let asked = Asked { sizing, terms, on_error, max_failures, base };
+        let future = self.start((r#fn, name), style, (stream, waiter), fill, &asked)?;
+        if let Some((rest, taken)) = rest {
+            future.cast::<TaskFuture>()?.get().leave(rest, taken);
+        }
+        Ok(future)
     }
 
     /// No more submissions; the workers leave when everything has ended. With `cancel_pending`, what has not begun is
@@ -324,6 +361,16 @@ impl Engine {
     /// Wall seconds, and for each worker process pid, busy seconds, number of items and ranges (first, count) of them.
     fn report(&self) -> Told {
         tell(&self.native.accounts())
+    }
+
+    /// The numbers of bytes in flight and behind segments, now and at most, by name.
+    fn statistics(&self) -> Vec<(&'static str, u64)> {
+        statistics(&self.native)
+    }
+
+    /// Tells whoever reads an input how far ahead he may read.
+    fn gauge(&self) -> Gauge {
+        Gauge::of(&self.native, self.workers)
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {

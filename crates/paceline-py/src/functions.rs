@@ -2,7 +2,8 @@
 //! and sent once for each content. Never calls one.
 
 use crate::pickle::names;
-use paceline_engine::{Engine, Function, SubmitError};
+use crate::shared::take_named;
+use paceline_engine::{Engine, Function, Share, SubmitError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyList, PyModule};
@@ -35,6 +36,8 @@ pub(crate) struct Found {
 
 /// How many functions are kept for the next call of the same.
 const KEPT: usize = 256;
+/// And no more than so many bytes of them, unless it is only one: a partial may hold a large array.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// The functions that one engine knows. Its lock is never held while Python's code runs.
 pub(crate) struct Functions {
@@ -48,13 +51,17 @@ struct Kept {
     by_identity: HashMap<(usize, Style), Known>,
     order: VecDeque<(usize, Style)>,
     by_content: HashMap<[u8; 32], Weak<Function>>,
-    recent: VecDeque<Arc<Function>>,
+    recent: VecDeque<(Arc<Function>, usize)>,
+    /// Of those known by identity, and of the recent ones.
+    bytes: usize,
+    recent_bytes: usize,
 }
 
 struct Known {
     /// Held, so that no other object can take the identity.
     object: Py<PyAny>,
     found: Found,
+    bytes: usize,
     /// Tells whether the bytes are still those of the object; none if they always are.
     guard: Option<Py<PyAny>>,
 }
@@ -110,16 +117,21 @@ impl Functions {
             let module = PyModule::import(py, "paceline.search_path")?;
             pickle = module.call_method1("with_search_path", (pickle,))?.cast_into().map_err(PyErr::from)?;
         }
+        let named = take_named();
         let mut kept = self.kept();
         let kind = if is_coroutine { style as u8 | COROUTINE } else { style as u8 };
-        let function = kept.send(engine, pickle.as_bytes(), kind, || name_of(object)).map_err(FindError::Refused)?;
+        let function =
+            kept.send(engine, pickle.as_bytes(), kind, named, || name_of(object)).map_err(FindError::Refused)?;
         let found = Found { function, is_coroutine };
         let never_holds = guard.is_exact_instance_of::<PyBool>();
         let replaced = if never_holds {
-            kept.by_identity.remove(&key).into_iter().collect()
+            kept.forget(&key).into_iter().collect()
         } else {
             let guard = (!guard.is_none()).then(|| guard.unbind());
-            kept.keep(key, Known { object: object.clone().unbind(), found: found.clone(), guard })
+            kept.keep(
+                key,
+                Known { object: object.clone().unbind(), found: found.clone(), bytes: pickle.as_bytes().len(), guard },
+            )
         };
         drop(kept);
         // Letting go of an object may run code of Python's.
@@ -171,15 +183,25 @@ impl Kept {
     /// Keeps one for the next call of the same; what had to make room for it.
     fn keep(&mut self, key: (usize, Style), known: Known) -> Vec<Known> {
         let mut replaced = Vec::new();
+        self.bytes += known.bytes;
         match self.by_identity.insert(key, known) {
-            Some(old) => replaced.push(old),
+            Some(old) => {
+                self.bytes -= old.bytes;
+                replaced.push(old);
+            }
             None => self.order.push_back(key),
         }
-        while self.by_identity.len() > KEPT {
+        while self.by_identity.len() > KEPT || (self.bytes > KEPT_BYTES && self.by_identity.len() > 1) {
             let Some(oldest) = self.order.pop_front() else { break };
-            replaced.extend(self.by_identity.remove(&oldest));
+            replaced.extend(self.forget(&oldest));
         }
         replaced
+    }
+
+    fn forget(&mut self, key: &(usize, Style)) -> Option<Known> {
+        let known = self.by_identity.remove(key)?;
+        self.bytes -= known.bytes;
+        Some(known)
     }
 
     fn send(
@@ -187,6 +209,7 @@ impl Kept {
         engine: &Engine,
         pickle: &[u8],
         kind: u8,
+        named: Vec<Arc<Share>>,
         name: impl FnOnce() -> String,
     ) -> Result<Arc<Function>, SubmitError> {
         let mut hasher = blake3::Hasher::new();
@@ -199,15 +222,17 @@ impl Kept {
         let mut bytes = Vec::with_capacity(1 + pickle.len());
         bytes.push(kind);
         bytes.extend_from_slice(pickle);
-        let function = engine.register(&bytes, &name())?;
+        let function = engine.register_naming(&bytes, &name(), named)?;
         if self.by_content.len() > 4 * KEPT {
             self.by_content.retain(|_, function| function.strong_count() > 0);
         }
         self.by_content.insert(content, Arc::downgrade(&function));
         // Those pickled anew for every call are kept for a while as well.
-        self.recent.push_back(Arc::clone(&function));
-        if self.recent.len() > KEPT / 4 {
-            self.recent.pop_front();
+        self.recent.push_back((Arc::clone(&function), bytes.len()));
+        self.recent_bytes += bytes.len();
+        while self.recent.len() > KEPT / 4 || (self.recent_bytes > KEPT_BYTES && self.recent.len() > 1) {
+            let Some((_, bytes)) = self.recent.pop_front() else { break };
+            self.recent_bytes -= bytes;
         }
         Ok(function)
     }

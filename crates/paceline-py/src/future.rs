@@ -26,6 +26,8 @@ pub(crate) struct TaskFuture {
 #[derive(Default)]
 struct Watched {
     decoded: Option<Decoded>,
+    /// An iterator over the items that were left for other futures, and how many there were before them.
+    rest: Option<(Py<PyAny>, usize)>,
     condition: Option<Py<PyAny>>,
     waiters: Option<Py<PyList>>,
     callbacks: Vec<Py<PyAny>>,
@@ -109,6 +111,16 @@ impl TaskFuture {
 
     fn job(&self) -> PyResult<&Job> {
         self.job.get().ok_or_else(|| PyRuntimeError::new_err("only a pool makes futures of this class"))
+    }
+
+    /// How many bytes its outcome has, few being none, if it has ended and nobody has looked at it yet.
+    pub(crate) fn weight(&self) -> u64 {
+        self.job.get().map_or(0, Job::weight)
+    }
+
+    /// Leaves items for other futures.
+    pub(crate) fn leave(&self, rest: Py<PyAny>, taken: usize) {
+        self.watched().rest = Some((rest, taken));
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -247,6 +259,12 @@ impl TaskFuture {
     #[new]
     fn new() -> Self {
         Self { job: OnceLock::new(), watched: Mutex::default() }
+    }
+
+    /// The items that were left for other futures, if there may be any, and how many there were before them; for the
+    /// first to ask.
+    fn take_rest(&self) -> Option<(Py<PyAny>, usize)> {
+        self.watched().rest.take()
     }
 
     /// Cancels the call if it has not begun; with `force`, also one that runs, which is stopped. Whether it is cancelled,
@@ -411,6 +429,7 @@ impl TaskFuture {
                 }
                 None => {}
             }
+            visit.call(watched.rest.as_ref().map(|(rest, _)| rest))?;
             visit.call(&watched.condition)?;
             visit.call(&watched.waiters)?;
             for callback in &watched.callbacks {

@@ -173,6 +173,14 @@ impl Job {
         matches!(self.stage(), Stage::Cancelled | Stage::Abandoned)
     }
 
+    /// How many bytes its outcome has, few being none, if it has ended and nobody has looked at it yet.
+    pub(crate) fn weight(&self) -> u64 {
+        match self {
+            Self::Sent(sent) => sent.pending.weight(),
+            Self::Local(..) => 0,
+        }
+    }
+
     /// Takes in what has been answered, without waiting.
     pub(crate) fn poll(&self) {
         if let Self::Sent(sent) = self {

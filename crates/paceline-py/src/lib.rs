@@ -4,25 +4,30 @@
 //! worker. Never loops, schedules or waits while it holds the interpreter.
 //!
 //! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
-//! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec` and
-//! `pickle` make bytes of objects; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
-//! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call. `machine` counts the CPUs, `command` says how the fork
+//! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec`, `arrays` and
+//! `pickle` make bytes of objects, which `gather` puts together; `buffers` are the large parts of those, `shared` what is sent once for many calls; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
+//! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call, `flight` says how many bytes
+//! may be under way. `machine` counts the CPUs, `command` says how the fork
 //! server is started. `local` is the pool of threads, which needs none of the bytes.
 
+mod arrays;
 mod buffers;
 mod codec;
 mod command;
 mod coroutines;
 mod current;
 mod engine;
+mod flight;
 mod functions;
 mod future;
+mod gather;
 mod job;
 mod local;
 mod machine;
 mod outcome;
 mod output;
 mod pickle;
+mod shared;
 mod stops;
 mod stream;
 mod terms;
@@ -42,6 +47,8 @@ mod _paceline {
     #[pymodule_export]
     use super::engine::{end_processes, preload, worker_stacks};
     #[pymodule_export]
+    use super::flight::Gauge;
+    #[pymodule_export]
     use super::future::TaskFuture;
     #[pymodule_export]
     use super::local::LocalEngine;
@@ -49,6 +56,8 @@ mod _paceline {
     use super::machine::{default_workers, share_machine, sharers};
     #[pymodule_export]
     use super::output::{flush_worker_output, next_output, promise_to_listen, renounce_listening, write_output};
+    #[pymodule_export]
+    use super::shared::{OpenMemory, SharedMemory, open_shared_memory, open_shared_object};
     #[pymodule_export]
     use super::stops::{begin_stops, note_may_pass, retire_above, stop_signals, take_stop};
     #[pymodule_export]

@@ -17,6 +17,7 @@ use crate::engine::{Told, tell};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::job::announce;
 use crate::outcome::{OnError, errors};
+use crate::shared;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
 use paceline_engine::local::{Chunk, Ended, Local, Refusal};
@@ -258,10 +259,15 @@ impl LocalEngine {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         let priority = terms.get().native.priority;
+        let (mut args, mut kwargs) = (args.clone(), kwargs.cloned());
+        if shared::any_objects() {
+            args = shared::resolved(&args)?.cast_into()?;
+            kwargs = kwargs.map(|kwargs| shared::resolved(&kwargs)?.cast_into().map_err(PyErr::from)).transpose()?;
+        }
         let call = Call {
             function: r#fn.clone().unbind(),
-            args: args.clone().unbind(),
-            kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
+            args: args.unbind(),
+            kwargs: kwargs.map(Bound::unbind),
             context: copy_context(py)?.unbind(),
             index: base.unwrap_or(0),
         };
@@ -291,7 +297,10 @@ impl LocalEngine {
         let py = r#fn.py();
         // SAFETY: the thread is attached, and the call returns a list of its own or an error.
         let list = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PySequence_List(items.as_ptr()))? };
-        let list = list.cast_into::<PyList>()?;
+        let mut list = list.cast_into::<PyList>()?;
+        if shared::any_objects() {
+            list = shared::resolved(&list)?.cast_into()?;
+        }
         let count =
             u32::try_from(list.len()).map_err(|_| PyValueError::new_err("a map takes at most 4,294,967,295 items"))?;
         let terms = terms.get();

@@ -4,15 +4,18 @@
 use crate::buffers::{self, Buffer, BufferTaker};
 use crate::codec;
 use crate::engine::{LONG_COPY, refusal};
+use crate::flight::wait_for_room;
+use crate::gather::Gather;
 use crate::outcome::errors;
-use paceline_engine::{Engine, Foreign, Placed, Span};
+use crate::shared::take_named;
+use paceline_engine::{Engine, Foreign, Placed, Share, Span};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyBytes, PyList, PyModule, PyTuple};
+use pyo3::types::{IntoPyDict, PyBytes, PyList, PyModule, PyString, PyTuple};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The newest protocol that every supported Python reads.
 const PROTOCOL: u8 = 5;
@@ -104,19 +107,54 @@ fn readable<'py>(py: Python<'py>, pickle: PyResult<Bound<'py, PyAny>>) -> PyResu
 /// The definitions of classes that arguments refer to, by number. The function has to bring them.
 pub(crate) type Definitions = BTreeSet<u64>;
 
+/// A buffer that has been placed.
+struct Known {
+    placed: Placed,
+    /// Keeps its memory from being used for something else that would be taken for it.
+    _holder: Option<Buffer>,
+}
+
 /// What goes along with the arguments of a job.
 pub(crate) struct Along<'e> {
     pub(crate) definitions: Definitions,
     engine: &'e Engine,
     buffers: Vec<Span>,
+    shares: Vec<Arc<Share>>,
+    /// In these buffers.
+    bytes: usize,
     /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
-    known: HashMap<(usize, usize), Placed>,
+    known: HashMap<(usize, usize), Known>,
+    /// Nothing runs between the items that could change one that has been sent.
+    is_still: bool,
 }
 
 impl<'e> Along<'e> {
     /// Nothing yet, of a job of this engine.
     pub(crate) fn new(engine: &'e Engine) -> Self {
-        Self { definitions: Definitions::new(), engine, buffers: Vec::new(), known: HashMap::new() }
+        Self {
+            definitions: Definitions::new(),
+            engine,
+            buffers: Vec::new(),
+            shares: Vec::new(),
+            bytes: 0,
+            known: HashMap::new(),
+            is_still: false,
+        }
+    }
+
+    /// The items come from a list or a tuple: what was sent of one stays as it is until the last is read.
+    pub(crate) fn be_still(&mut self) {
+        self.is_still = true;
+    }
+
+    /// How many bytes there are in the buffers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the pickles have named in shared memory, which the job is to keep.
+    pub(crate) fn take_shares(&mut self) -> Vec<Arc<Share>> {
+        std::mem::take(&mut self.shares)
     }
 
     /// The buffers, which the job is to take over.
@@ -125,10 +163,21 @@ impl<'e> Along<'e> {
         std::mem::take(&mut self.buffers)
     }
 
+    /// Waits until so many bytes more may be sent. Only before anything is there: what belongs to one job is sent together,
+    /// and those who each had a part of theirs there would wait for each other.
+    pub(crate) fn wait_for_room(&self, py: Python<'_>, bytes: usize) -> PyResult<()> {
+        if self.buffers.is_empty() { wait_for_room(py, self.engine, bytes) } else { Ok(()) }
+    }
+
     /// Writes a buffer into shared memory, unless it is there already; where it is.
-    fn place(&mut self, py: Python<'_>, bytes: &[u8]) -> PyResult<Span> {
+    fn place(&mut self, buffer: &Bound<'_, PyAny>) -> PyResult<Span> {
+        let py = buffer.py();
+        let bytes = buffers::contents(buffer).unwrap_or(&[]);
         let key = (bytes.as_ptr() as usize, bytes.len());
-        let known = self.known.get(&key).copied();
+        let known = self.known.get(&key).map(|known| known.placed);
+        if let Some(known) = known.filter(|_| self.is_still) {
+            return Ok(known.span);
+        }
         // SAFETY: it was placed for this job, which has not been submitted, and is as long as these bytes.
         let there = known.map(|known| unsafe { std::slice::from_raw_parts(known.address.cast_const(), bytes.len()) });
         let engine = self.engine;
@@ -137,7 +186,9 @@ impl<'e> Along<'e> {
         let placed = placed.map_err(|error| refusal(py, &error))?;
         if let Some(placed) = placed {
             self.buffers.push(placed.span);
-            self.known.insert(key, placed);
+            self.bytes += bytes.len();
+            let holder = self.is_still.then(|| buffer.clone().unbind());
+            self.known.insert(key, Known { placed, _holder: holder });
         }
         Ok(placed.or(known).map(|placed| placed.span).unwrap_or_default())
     }
@@ -153,7 +204,7 @@ impl Drop for Along<'_> {
 ///
 /// # Errors
 /// `ArgumentNotPicklable` of the Python side.
-pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, along: &mut Along<'_>) -> PyResult<()> {
+pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
     if codec::encode_plain(value, out) { Ok(()) } else { encode_pickled(value, out, along) }
 }
 
@@ -163,41 +214,84 @@ pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, along
 /// Anything but `ArgumentNotPicklable`.
 pub(crate) fn encode_argument_or_failure(
     value: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
+    out: &mut Gather,
     along: &mut Along<'_>,
 ) -> PyResult<()> {
-    let start = out.len();
+    let start = out.mark();
     let Err(error) = encode_argument(value, out, along) else { return Ok(()) };
     let py = value.py();
     if !error.matches(py, errors(py)?.getattr(intern!(py, "ArgumentNotPicklable"))?)? {
         return Err(error);
     }
-    out.truncate(start);
+    out.cut(start);
     let stand_in = names(py)?.pickling.bind(py).call_method1(intern!(py, "NeverSent"), (error.value(py),))?;
     encode_argument(&stand_in, out, along)
 }
 
-fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, along: &mut Along<'_>) -> PyResult<()> {
+fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
+    let result = encode_pickled_itself(value, out, along);
+    along.shares.append(&mut take_named());
+    result
+}
+
+fn encode_pickled_itself(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
     let py = value.py();
     if let Some((pickle, taken)) = dump_plain_apart(value)?
         && !names_stranger(py, pickle.as_bytes())?
     {
-        if taken.is_empty() {
-            codec::encode_pickle(pickle.as_bytes(), out);
-            return Ok(());
-        }
-        let mut places = Vec::with_capacity(taken.len());
-        for buffer in &taken {
-            places.push(along.place(py, buffers::contents(buffer.bind(py)).unwrap_or(&[]))?);
-        }
-        codec::encode_pickle_and_buffers(pickle.as_bytes(), &places, out);
-        return Ok(());
+        return encode_apart(py, &pickle, &taken, out, along);
     }
-    let dumped = names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_argument"), (value,))?;
+    let (dumped, taken) = dump_by_value_apart(value, intern!(py, "dump_argument"))?;
     let (pickle, numbers): (Bound<'_, PyBytes>, Vec<u64>) = dumped.extract()?;
     along.definitions.extend(numbers);
-    codec::encode_pickle(pickle.as_bytes(), out);
+    encode_apart(py, &pickle, &taken, out, along)
+}
+
+fn encode_apart(
+    py: Python<'_>,
+    pickle: &Bound<'_, PyBytes>,
+    taken: &[Buffer],
+    out: &mut Gather,
+    along: &mut Along<'_>,
+) -> PyResult<()> {
+    if taken.is_empty() {
+        codec::encode_pickle(pickle, out);
+        return Ok(());
+    }
+    let mut places = Vec::with_capacity(taken.len());
+    let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map_or(0, <[u8]>::len);
+    along.wait_for_room(py, taken.iter().map(length).sum())?;
+    for buffer in taken {
+        places.push(along.place(buffer.bind(py))?);
+    }
+    codec::encode_pickle_and_buffers(pickle, &places, out);
     Ok(())
+}
+
+/// What a function of the Python side makes of an object by value, its large buffers beside it.
+fn dump_by_value_apart<'py>(
+    value: &Bound<'py, PyAny>,
+    how: &Bound<'py, PyString>,
+) -> PyResult<(Bound<'py, PyAny>, Vec<Buffer>)> {
+    let names = names(value.py())?;
+    let pickling = names.pickling.bind(value.py());
+    let (dumped, taken) = buffers::taking(|| pickling.call_method1(how, (value, &names.taker)));
+    Ok((dumped?, taken))
+}
+
+/// The pickle of an object that anybody can read, its large buffers beside it; with what it refers to by value, if need be.
+///
+/// # Errors
+/// What pickling by value raises.
+pub(crate) fn plain_or_by_value<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Vec<Buffer>)> {
+    let py = value.py();
+    if let Some((pickle, taken)) = dump_plain_apart(value)?
+        && !names_stranger(py, pickle.as_bytes())?
+    {
+        return Ok((pickle, taken));
+    }
+    let (dumped, taken) = dump_by_value_apart(value, intern!(py, "dump_to_share"))?;
+    Ok((dumped.cast_into()?, taken))
 }
 
 /// What is to be sent in the place of a function so that it brings these definitions.
@@ -227,7 +321,7 @@ const APART_FROM: usize = 64 << 10;
 ///
 /// # Errors
 /// What pickling by value raises.
-pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Vec<u8>) -> PyResult<Encoded<'py>> {
+pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = value.cast_exact::<PyBytes>()
         && bytes.as_bytes().len() >= APART_FROM
     {
@@ -237,20 +331,23 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Vec<u8>) -
         return Ok(Encoded::Gathered);
     }
     let py = value.py();
-    let pickle = match dump_plain_apart(value)? {
-        Some((pickle, taken)) if !taken.is_empty() => {
-            let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map_or(0, <[u8]>::len);
-            let lengths: Vec<_> = taken.iter().map(length).collect();
-            let (head, gaps) = codec::head_of_pickle_and_buffers(pickle.as_bytes().len(), &lengths);
-            return Ok(Encoded::WithBuffers(head, pickle, gaps.into_iter().zip(taken).collect()));
+    let (pickle, taken) = match dump_plain_apart(value)? {
+        Some(dumped) => dumped,
+        None => {
+            let (dumped, taken) = dump_by_value_apart(value, intern!(py, "dump_by_value"))?;
+            (dumped.cast_into()?, taken)
         }
-        Some((pickle, _)) => pickle,
-        None => names(py)?.pickling.bind(py).call_method1(intern!(py, "dump_by_value"), (value,))?.cast_into()?,
     };
+    if !taken.is_empty() {
+        let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map_or(0, <[u8]>::len);
+        let lengths: Vec<_> = taken.iter().map(length).collect();
+        let (head, gaps) = codec::head_of_pickle_and_buffers(pickle.as_bytes().len(), &lengths);
+        return Ok(Encoded::WithBuffers(head, pickle, gaps.into_iter().zip(taken).collect()));
+    }
     if pickle.as_bytes().len() >= APART_FROM {
         return Ok(Encoded::Apart(codec::pickle_head(pickle.as_bytes().len()), pickle));
     }
-    codec::encode_pickle(pickle.as_bytes(), out);
+    codec::encode_pickle(&pickle, out);
     Ok(Encoded::Gathered)
 }
 
@@ -262,7 +359,7 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Vec<u8>) -
 pub(crate) fn encode_call(
     args: &Bound<'_, PyAny>,
     kwargs: Option<&Bound<'_, PyAny>>,
-    out: &mut Vec<u8>,
+    out: &mut Gather,
     along: &mut Along<'_>,
 ) -> PyResult<()> {
     if kwargs.is_none() && codec::encode_plain(args, out) {

@@ -6,9 +6,11 @@ use crate::codec::{Decoder, GAP};
 use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current::{self, Current};
 use crate::functions::{COROUTINE, Style};
+use crate::gather::Gather;
 use crate::outcome::read_inert;
 use crate::output::flush_worker_output;
 use crate::pickle::{Encoded, Names, encode_result, names};
+use crate::shared;
 use crate::stops::{self, Stopped, forget_passing, may_pass, stops_at_once};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
@@ -162,7 +164,9 @@ struct PythonRun<'py> {
     names: &'py Names,
     side: &'py Bound<'py, PyModule>,
     functions: HashMap<u64, Loaded<'py>>,
-    scratch: Vec<u8>,
+    /// In what these were loaded from.
+    function_bytes: usize,
+    scratch: Gather,
     coroutines: Coroutines<'py>,
     /// The calls of these, by number.
     lingering: HashMap<usize, Lingering>,
@@ -203,8 +207,9 @@ struct Loaded<'py> {
     function: Result<Bound<'py, PyAny>, PyErr>,
 }
 
-/// How many functions a worker keeps; beyond, it forgets them all and loads again what it needs.
+/// How many functions a worker keeps, and of how many bytes; beyond, it forgets them all and loads again what it needs.
 const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 256 << 20;
 
 impl<'py> PythonRun<'py> {
     fn new(names: &'py Names, side: &'py Bound<'py, PyModule>) -> Self {
@@ -215,7 +220,8 @@ impl<'py> PythonRun<'py> {
             names,
             side,
             functions,
-            scratch: Vec::new(),
+            function_bytes: 0,
+            scratch: Gather::default(),
             coroutines,
             lingering: HashMap::new(),
             most_coroutines: 1,
@@ -292,7 +298,7 @@ impl<'py> PythonRun<'py> {
             Ok(value) => {
                 self.scratch.clear();
                 match encode_result(&value, &mut self.scratch) {
-                    Ok(Encoded::Gathered) => return answers.push(kind::DONE, &self.scratch),
+                    Ok(Encoded::Gathered) => return answers.push(kind::DONE, self.scratch.bytes()),
                     Ok(Encoded::Apart(head, run)) => return answers.push_parts(kind::DONE, &[&head, run.as_bytes()]),
                     Ok(Encoded::WithBuffers(head, pickle, taken)) => {
                         let mut parts = vec![&head, pickle.as_bytes()];
@@ -366,15 +372,18 @@ impl Run for PythonRun<'_> {
     }
 
     fn load(&mut self, function: u64, bytes: &[u8]) {
-        if self.functions.len() >= KEPT {
+        if self.functions.len() >= KEPT || self.function_bytes + bytes.len() > KEPT_BYTES {
             self.functions.clear();
+            self.function_bytes = 0;
         }
+        self.function_bytes += bytes.len();
         let loaded = self.load_function(bytes);
         self.functions.insert(function, loaded);
     }
 
     fn run(&mut self, call: &Call<'_>, answers: &mut Answers<'_>) {
         let Some(loaded) = self.functions.remove(&call.function) else { return };
+        shared::drop_released();
         let loads = self.names.loads.bind(self.py);
         let mut decoder = Decoder::new(call.input, loads).with_buffers(call.buffers);
         let items = call.item..call.item + u64::from(call.count);
@@ -404,10 +413,12 @@ impl Run for PythonRun<'_> {
                     }
                 }
                 buffers::let_go(buffers::take_given());
+                shared::take_back();
             }
             current.end();
         });
         buffers::let_go(buffers::take_given());
+        shared::take_back();
         if self.lingering.is_empty() {
             forget_passing();
         }
@@ -475,6 +486,14 @@ impl Run for PythonRun<'_> {
 
     fn leave(&mut self) {
         self.coroutines.leave();
+    }
+
+    fn is_warm(&self) -> bool {
+        shared::is_open()
+    }
+
+    fn cool(&mut self) {
+        shared::drop_released();
     }
 
     fn while_idle(&mut self, wait: &mut (dyn FnMut() + Send)) {

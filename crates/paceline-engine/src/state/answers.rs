@@ -137,10 +137,11 @@ impl State {
         let began_ns = left.marks().began_ns();
         let ended_ns = left.marks().ended_ns();
         let (span, _) = left.answer();
+        let origin = (&seat.arena, &self.flight);
         let answer = if span.segment == INLINE_SEGMENT {
-            Answer::inline(left.inline_bytes(span), what.count, &seat.arena)
+            Answer::inline(left.inline_bytes(span), what.count, origin)
         } else {
-            Answer::segment(span, what.count, &seat.arena)
+            Answer::segment(span, what.count, origin)
         };
         Some(Finished { chunk, what, answer, owner, busy_ns: ended_ns.saturating_sub(began_ns), ended_ns })
     }

@@ -6,6 +6,7 @@ use crate::outcome::{Outcome, Part, PartContent, Parts};
 use crate::pending::{FailureWatch, Pending};
 use paceline_core::{JobEnd, JobId};
 use paceline_ipc::arena::Span;
+use paceline_ipc::share::Share;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(super) struct Job {
     pub(super) input: Option<Span>,
     /// What belongs to it and lies in places of its own.
     pub(super) buffers: Vec<Span>,
+    /// What it names in shared memory.
+    pub(super) shares: Vec<Arc<Share>>,
     /// Where each item's input ends; a single item needs none.
     pub(super) ends: Option<Box<[u64]>>,
     pub(super) parts: Gathered,
@@ -107,9 +110,10 @@ impl State {
         let Some(job) = slot.job.take() else { return };
         self.free_jobs.push(id.0);
         if let Some(span) = job.input {
-            self.slabs.release(&mut self.arena, span);
+            self.free(&[span], context);
         }
-        self.free(&job.buffers);
+        self.free(&job.buffers, context);
+        self.effects.let_go_of_shares(job.shares);
         let outcome = match end {
             JobEnd::Complete => Outcome::Complete(job.parts.into_parts()),
             JobEnd::GivenUp => Outcome::GivenUp(job.parts.into_parts()),

@@ -5,11 +5,11 @@ use super::answers::Failure;
 use super::workers::Seat;
 use super::{Context, State};
 use crate::clock::now_ns;
-use crate::outcome::{Answer, Loss, Part, PartContent};
+use crate::outcome::{Answer, Loss, Origin, Part, PartContent};
 use crate::pending::FailureWatch;
 use crate::supervisor::Ending;
 use paceline_core::{Event, Held, JobId, Trouble, WorkerExit, WorkerId};
-use paceline_ipc::arena::{ArenaReader, Span};
+use paceline_ipc::arena::Span;
 use paceline_ipc::body::{INLINE_SEGMENT, Left};
 use paceline_ipc::foreign::Foreign;
 use paceline_ipc::record::Records;
@@ -89,7 +89,7 @@ impl State {
         let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
         // A worker says that it begins before it looks at what it is to run. One that has not said so has run nothing.
         let most_running = if began == 0 { 0 } else { left.most_running() };
-        let (answer, finished) = salvage(left, span, claimed, &arena);
+        let (answer, finished) = salvage(left, span, claimed, (&arena, &self.flight));
         let mut failures = Vec::new();
         if let Some(answer) = answer {
             failures = self.failures_in(assignment.job, assignment.first, &answer);
@@ -161,7 +161,7 @@ pub(super) struct LostItem {
 }
 
 /// The records that a dead worker had finished, and how many of them can be read.
-fn salvage(left: Left<'_>, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -> (Option<Answer>, u32) {
+fn salvage(left: Left<'_>, span: Span, claimed: u32, origin: Origin<'_>) -> (Option<Answer>, u32) {
     let count = |bytes: Foreign<'_>| {
         let mut records = Records::new(bytes);
         let readable = (0..claimed).take_while(|_| records.next().is_some()).count();
@@ -172,10 +172,10 @@ fn salvage(left: Left<'_>, span: Span, claimed: u32, arena: &Arc<ArenaReader>) -
     } else if span.segment == INLINE_SEGMENT {
         let bytes = left.inline_bytes(span);
         let (_, finished) = count(bytes);
-        (Some(Answer::inline(bytes, finished, arena)), finished)
+        (Some(Answer::inline(bytes, finished, origin)), finished)
     } else {
-        let Ok(view) = arena.view(span) else { return (None, 0) };
+        let Ok(view) = origin.0.view(span) else { return (None, 0) };
         let (length, finished) = count(view.foreign());
-        (Some(Answer::segment(Span { length: length as u64, ..span }, finished, arena)), finished)
+        (Some(Answer::segment(Span { length: length as u64, ..span }, finished, origin)), finished)
     }
 }

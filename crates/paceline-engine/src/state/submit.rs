@@ -8,6 +8,7 @@ use crate::outcome::Breakdown;
 use crate::pending::{FailureWatch, Pending};
 use paceline_core::{Event, JobId, Sizing, Terms};
 use paceline_ipc::arena::{AllocateError, Span};
+use paceline_ipc::share::Share;
 use paceline_ipc::slabs::Placed;
 use std::sync::Arc;
 
@@ -16,13 +17,17 @@ use std::sync::Arc;
 pub struct Input<'a> {
     /// Of all items, one after the other.
     pub bytes: &'a [u8],
+    /// Runs that belong among them, each with the number of bytes before it that are not of runs; none if it is short.
+    pub runs: Vec<(usize, &'a [u8])>,
     /// What belongs to it and was placed before; the job takes it over, and frees it when it has ended or is refused.
     pub buffers: Vec<Span>,
+    /// What it names in shared memory; the job keeps it until it has ended.
+    pub shares: Vec<Arc<Share>>,
 }
 
 impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Input<'a> {
     fn from(bytes: &'a B) -> Self {
-        Self { bytes: bytes.as_ref(), buffers: Vec::new() }
+        Self { bytes: bytes.as_ref(), runs: Vec::new(), buffers: Vec::new(), shares: Vec::new() }
     }
 }
 
@@ -34,6 +39,8 @@ pub(crate) struct Submission<'a> {
     pub input: InputBytes<'a>,
     /// What lies in places of its own, which the job takes over.
     pub buffers: Vec<Span>,
+    /// What it names in shared memory.
+    pub shares: Vec<Arc<Share>>,
     /// Where each item's input ends; none for a single item.
     pub ends: Option<Box<[u64]>>,
     /// How many items.
@@ -74,9 +81,9 @@ impl State {
     pub(crate) fn submit(&mut self, submission: Submission<'_>, context: &Context<'_>) -> Result<(), SubmitError> {
         if !self.is_accepting() {
             if let InputBytes::Long(span) = submission.input {
-                self.slabs.release(&mut self.arena, span);
+                self.free(&[span], context);
             }
-            self.free(&submission.buffers);
+            self.free(&submission.buffers, context);
             return Err(self.why_closed());
         }
         if self.accounts.began_ns.is_none() {
@@ -100,6 +107,7 @@ impl State {
             function: Arc::clone(submission.function),
             input,
             buffers: submission.buffers,
+            shares: submission.shares,
             ends: submission.ends,
             parts: Gathered::None,
             first_item: self.next_item,
@@ -125,14 +133,39 @@ impl State {
     }
 
     /// Frees places that no worker looks at any more.
-    pub(crate) fn free(&mut self, places: &[Span]) {
+    pub(crate) fn free(&mut self, places: &[Span], context: &Context<'_>) {
         for place in places {
             self.slabs.release(&mut self.arena, *place);
+            self.flight.remove_input(place.length);
+        }
+        if !places.is_empty() && self.flight.is_awaited() {
+            context.waiting.wake_followers([self.flight.key(); 2]);
         }
     }
 
     /// A place for bytes that the workers are to read.
     pub(crate) fn place(&mut self, length: u64) -> Result<Placed, SubmitError> {
-        self.slabs.place(&mut self.arena, length).map_err(SubmitError::NoMemory)
+        let placed = self.slabs.place(&mut self.arena, length).map_err(SubmitError::NoMemory)?;
+        self.flight.add_input(length);
+        Ok(placed)
+    }
+
+    /// Whether segments hold memory while nobody has anything to do for the pool; with `is_cooling`, those that are free
+    /// give it back.
+    pub(crate) fn is_warm_for_nothing(&mut self, is_cooling: bool) -> bool {
+        if self.has_work() {
+            return false;
+        }
+        if is_cooling {
+            self.arena.cool();
+            return false;
+        }
+        self.arena.resident_bytes() > 0
+    }
+
+    /// How many bytes of memory there are behind the segments of inputs, and of results.
+    pub(crate) fn segment_bytes(&self) -> (u64, u64) {
+        let results = self.seats.iter().flatten().map(|seat| seat.arena.file().backed_bytes());
+        (self.arena.file().backed_bytes(), results.sum())
     }
 }

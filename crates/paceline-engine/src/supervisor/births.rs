@@ -3,7 +3,7 @@
 use super::{CRADLE, Ending, ForkServerCommand, House, KINDS, LIFE_LINE, Life, PROCESS, Start};
 use crate::clock::now_ns;
 use crate::engine::Shared;
-use crate::memory_use;
+use crate::memory_limits;
 use crate::process::{Child, HowItEnded};
 use crate::start::Maker;
 use crate::words::{Mouth, Words};
@@ -171,7 +171,7 @@ impl Life {
             words,
             stacks,
             is_ready: false,
-            out_of_memory_kills: memory_use::out_of_memory_kills(),
+            out_of_memory_kills: memory_limits::out_of_memory_kills(),
             pid: 0,
             watch: None,
             server,

@@ -2,7 +2,7 @@
 
 use super::{Ending, House, Life};
 use crate::clock::now_ns;
-use crate::memory_use;
+use crate::memory_limits;
 use crate::outcome::Death;
 use crate::process::{HowItEnded, how_it_ended};
 use paceline_core::WorkerExit;
@@ -59,7 +59,7 @@ impl House {
         }
         let stack = life.read_stacks();
         let is_memory_short = may_be_for_memory(
-            (life.out_of_memory_kills, memory_use::out_of_memory_kills()),
+            (life.out_of_memory_kills, memory_limits::out_of_memory_kills()),
             life.to_be_killed,
             ended.signal,
         );

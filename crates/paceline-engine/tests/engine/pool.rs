@@ -70,11 +70,12 @@ pub(crate) struct Choice<'a> {
     pub(crate) setup: &'a str,
     /// How many bytes of memory a worker may have; zero for any.
     pub(crate) memory_limit: u64,
+    pub(crate) memory_budget: u64,
 }
 
 impl Default for Choice<'_> {
     fn default() -> Self {
-        Self { workers: 1, chunks_per_worker: 0, setup: "", memory_limit: 0 }
+        Self { workers: 1, chunks_per_worker: 0, setup: "", memory_limit: 0, memory_budget: u64::MAX }
     }
 }
 
@@ -101,6 +102,7 @@ impl Pool {
         let engine = Engine::open(Options {
             workers: choice.workers,
             memory_limit: choice.memory_limit,
+            memory_budget: choice.memory_budget,
             start_timeout_ns: 0,
             chunks_per_worker: choice.chunks_per_worker,
             setup: choice.setup.as_bytes().to_vec(),

@@ -103,10 +103,14 @@ fn worker_that_dies_searching_or_waking_leaves_no_task_unclaimed() {
         let other = thread::spawn(move || serve(&table, 1, 0));
         let victim = mortal(&parent.table, steps, |table| {
             let mut searches = 2;
-            let claim = table.wait(0, || {
-                searches -= 1;
-                searches > 0
-            });
+            let claim = table.wait(
+                0,
+                || {
+                    searches -= 1;
+                    searches > 0
+                },
+                None,
+            );
             if let Some(claim) = claim {
                 answer(table, claim);
             }
@@ -140,7 +144,7 @@ fn worker_that_died_idle_is_not_relied_on() {
                 searches -= 1;
                 searches > 0
             };
-            assert!(table.wait(0, search).is_none());
+            assert!(table.wait(0, search, None).is_none());
         });
         let died = victim.join().unwrap();
         if died {

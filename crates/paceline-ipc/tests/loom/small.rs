@@ -136,7 +136,7 @@ pub(crate) fn wait<const SLOTS: usize>(table: &Small<SLOTS>, worker: u16, search
             left = left.saturating_sub(1);
             left > 0
         };
-        if let Some(claim) = table.wait(worker, search) {
+        if let Some(claim) = table.wait(worker, search, None) {
             return claim;
         }
     }
@@ -165,7 +165,7 @@ pub(crate) fn serve<const SLOTS: usize>(table: &Small<SLOTS>, worker: u16, searc
             left = left.saturating_sub(1);
             left > 0
         };
-        match table.claim(worker).or_else(|| table.wait(worker, search)) {
+        match table.claim(worker).or_else(|| table.wait(worker, search, None)) {
             Some(claim) => {
                 answered.push(answer(table, claim));
                 table.idle.wake_parent(table.ready_hint());

@@ -1,0 +1,189 @@
+//! Owns small arrays and scalars of numpy as plain values: to pickle one takes as long as ten short calls. Only the types
+//! that numpy has built in, in this machine's byte order, as they lie one after the other; all else is pickled.
+
+use crate::gather::{Gather, Owner};
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyModule, PyTuple, PyType};
+use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
+
+/// The types of items, by what numpy calls them for short; their places are how they are written.
+const KINDS: [&str; 16] = ["?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "F", "D"];
+/// Arrays of at least this many bytes travel as buffers of pickles.
+const SMALL_BELOW: usize = crate::buffers::APART_FROM;
+/// Numpy's own limit.
+const MOST_DIMENSIONS: usize = 64;
+
+const COLUMNS_FIRST: u8 = 1;
+const WRITABLE: u8 = 2;
+
+struct Numpy {
+    array: Py<PyType>,
+    /// Of each kind, its dtype and the class of its scalars.
+    kinds: Vec<(Py<PyAny>, Py<PyAny>)>,
+}
+
+static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
+
+fn numpy(py: Python<'_>) -> PyResult<&Numpy> {
+    NUMPY.get_or_try_init(py, || {
+        let numpy = PyModule::import(py, "numpy")?;
+        let kind = |name: &&str| {
+            let dtype = numpy.getattr("dtype")?.call1((*name,))?;
+            Ok((dtype.clone().unbind(), dtype.getattr("type")?.unbind()))
+        };
+        let kinds = KINDS.iter().map(kind).collect::<PyResult<_>>()?;
+        Ok(Numpy { array: numpy.getattr("ndarray")?.cast_into::<PyType>()?.unbind(), kinds })
+    })
+}
+
+/// What is known of numpy, if a class may be one of its own. Nothing of a program without numpy is asked for anything.
+fn numpy_of<'py>(py: Python<'py>, class: *mut ffi::PyTypeObject) -> Option<&'py Numpy> {
+    if let Some(numpy) = NUMPY.get(py) {
+        return Some(numpy);
+    }
+    // SAFETY: a class that has an instance lives, and so does its name.
+    let name = unsafe { CStr::from_ptr((*class).tp_name) };
+    name.to_bytes().starts_with(b"numpy.").then(|| numpy(py).ok()).flatten()
+}
+
+/// A view of some memory of an object's, given back when dropped.
+struct View(ffi::Py_buffer);
+
+impl View {
+    fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
+        let mut view = MaybeUninit::uninit();
+        // SAFETY: the call fills the view in, or fails.
+        let taken = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_ANY_CONTIGUOUS) };
+        if taken != 0 {
+            drop(PyErr::take(object.py()));
+            return None;
+        }
+        // SAFETY: it was filled in.
+        Some(Self(unsafe { view.assume_init() }))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let length = usize::try_from(self.0.len).unwrap_or(0);
+        if length == 0 || self.0.buf.is_null() {
+            return &[];
+        }
+        // SAFETY: the view is contiguous, has so many bytes, and is held.
+        unsafe { std::slice::from_raw_parts(self.0.buf.cast::<u8>(), length) }
+    }
+
+    fn shape(&self) -> &[ffi::Py_ssize_t] {
+        let dimensions = usize::try_from(self.0.ndim).unwrap_or(0);
+        if dimensions == 0 || self.0.shape.is_null() {
+            return &[];
+        }
+        // SAFETY: the view has a shape of so many dimensions, since one was asked for.
+        unsafe { std::slice::from_raw_parts(self.0.shape, dimensions) }
+    }
+
+    fn has_rows_first(&self) -> bool {
+        // SAFETY: the view is held.
+        unsafe { ffi::PyBuffer_IsContiguous(&raw const self.0, c_char::from_ne_bytes([b'C'])) != 0 }
+    }
+}
+
+impl Owner for View {}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: the view was taken and is given back once; the interpreter is held wherever there is one.
+        unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
+    }
+}
+
+/// What an object was written as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    Array,
+    Scalar,
+    Not,
+}
+
+/// Appends a small array or a scalar, each without the tag that says which; `class` is its class.
+pub(crate) fn encode(
+    value: &Bound<'_, PyAny>,
+    class: *mut ffi::PyTypeObject,
+    (array_tag, scalar_tag): (u8, u8),
+    out: &mut Gather,
+) -> Written {
+    let py = value.py();
+    let Some(numpy) = numpy_of(py, class) else { return Written::Not };
+    if class == numpy.array.as_ptr().cast() {
+        let Ok(dtype) = value.getattr(intern!(py, "dtype")) else { return Written::Not };
+        let Some(kind) = numpy.kinds.iter().position(|(known, _)| known.as_ptr() == dtype.as_ptr()) else {
+            return Written::Not;
+        };
+        let Some(view) = View::of(value) else { return Written::Not };
+        let (bytes, shape) = (view.bytes(), view.shape());
+        if bytes.len() >= SMALL_BELOW || shape.len() > MOST_DIMENSIONS {
+            return Written::Not;
+        }
+        let order = if view.has_rows_first() { 0 } else { COLUMNS_FIRST };
+        let flags = order | if view.0.readonly == 0 { WRITABLE } else { 0 };
+        out.extend_from_slice(&[array_tag, small(kind), flags, small(shape.len())]);
+        for length in shape {
+            out.extend_from_slice(&(*length as u64).to_le_bytes());
+        }
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        // It may lie there for longer than this borrows it.
+        let (start, length) = (bytes.as_ptr(), bytes.len());
+        // SAFETY: the view is kept with the run, and its memory does not move.
+        out.extend_from(unsafe { std::slice::from_raw_parts(start, length) }, || view);
+        return Written::Array;
+    }
+    let Some(kind) = numpy.kinds.iter().position(|(_, known)| known.as_ptr().cast() == class) else {
+        return Written::Not;
+    };
+    let Some(view) = View::of(value) else { return Written::Not };
+    out.extend_from_slice(&[scalar_tag, small(kind), small(view.bytes().len())]);
+    out.extend_from_slice(view.bytes());
+    Written::Scalar
+}
+
+fn small(number: usize) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+/// What stands before the items of an array.
+pub(crate) struct Head {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) shape: Vec<u64>,
+}
+
+/// The array of which these are the items. They are copied.
+pub(crate) fn array<'py>(py: Python<'py>, head: Head, items: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let numpy = numpy(py)?;
+    let (dtype, _) = numpy.kinds.get(usize::from(head.kind)).ok_or_else(no_such)?;
+    let memory = if head.flags & WRITABLE == 0 {
+        PyBytes::new(py, items).into_any()
+    } else {
+        PyByteArray::new(py, items).into_any()
+    };
+    let shape = PyTuple::new(py, head.shape)?;
+    let array = numpy.array.bind(py);
+    if head.flags & COLUMNS_FIRST == 0 {
+        array.call1((shape, dtype, memory))
+    } else {
+        array.call1((shape, dtype, memory, 0, py.None(), intern!(py, "F")))
+    }
+}
+
+/// The scalar of which these are the bytes.
+pub(crate) fn scalar<'py>(py: Python<'py>, kind: u8, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let array = array(py, Head { kind, flags: 0, shape: Vec::new() }, bytes)?;
+    array.get_item(PyTuple::empty(py))
+}
+
+fn no_such() -> PyErr {
+    PyValueError::new_err("there is no such type of items")
+}

@@ -1,0 +1,114 @@
+//! Owns what Python may know of the bytes in flight: whether there is room for more, and how many there are. Never counts
+//! them.
+
+use crate::future::TaskFuture;
+use paceline_engine::{Flight, InFlight, memory_limit};
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many bytes there may be in flight unless somebody says otherwise: so many for each worker, as more would not keep
+/// it any busier, and what is used again is warm; but at least this, and no more than a part of the memory that there is.
+const FOR_EACH_WORKER: u64 = 128 << 20;
+const LEAST_BY_DEFAULT: u64 = 256 << 20;
+const PART_OF_MEMORY: u64 = 8;
+/// How many chunks for each worker are sent before the first result has told how large it is.
+const FIRST_CHUNKS: usize = 2;
+
+/// The budget of a pool that was opened without one.
+pub(crate) fn default_memory_budget(workers: u16) -> u64 {
+    let wanted = (FOR_EACH_WORKER * u64::from(workers)).max(LEAST_BY_DEFAULT);
+    memory_limit().map_or(wanted, |bytes| wanted.min(bytes / PART_OF_MEMORY))
+}
+
+/// Waits, without the interpreter, until inputs of so many bytes more may be sent to these workers; an event loop is not
+/// held up.
+///
+/// # Errors
+/// What a signal's handler raises.
+pub(crate) fn wait_for_room(py: Python<'_>, engine: &paceline_engine::Engine, bytes: usize) -> PyResult<()> {
+    const SLICE_NS: u64 = 50_000_000;
+    let bytes = bytes as u64;
+    if engine.flight().has_room(bytes) || is_in_event_loop(py) {
+        return Ok(());
+    }
+    while !py.detach(|| engine.wait_for_room(bytes, SLICE_NS)) {
+        py.check_signals()?;
+    }
+    Ok(())
+}
+
+fn is_in_event_loop(py: Python<'_>) -> bool {
+    let running = PyModule::import(py, "_asyncio").and_then(|asyncio| asyncio.call_method0("_get_running_loop"));
+    running.is_ok_and(|running| !running.is_none())
+}
+
+/// Tells a reader of some input whether it may send more: as many as fit, by the size of the results that it has had.
+#[pyclass(module = "paceline._paceline", frozen)]
+pub(crate) struct Gauge {
+    flight: Arc<Flight>,
+    first_chunks: usize,
+    /// Of a result, as large as the largest lately; the highest number if there has been none.
+    result_bytes: AtomicU64,
+}
+
+#[pymethods]
+impl Gauge {
+    /// Notes the size of a result that is about to be taken.
+    fn note(&self, future: &Bound<'_, TaskFuture>) {
+        if self.flight.has_had_results() {
+            let known = self.known().unwrap_or(0);
+            let bytes = future.get().weight();
+            self.result_bytes.store(bytes.max(known - known / 8), Ordering::Relaxed);
+        } else if self.known().is_none() {
+            self.result_bytes.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one chunk more may be sent while so many are out.
+    fn has_room(&self, ahead: usize) -> bool {
+        match self.known() {
+            _ if ahead == 0 => true,
+            None => ahead < self.first_chunks && self.flight.has_room_for_results(0),
+            Some(bytes) => self.flight.has_room_for_results(bytes.saturating_mul(ahead as u64 + 1)),
+        }
+    }
+}
+
+impl Gauge {
+    pub(crate) fn of(engine: &paceline_engine::Engine, workers: u16) -> Self {
+        Self {
+            flight: Arc::clone(engine.flight()),
+            first_chunks: FIRST_CHUNKS * usize::from(workers),
+            result_bytes: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    fn known(&self) -> Option<u64> {
+        let bytes = self.result_bytes.load(Ordering::Relaxed);
+        (bytes != u64::MAX).then_some(bytes)
+    }
+}
+
+/// The numbers behind `Pool.statistics`, by name.
+pub(crate) fn statistics(engine: &paceline_engine::Engine) -> Vec<(&'static str, u64)> {
+    let (now, most) = engine.flight().counts();
+    let (input_segments, result_segments) = engine.segment_bytes();
+    let in_flight = |InFlight { all, inputs, results }| [all, inputs, results];
+    let names = [
+        ["bytes_in_flight", "input_bytes", "result_bytes"],
+        ["peak_bytes_in_flight", "peak_input_bytes", "peak_result_bytes"],
+    ];
+    let mut told: Vec<_> = names
+        .into_iter()
+        .zip([now, most])
+        .flat_map(|(names, counts)| names.into_iter().zip(in_flight(counts)))
+        .collect();
+    told.extend([
+        ("input_segment_bytes", input_segments),
+        ("result_segment_bytes", result_segments),
+        ("memory_budget", engine.flight().budget()),
+    ]);
+    told
+}
