@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class Peer(ABC):
@@ -31,8 +31,8 @@ class Peer(ABC):
         """One call, and its result."""
 
     @abstractmethod
-    def submit_all(self, fn: Callable[[Any], Any], count: int) -> list[Any]:
-        """`count` calls submitted one by one, then their results in order."""
+    def submit_all(self, fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Calls with these arguments submitted one by one, then their results in order."""
 
     @abstractmethod
     def map(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -58,8 +58,8 @@ class _ByAsyncResult(Peer):
     def call(self, fn: Callable[[Any], Any], item: Any) -> Any:
         return self.pool.apply(fn, (item,))
 
-    def submit_all(self, fn: Callable[[Any], Any], count: int) -> list[Any]:
-        handles = [self.pool.apply_async(fn, (item,)) for item in range(count)]
+    def submit_all(self, fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        handles = [self.pool.apply_async(fn, arguments) for arguments in calls]
         return [handle.get() for handle in handles]
 
     def map(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -90,8 +90,8 @@ class _ByFuture(Peer):
     def call(self, fn: Callable[[Any], Any], item: Any) -> Any:
         return self.pool.submit(fn, item).result()
 
-    def submit_all(self, fn: Callable[[Any], Any], count: int) -> list[Any]:
-        futures = [self.pool.submit(fn, item) for item in range(count)]
+    def submit_all(self, fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        futures = [self.pool.submit(fn, *arguments) for arguments in calls]
         return [future.result() for future in futures]
 
     def map(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -214,8 +214,9 @@ class Joblib(Peer):
     def call(self, fn: Callable[[Any], Any], item: Any) -> Any:
         return self.pool([self.delayed(fn)(item)])[0]
 
-    def submit_all(self, fn: Callable[[Any], Any], count: int) -> list[Any]:
-        return self.map_singly(fn, range(count))
+    def submit_all(self, fn: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+        delayed = self.delayed(fn)
+        return list(self._singly()(delayed(*arguments) for arguments in calls))
 
     def map(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         delayed = self.delayed(fn)
@@ -223,8 +224,10 @@ class Joblib(Peer):
 
     def map_singly(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         delayed = self.delayed(fn)
-        singly = self.parallel(n_jobs=self.workers, batch_size=1, pre_dispatch="all")
-        return list(singly(delayed(item) for item in items))
+        return list(self._singly()(delayed(item) for item in items))
+
+    def _singly(self) -> Any:
+        return self.parallel(n_jobs=self.workers, batch_size=1, pre_dispatch="all")
 
     def stream(self, fn: Callable[[Any], Any], item: Any, count: int, window: int) -> Iterator[Any]:
         delayed = self.delayed(fn)

@@ -28,7 +28,7 @@ def ask_first(peer: type[Peer], quick: bool) -> dict[str, float]:
 
 def ask_second(peer: type[Peer], quick: bool) -> dict[str, float]:
     first = peer(WORKERS)
-    first.submit_all(noop, 100)
+    first.submit_all(noop, zip(range(100)))
     times_ms = []
     for _ in range(2 if quick else 6):
         start = time.perf_counter()

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def ask(peer: type[Peer], quick: bool) -> dict[str, float]:
     count = 2_000 if quick else 20_000
     pool = peer(WORKERS)
-    pool.submit_all(noop, 500)
+    pool.submit_all(noop, zip(range(500)))
     start = time.perf_counter()
-    results = pool.submit_all(noop, count)
+    results = pool.submit_all(noop, zip(range(count)))
     elapsed_s = time.perf_counter() - start
     pool.close()
     assert results == list(range(count))
