@@ -2,18 +2,9 @@
 
 import time
 
-_blocks: dict[int, bytes] = {}
-
 
 def noop(item: object) -> object:
     return item
-
-
-def block_of(size: int) -> bytes:
-    """The same bytes each time, so that moving them is all that is measured."""
-    if size not in _blocks:
-        _blocks[size] = b"\x5a" * size
-    return _blocks[size]
 
 
 def sleep(seconds: float) -> float:

@@ -1,15 +1,19 @@
-"""How fast do big arguments and results move?"""
+"""How fast do big arguments and results move, and how near does that come to only copying them?"""
 
 from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from benches.compare.arrays import PAGE_BYTES, full, read
 from benches.compare.question import WORKERS, Figure, Question
-from benches.compare.tasks import block_of, noop
+from benches.compare.tasks import noop
 
 if TYPE_CHECKING:
+    from benches.compare.arrays import Floats
     from benches.compare.peers import Peer
 
 MEGABYTE = 1_000_000
@@ -19,35 +23,84 @@ WINDOW = 16
 
 def ask_megabytes(peer: type[Peer], quick: bool) -> dict[str, float]:
     count = 200 if quick else 2_000
-    block = block_of(MEGABYTE)
+    blocks: dict[str, Any] = {"bytes": b"\x5a" * MEGABYTE, "array": full(MEGABYTE, 1.0)}
     pool = peer(WORKERS)
-    for result in pool.stream(noop, block, 100, WINDOW):
-        assert result == block
-    received = 0
+    rates = {}
+    for name, block in blocks.items():
+        for result in pool.stream(noop, block, 100, WINDOW):
+            assert np.array_equal(result, block)
+        received = 0
+        start = time.perf_counter()
+        for result in pool.stream(noop, block, count, WINDOW):
+            received += memoryview(result).nbytes
+        rates[name] = count / (time.perf_counter() - start)
+        assert received == count * MEGABYTE
+    pool.close()
+    return rates
+
+
+def big_count(quick: bool) -> int:
+    return 8 if quick else 20
+
+
+def big_arrays(count: int) -> list[tuple[Floats]]:
+    """New ones, each in memory of its own, as the arguments of calls."""
+    return [(full(BIG, float(number)),) for number in range(count)]
+
+
+def copy_rate() -> float:
+    """What a plain copy of an array over another one moves, both touched before, in GB/s."""
+    source, target = full(BIG, 1.0), full(BIG, 2.0)
+    times_s = []
+    for _ in range(5):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        times_s.append(time.perf_counter() - start)
+    return BIG / statistics.median(times_s) / 1e9
+
+
+def ask_arguments(peer: type[Peer], quick: bool) -> dict[str, float]:
+    count = big_count(quick)
+    pool = peer(WORKERS)
+    pool.submit_all(read, big_arrays(count))
+    copy_before = copy_rate()
+    calls = big_arrays(count)
     start = time.perf_counter()
-    for result in pool.stream(noop, block, count, WINDOW):
-        received += len(result)
+    results = pool.submit_all(read, calls)
+    rate = count * BIG / (time.perf_counter() - start) / 1e9
+    copy = (copy_before + copy_rate()) / 2
+    pool.close()
+    assert results == [read(*call) for call in calls]
+    return {"rate": rate, "copy": copy, "share": 100 * rate / copy}
+
+
+def ask_results(peer: type[Peer], quick: bool) -> dict[str, float]:
+    calls = [(BIG, float(number)) for number in range(big_count(quick))]
+    pool = peer(WORKERS)
+    pool.submit_all(full, calls)
+    start = time.perf_counter()
+    results = [read(result) for result in pool.submit_all(full, calls)]
     elapsed_s = time.perf_counter() - start
     pool.close()
-    assert received == count * MEGABYTE
-    return {"rate": count / elapsed_s}
-
-
-def ask_big_result(peer: type[Peer], quick: bool) -> dict[str, float]:
-    pool = peer(WORKERS)
-    for _ in range(4):
-        pool.call(block_of, BIG)
-    rates = []
-    for _ in range(3 if quick else 12):
-        start = time.perf_counter()
-        result = pool.call(block_of, BIG)
-        rates.append(BIG / (time.perf_counter() - start) / 1e9)
-        assert len(result) == BIG
-    pool.close()
-    return {"rate": statistics.median(rates)}
+    assert results == [value * BIG / PAGE_BYTES for _, value in calls]
+    return {"rate": len(calls) * BIG / elapsed_s / 1e9}
 
 
 MEGABYTES = Question(
-    {"rate": Figure("2,000 tasks with 1 MB in and 1 MB out, 16 under way", "tasks/s", "more", 0)}, ask_megabytes
+    {
+        "bytes": Figure("2,000 tasks with 1 MB of bytes in and out, 16 under way", "tasks/s", "more", 0),
+        "array": Figure("2,000 tasks with an array of 1 MB in and out, 16 under way", "tasks/s", "more", 0),
+    },
+    ask_megabytes,
 )
-BIG_RESULT = Question({"rate": Figure("a result of 64 MB", "GB/s", "more", 2)}, ask_big_result)
+ARGUMENTS = Question(
+    {
+        "rate": Figure("20 tasks with a new array of 64 MB each as argument", "GB/s", "more", 2),
+        "copy": Figure("a plain copy of such an array, in the same process", "GB/s", "more", 2),
+        "share": Figure("the arguments' rate, of that copy's", "%", "more", 0),
+    },
+    ask_arguments,
+)
+RESULTS = Question(
+    {"rate": Figure("20 tasks that make and return an array of 64 MB each, all kept", "GB/s", "more", 2)}, ask_results
+)
