@@ -44,8 +44,13 @@ def big_count(quick: bool) -> int:
 
 
 def big_arrays(count: int) -> list[tuple[Floats]]:
-    """New ones, each in memory of its own, as the arguments of calls."""
+    """The arguments of calls of `read`: new arrays, each in memory of its own."""
     return [(full(BIG, float(number)),) for number in range(count)]
+
+
+def big_results(count: int) -> list[tuple[int, float]]:
+    """The arguments of calls of `full`."""
+    return [(BIG, float(number)) for number in range(count)]
 
 
 def copy_rate() -> float:
@@ -75,7 +80,7 @@ def ask_arguments(peer: type[Peer], quick: bool) -> dict[str, float]:
 
 
 def ask_results(peer: type[Peer], quick: bool) -> dict[str, float]:
-    calls = [(BIG, float(number)) for number in range(big_count(quick))]
+    calls = big_results(big_count(quick))
     pool = peer(WORKERS)
     pool.submit_all(full, calls)
     start = time.perf_counter()
