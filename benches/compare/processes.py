@@ -32,6 +32,11 @@ def marked(mark: str) -> list[int]:
     return pids
 
 
+def own_tree() -> list[int]:
+    """The processes of this measurement."""
+    return marked(os.environ[MARK])
+
+
 def kill_marked(mark: str) -> None:
     for pid in marked(mark):
         with contextlib.suppress(ProcessLookupError):
@@ -77,7 +82,7 @@ class Peak:
     PAUSE_S = 0.005
 
     def __enter__(self) -> Self:
-        self.pids = marked(os.environ[MARK])
+        self.pids = own_tree()
         self.start_bytes = self.most_bytes = held_bytes(self.pids)
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.watch)

@@ -54,3 +54,5 @@ class Contest:
     figures: Mapping[str, Figure]
     sides: Mapping[str, Side]
     deadline_s: float = 120.0
+    once: bool = False
+    """Asked in the first round only, because it takes long, and one long answer is better than several short ones."""

@@ -82,12 +82,19 @@ def contestants(question: str, peers: Sequence[str]) -> Sequence[str]:
     return sides if any(not peer.startswith("paceline") for peer in peers) else sides[:1]
 
 
+def asked_once(question: str) -> bool:
+    asked = QUESTIONS[question]
+    return isinstance(asked, Contest) and asked.once
+
+
 def run(
     questions: Sequence[str], peers: Sequence[str], rounds: int, quick: bool, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Answer]]:
     answers = {question: {peer: Answer() for peer in contestants(question, peers)} for question in questions}
     for number in range(rounds):
         for question in questions:
+            if number > 0 and asked_once(question):
+                continue
             # Each round begins with another peer, so that none always has the machine as another one left it.
             asked = contestants(question, peers)
             for peer in [*asked[number % len(asked) :], *asked[: number % len(asked)]]:

@@ -3,6 +3,7 @@
 from benches.compare.question import Contest, Question
 from benches.compare.rows import (
     awaiting,
+    endless,
     grid_search,
     idle,
     limits,
@@ -34,6 +35,7 @@ QUESTIONS: dict[str, Question | Contest] = {
     "idle": idle.CPU,
     "limits-submit": limits.SUBMITTING,
     "limits-map": limits.MAPPING,
+    "endless": endless.CONTEST,
     "awaited": awaiting.CONTEST,
     "threads": threads.CONTEST,
     "grid-search": grid_search.CONTEST,
