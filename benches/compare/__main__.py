@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m benches.compare                                all questions, all peers, saved in docs/
-  python -m benches.compare --quick                        a rough look in about a minute, not saved
+  python -m benches.compare --quick                        a rough look in some minutes, not saved
   python -m benches.compare --rows submit,round-trip --only-paceline --rounds 9
 """
 

@@ -90,7 +90,9 @@ def by_mpire(inputs: Iterator[Any]) -> Iterator[Iterator[Any]]:
 
 CONTEST = Contest(
     {
-        "early": Figure("arrays of 1 MB, endlessly, in and out: peak of memory in seconds 1 to 15", "MB", "less", 0),
+        "early": Figure(
+            "arrays of 1 MB, endlessly, in and out, one round: peak of memory in seconds 1 to 15", "MB", "less", 0
+        ),
         "late": Figure("the same, in seconds 46 to 60", "MB", "less", 0),
         "rate": Figure("the same, how fast between these", "items/s", "more", 0),
     },
