@@ -353,3 +353,39 @@ def test_buffers_at_the_border(pool):
         assert pool.map(np.sum, [values] * copies) == [float(np.sum(values))] * copies
         for result in pool.map(tasks.identity, [values] * copies):
             np.testing.assert_array_equal(result, values)
+
+
+@pytest.mark.parametrize("bytes_each", [800, 8_000, 80_000, 2_000_000])
+def test_array_that_is_filled_anew_for_each_item_is_sent_as_it_was(bytes_each):
+    def anew():
+        array = np.empty(bytes_each // 8)
+        for number in range(5):
+            array[:] = number
+            yield array
+
+    class Scratch:
+        """Gives, when it is pickled, memory that is filled anew each time."""
+
+        memory = np.empty(bytes_each // 8)
+
+        def __init__(self, number):
+            self.number = number
+
+        def __reduce__(self):
+            self.memory[:] = self.number
+            return np.asarray, (self.memory,)
+
+    with Pool(2) as pool:
+        assert pool.map(np.sum, anew()) == [number * (bytes_each // 8) for number in range(5)]
+        assert list(pool.imap(np.sum, anew())) == [number * (bytes_each // 8) for number in range(5)]
+        items = [Scratch(number) for number in range(5)]
+        assert pool.map(np.sum, items) == [number * (bytes_each // 8) for number in range(5)]
+        same = np.full(bytes_each // 8, 3.0)
+        assert pool.map(np.sum, [same] * 4) == [3.0 * (bytes_each // 8)] * 4
+        assert pool.starmap(np.dot, [(same, same)] * 4) == [9.0 * (bytes_each // 8)] * 4
+        array = np.zeros(bytes_each // 8)
+        futures = []
+        for number in range(5):
+            array[:] = number
+            futures.append(pool.submit(np.sum, array))
+        assert [future.result() for future in futures] == [number * (bytes_each // 8) for number in range(5)]

@@ -231,6 +231,33 @@ def test_imap_of_a_long_input(standard_pool, pool):
     assert all_read.is_set()
 
 
+@shows("submit-waits")
+def test_submission_of_more_than_fits(standard_pool, gate):
+    larger = bytes(3_000_000)
+
+    def submit_to(pool):
+        """Whether a call is taken while the one before it holds the worker."""
+        futures = [pool.apply_async(tasks.through, (gate.path, bytes(2_000_000)))]
+        taken = threading.Event()
+
+        def submit_another():
+            futures.append(pool.apply_async(tasks.size, (larger,)))
+            taken.set()
+
+        thread = threading.Thread(target=submit_another)
+        thread.start()
+        gate.wait_for_arrival()
+        was_taken = taken.wait(WAIT_S if pool is standard_pool else 0.5)
+        gate.let_through()
+        thread.join(WAIT_S)
+        assert futures[1].get(WAIT_S) == len(larger)
+        return was_taken
+
+    assert submit_to(standard_pool)
+    with paceline.Pool(1, memory_budget="4MB") as pool:
+        assert not submit_to(pool)
+
+
 @shows("with-waits")
 def test_with_block_of_a_pool_that_has_work(tmp_path):
     source = """

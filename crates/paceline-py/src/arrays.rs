@@ -42,7 +42,7 @@ fn numpy(py: Python<'_>) -> PyResult<&Numpy> {
 }
 
 /// What is known of numpy, if a class may be one of its own. Nothing of a program without numpy is asked for anything.
-fn numpy_of<'py>(py: Python<'py>, class: *mut ffi::PyTypeObject) -> Option<&'py Numpy> {
+fn numpy_of(py: Python<'_>, class: *mut ffi::PyTypeObject) -> Option<&Numpy> {
     if let Some(numpy) = NUMPY.get(py) {
         return Some(numpy);
     }
@@ -131,13 +131,13 @@ pub(crate) fn encode(
         let flags = order | if view.0.readonly == 0 { WRITABLE } else { 0 };
         out.extend_from_slice(&[array_tag, small(kind), flags, small(shape.len())]);
         for length in shape {
-            out.extend_from_slice(&(*length as u64).to_le_bytes());
+            out.extend_from_slice(&length.cast_unsigned().to_le_bytes());
         }
         out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         // It may lie there for longer than this borrows it.
         let (start, length) = (bytes.as_ptr(), bytes.len());
         // SAFETY: the view is kept with the run, and its memory does not move.
-        out.extend_from(unsafe { std::slice::from_raw_parts(start, length) }, || view);
+        out.extend_from_changing(unsafe { std::slice::from_raw_parts(start, length) }, || view);
         return Written::Array;
     }
     let Some(kind) = numpy.kinds.iter().position(|(_, known)| known.as_ptr().cast() == class) else {

@@ -72,6 +72,16 @@ pub(crate) fn contents<'a>(buffer: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
     }
 }
 
+/// The object whose memory a `PickleBuffer` shows.
+pub(crate) fn owner(buffer: &Bound<'_, PyAny>) -> Option<*mut ffi::PyObject> {
+    // SAFETY: as above; the view has a reference to its object.
+    let view = unsafe { PyPickleBuffer_GetBuffer(buffer.as_ptr()).as_ref() };
+    if view.is_none() {
+        drop(PyErr::take(buffer.py()));
+    }
+    view.map(|view| view.obj).filter(|object| !object.is_null())
+}
+
 unsafe extern "C" {
     /// Of the interpreter's interface; the bindings leave it out.
     fn PyPickleBuffer_GetBuffer(buffer: *mut ffi::PyObject) -> *const ffi::Py_buffer;

@@ -102,7 +102,7 @@ impl Engine {
         let mut found = find(function)?;
         // A pickle's own code may submit as well; it then finds no scratch and makes its own.
         let scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut input = Gather::leaving_runs(scratch);
+        let mut input = Gather::leaving_runs(scratch, matches!(style, Style::Call));
         let mut along = Along::new(&self.native);
         let result = fill(&mut input, &mut along).and_then(|ends| {
             if !along.definitions.is_empty() {
@@ -268,12 +268,14 @@ impl Engine {
         let mut rest = None;
         let fill = |input: &mut Gather, along: &mut Along<'_>| {
             let mut ends = Vec::new();
-            if items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>() {
-                along.be_still();
-            }
+            let is_still = items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>();
             let mut items = items.try_iter()?;
             while let Some(item) = items.next() {
-                encode(&item?, input, along)?;
+                let item = item?;
+                if is_still {
+                    along.begin_still(&item);
+                }
+                encode(&item, input, along)?;
                 ends.push(input.len() as u64);
                 if input.len() + along.bytes() >= piece {
                     rest = Some((items.into_any().unbind(), ends.len()));

@@ -13,6 +13,8 @@ pub(crate) struct Gather {
     runs: Vec<Run>,
     run_bytes: usize,
     leaves_runs: bool,
+    /// Nothing else runs before they are copied, so what may change does not.
+    is_of_one_call: bool,
 }
 
 /// Some bytes in the memory of an object, and before which of those that are here they come.
@@ -36,10 +38,11 @@ pub(crate) struct Mark {
 }
 
 impl Gather {
-    /// None yet, over memory that is there; long runs are left where they are.
-    pub(crate) fn leaving_runs(mut memory: Vec<u8>) -> Self {
+    /// None yet, over memory that is there; long runs are left where they are. Those that may change only if these are the
+    /// bytes of one call: between the items of a map, code runs that may fill the same array anew.
+    pub(crate) fn leaving_runs(mut memory: Vec<u8>, is_of_one_call: bool) -> Self {
         memory.clear();
-        Self { bytes: memory, leaves_runs: true, ..Self::default() }
+        Self { bytes: memory, leaves_runs: true, is_of_one_call, ..Self::default() }
     }
 
     /// How many bytes there are altogether.
@@ -78,6 +81,11 @@ impl Gather {
         } else {
             self.bytes.extend_from_slice(bytes);
         }
+    }
+
+    /// The same of bytes that `owner` does not keep as they are.
+    pub(crate) fn extend_from_changing<O: Owner + 'static>(&mut self, bytes: &[u8], owner: impl FnOnce() -> O) {
+        if self.is_of_one_call { self.extend_from(bytes, owner) } else { self.bytes.extend_from_slice(bytes) }
     }
 
     /// What is here, without the runs.

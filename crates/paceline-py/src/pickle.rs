@@ -110,8 +110,9 @@ pub(crate) type Definitions = BTreeSet<u64>;
 /// A buffer that has been placed.
 struct Known {
     placed: Placed,
-    /// Keeps its memory from being used for something else that would be taken for it.
-    _holder: Option<Buffer>,
+    /// Of an object that is an item or stands in one, and so is not changed by what makes the next: that object, and what
+    /// keeps its memory from being used for another.
+    still: Option<(*mut ffi::PyObject, Buffer)>,
 }
 
 /// What goes along with the arguments of a job.
@@ -124,8 +125,8 @@ pub(crate) struct Along<'e> {
     bytes: usize,
     /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
     known: HashMap<(usize, usize), Known>,
-    /// Nothing runs between the items that could change one that has been sent.
-    is_still: bool,
+    /// The item that is being read, if the items come from a list or a tuple: nothing runs between those.
+    item: Option<Py<PyAny>>,
 }
 
 impl<'e> Along<'e> {
@@ -138,13 +139,21 @@ impl<'e> Along<'e> {
             shares: Vec::new(),
             bytes: 0,
             known: HashMap::new(),
-            is_still: false,
+            item: None,
         }
     }
 
-    /// The items come from a list or a tuple: what was sent of one stays as it is until the last is read.
-    pub(crate) fn be_still(&mut self) {
-        self.is_still = true;
+    /// This is read next, of a list or a tuple: what was sent of it stays as it is until the last is read.
+    pub(crate) fn begin_still(&mut self, item: &Bound<'_, PyAny>) {
+        self.item = Some(item.clone().unbind());
+    }
+
+    /// The object whose memory it is, if that is the item that is being read, or stands in it.
+    fn still_owner(&self, buffer: &Bound<'_, PyAny>) -> Option<*mut ffi::PyObject> {
+        let item = self.item.as_ref()?.bind(buffer.py());
+        let owner = buffers::owner(buffer)?;
+        let is_in = |tuple: &Bound<'_, PyTuple>| tuple.iter_borrowed().any(|part| part.as_ptr() == owner);
+        (item.as_ptr() == owner || item.cast_exact::<PyTuple>().is_ok_and(is_in)).then_some(owner)
     }
 
     /// How many bytes there are in the buffers.
@@ -174,8 +183,11 @@ impl<'e> Along<'e> {
         let py = buffer.py();
         let bytes = buffers::contents(buffer).unwrap_or(&[]);
         let key = (bytes.as_ptr() as usize, bytes.len());
-        let known = self.known.get(&key).map(|known| known.placed);
-        if let Some(known) = known.filter(|_| self.is_still) {
+        let owner = self.still_owner(buffer);
+        let known = self.known.get(&key);
+        let still = known.and_then(|known| known.still.as_ref()).map(|(owner, _)| *owner);
+        let known = known.map(|known| known.placed);
+        if let Some(known) = known.filter(|_| owner.is_some() && owner == still) {
             return Ok(known.span);
         }
         // SAFETY: it was placed for this job, which has not been submitted, and is as long as these bytes.
@@ -187,8 +199,8 @@ impl<'e> Along<'e> {
         if let Some(placed) = placed {
             self.buffers.push(placed.span);
             self.bytes += bytes.len();
-            let holder = self.is_still.then(|| buffer.clone().unbind());
-            self.known.insert(key, Known { placed, _holder: holder });
+            let still = owner.map(|owner| (owner, buffer.clone().unbind()));
+            self.known.insert(key, Known { placed, still });
         }
         Ok(placed.or(known).map(|placed| placed.span).unwrap_or_default())
     }
@@ -331,12 +343,11 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) ->
         return Ok(Encoded::Gathered);
     }
     let py = value.py();
-    let (pickle, taken) = match dump_plain_apart(value)? {
-        Some(dumped) => dumped,
-        None => {
-            let (dumped, taken) = dump_by_value_apart(value, intern!(py, "dump_by_value"))?;
-            (dumped.cast_into()?, taken)
-        }
+    let (pickle, taken) = if let Some(dumped) = dump_plain_apart(value)? {
+        dumped
+    } else {
+        let (dumped, taken) = dump_by_value_apart(value, intern!(py, "dump_by_value"))?;
+        (dumped.cast_into()?, taken)
     };
     if !taken.is_empty() {
         let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map_or(0, <[u8]>::len);

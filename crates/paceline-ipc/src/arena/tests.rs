@@ -136,7 +136,7 @@ fn arena_that_has_cooled_holds_no_memory_but_what_is_in_use() {
     for _ in 0..4 {
         let again = arena.allocate(1 << 20).unwrap();
         assert!(freed.contains(&again.segment));
-        fill(again, &[7; 1 << 20]);
+        fill(again, &vec![7; 1 << 20]);
     }
     assert_eq!(arena.resident_bytes(), 5 * used.capacity);
 }
