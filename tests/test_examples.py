@@ -151,3 +151,9 @@ def test_limits_cost_each_input_that_misbehaves_and_no_other(tmp_path):
     assert told["huge"].startswith("MemoryLimitExceeded: `convert[2]`")
     assert re.fullmatch(r"WorkerDied: `convert\[3\]` .* exited with code 3", told["crash"])
     assert told["broken"] == "ValueError: no such format"
+
+
+def test_shared_arrays(tmp_path):
+    lines = run_quiet_example("shared_arrays.py", 120, 80, folder=tmp_path)
+    assert lines[0] == "the product is right: True"
+    assert re.fullmatch(r"0\.2 MB of arrays, 0\.0 MB sent with the calls", lines[1])
