@@ -191,6 +191,9 @@ def open_shared_memory(pid: int, descriptor: int, inode: int, size: int) -> Open
 class Gauge:
     """Tells a reader of some input whether he may send more, by the size of the results that he has had."""
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything large has ever been sent; as long as nothing has, there is room for more."""
     def note(self, future: Any) -> None:
         """Notes the size of a result that is there, and is about to be taken."""
     def has_room(self, ahead: int) -> bool:

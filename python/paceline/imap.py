@@ -90,7 +90,9 @@ class Feed:
         self.sized = hasattr(iterable, "__len__")
         self.source = iter(iterable)
         self.limit: float = limit
+        # What knows the memory budget; asked as long as nothing is known of the results, and once there are large ones.
         self.gauge: Gauge | None = None
+        self.asked_gauge: Gauge | None = None
         self.stream = None if ordered else Stream()
         # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
         self.changed = threading.Condition()
@@ -106,7 +108,7 @@ class Feed:
         if isinstance(engine, LocalEngine):
             self._stay_in_this_process(in_caller=engine.runs_in_caller)
         else:
-            self.gauge = engine.gauge()
+            self.gauge = self.asked_gauge = engine.gauge()
         # Each chunk gives a list of outcomes: an item's index, whether it has a result, and that or the exception.
         self.gives_outcomes = False
         self._read = 0
@@ -142,13 +144,7 @@ class Feed:
 
     def _may_read(self) -> bool:
         ahead = len(self.line) + len(self.in_stream)
-        return ahead < self.limit and (self.gauge is None or self.gauge.has_room(ahead))
-
-    def hand_out(self, future: Future[Any]) -> Future[Any]:
-        """Notes that a result is about to be taken."""
-        if self.gauge is not None:
-            self.gauge.note(future)
-        return future
+        return ahead < self.limit and (self.asked_gauge is None or self.asked_gauge.has_room(ahead))
 
     def toggle(self, future: Future[Any]) -> None:
         """Notes that a future has gone into the stream, or come out of it; a quick one may come out first."""
@@ -158,7 +154,7 @@ class Feed:
         """Everything is to be read, whether or not anyone takes the results."""
         with self.changed:
             self.limit = _UNBOUNDED
-            self.gauge = None
+            self.gauge = self.asked_gauge = None
             self.changed.notify_all()
         if self.sized or self.in_caller:
             self.top_up()
@@ -377,7 +373,7 @@ class ImapIterator(Iterator["R"]):
         feed = self._feed
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            if feed.sized or feed.in_caller:
+            if (feed.sized or feed.in_caller) and not feed.line:
                 feed.top_up()
             with feed.changed:
                 while not feed.line and not feed.in_stream and not feed.exhausted:
@@ -398,7 +394,12 @@ class ImapIterator(Iterator["R"]):
             else:
                 taken = self._take_unordered(feed.stream, remaining)
             if taken is not None:
-                feed.hand_out(taken)
+                if (gauge := feed.gauge) is not None:
+                    if gauge.is_needed:
+                        gauge.note(taken)
+                        feed.asked_gauge = gauge
+                    elif feed.asked_gauge is not None:
+                        feed.asked_gauge = None
                 if feed.sized and not feed.in_caller:
                     feed.top_up()
                 return taken

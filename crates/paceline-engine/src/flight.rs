@@ -82,10 +82,10 @@ impl Flight {
         (InFlight { all: inputs + results, inputs, results }, most)
     }
 
-    /// Whether there has ever been a result that counts.
+    /// Whether there has ever been an input or a result that counts.
     #[must_use]
-    pub fn has_had_results(&self) -> bool {
-        self.most_results.load(Ordering::Relaxed) > 0
+    pub fn has_had_any(&self) -> bool {
+        self.most.load(Ordering::Relaxed) > 0
     }
 
     /// Whether inputs of so many bytes more may be sent. The first may always be, however large.

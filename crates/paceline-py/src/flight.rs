@@ -55,15 +55,17 @@ pub(crate) struct Gauge {
 
 #[pymethods]
 impl Gauge {
+    /// Whether anything that counts has ever been under way; as long as nothing has, there is room.
+    #[getter]
+    fn is_needed(&self) -> bool {
+        self.flight.has_had_any()
+    }
+
     /// Notes the size of a result that is about to be taken.
     fn note(&self, future: &Bound<'_, TaskFuture>) {
-        if self.flight.has_had_results() {
-            let known = self.known().unwrap_or(0);
-            let bytes = future.get().weight();
-            self.result_bytes.store(bytes.max(known - known / 8), Ordering::Relaxed);
-        } else if self.known().is_none() {
-            self.result_bytes.store(0, Ordering::Relaxed);
-        }
+        let known = self.known().unwrap_or(0);
+        let bytes = future.get().weight();
+        self.result_bytes.store(bytes.max(known - known / 8), Ordering::Relaxed);
     }
 
     /// Whether one chunk more may be sent while so many are out.

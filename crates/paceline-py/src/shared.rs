@@ -342,7 +342,11 @@ pub(crate) fn drop_released() {
 
 /// A task has ended: what it has written to what was lent to it is taken back.
 pub(crate) fn take_back() {
-    if !IS_LENT.swap(false, Ordering::Relaxed) || page_faults() == FAULTS.load(Ordering::Relaxed) {
+    if !IS_LENT.load(Ordering::Relaxed) {
+        return;
+    }
+    IS_LENT.store(false, Ordering::Relaxed);
+    if page_faults() == FAULTS.load(Ordering::Relaxed) {
         // Whoever writes to a page for the first time makes the system give it one of its own.
         return;
     }
