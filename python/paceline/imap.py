@@ -150,6 +150,14 @@ class Feed:
         """Notes that a future has gone into the stream, or come out of it; a quick one may come out first."""
         self.in_stream ^= {future}
 
+    def ask_or_not(self, gauge: Gauge, future: Future[Any]) -> None:
+        """Has the gauge asked from now on, if anything large is under way; a result is about to be taken."""
+        if gauge.is_needed:
+            gauge.note(future)
+            self.asked_gauge = gauge
+        else:
+            self.asked_gauge = None
+
     def lift_the_limit(self) -> None:
         """Everything is to be read, whether or not anyone takes the results."""
         with self.changed:
@@ -394,12 +402,8 @@ class ImapIterator(Iterator["R"]):
             else:
                 taken = self._take_unordered(feed.stream, remaining)
             if taken is not None:
-                if (gauge := feed.gauge) is not None:
-                    if gauge.is_needed:
-                        gauge.note(taken)
-                        feed.asked_gauge = gauge
-                    elif feed.asked_gauge is not None:
-                        feed.asked_gauge = None
+                if feed.gauge is not None:
+                    feed.ask_or_not(feed.gauge, taken)
                 if feed.sized and not feed.in_caller:
                     feed.top_up()
                 return taken
