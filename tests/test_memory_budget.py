@@ -126,6 +126,15 @@ def test_death_of_a_worker_makes_room():
         assert pool.statistics().bytes_in_flight == 0
 
 
+def test_small_input_passes_a_large_one_that_stays():
+    with Pool(2, memory_budget=8 * MB) as pool:
+        held = pool.submit(lambda array: time.sleep(60), np.zeros(7 * ITEM))
+        futures = [pool.submit(nap, np.full(ITEM // 4, 2.0)) for _ in range(20)]
+        assert [future.result() for future in futures] == [2.0] * 20
+        assert not held.done()
+        assert held.cancel(force=True)
+
+
 def test_cancelled_calls_make_room():
     with Pool(1, memory_budget=2 * MB) as pool:
         first = pool.submit(time.sleep, 0.5)

@@ -169,6 +169,36 @@ def test_kernel_that_ran_out_of_memory_is_recognised(small_group):
     assert answer.stdout.splitlines() == ["SIGKILL True True", "[0, 1, 3, 4, 5]"], answer.stderr
 
 
+TOO_LARGE = """
+import os, sys
+from pathlib import Path
+import numpy as np
+import paceline
+
+with paceline.Pool(1) as pool:
+    pool.apply(np.sum, (np.zeros(1_000_000),))
+    Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+    array = np.ones(14_000_000)
+    for attempt in (
+        lambda: pool.submit(np.sum, array),
+        lambda: pool.map(np.sum, [array]),
+        lambda: paceline.share(array),
+        lambda: paceline.empty(15_000_000),
+    ):
+        try:
+            attempt()
+        except MemoryError:
+            print("refused")
+    print(pool.apply(np.sum, (array[:1_000_000],)), pool.statistics().bytes_in_flight)
+"""
+
+
+def test_memory_that_the_group_does_not_have_is_refused_at_the_call(small_group):
+    command = [sys.executable, "-c", TOO_LARGE, str(small_group)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.stdout.splitlines() == ["refused"] * 4 + ["1000000.0 0"], answer.stderr
+
+
 INHERITED = """
 import os
 from paceline import Pool

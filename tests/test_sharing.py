@@ -235,6 +235,28 @@ def test_death_of_a_worker_costs_one_task_and_no_share(pool):
     assert pool.map(total, [handle] * 6) == [float(BIG)] * 6
 
 
+def test_initializer_of_every_worker_finds_it():
+    def set_up(array):
+        import builtins
+
+        builtins.set_up_for_test = float(array.sum())
+
+    def look(_):
+        import builtins
+
+        time.sleep(0.02)
+        return os.getpid(), builtins.set_up_for_test
+
+    with Pool(2, set_up, (paceline.share(np.ones(BIG)),)) as pool:
+        gc.collect()
+        seen = dict(pool.map(look, range(20), chunksize=1))
+        with pytest.raises(WorkerDied):
+            pool.apply(os._exit, (1,))
+        seen |= dict(pool.map(look, range(40), chunksize=1))
+        assert len(seen) >= 2
+        assert set(seen.values()) == {float(BIG)}
+
+
 @pytest.mark.parametrize("start_method", ["spawn", "fork"])
 def test_workers_of_every_kind_find_it(start_method):
     handle = paceline.share(np.ones(BIG))

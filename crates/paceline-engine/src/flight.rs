@@ -1,6 +1,7 @@
 //! Owns the count of bytes in flight: inputs whose jobs have not ended, and results that nobody has taken yet. Tells who
 //! may send more, and lets him wait. Never knows where they lie.
 
+use crate::clock::now_ns;
 use crate::engine::Engine;
 use crate::state::SubmitError;
 use crate::wait::{Target, Waited};
@@ -8,6 +9,9 @@ use paceline_ipc::arena::Span;
 use paceline_ipc::slabs::Placed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Who has had to wait for room waits for so long until there is plenty.
+const AMPLE_WITHIN_NS: u64 = 1_000_000;
 
 /// The bytes of one pool that are under way.
 #[derive(Debug)]
@@ -153,11 +157,13 @@ impl Drop for Weight {
 struct Room<'a> {
     flight: &'a Flight,
     bytes: u64,
+    /// And for some more, so that who sends much does not wait for each.
+    is_ample: bool,
 }
 
 impl Target for Room<'_> {
     fn is_there(&self) -> bool {
-        self.flight.has_ample_room(self.bytes)
+        if self.is_ample { self.flight.has_ample_room(self.bytes) } else { self.flight.has_room(self.bytes) }
     }
 
     fn follow(&self) {
@@ -182,8 +188,13 @@ impl Engine {
     /// is so.
     #[must_use]
     pub fn wait_for_room(&self, bytes: u64, slice_ns: u64) -> bool {
-        let room = Room { flight: &self.shared.flight, bytes };
-        self.wait(&room, None, slice_ns) == Waited::Done || !self.is_accepting()
+        let room = |is_ample| Room { flight: &self.shared.flight, bytes, is_ample };
+        if self.wait(&room(false), None, slice_ns) != Waited::Done {
+            return !self.is_accepting();
+        }
+        // One large input may stay for long, and what there is beside it be all that there will be.
+        let _ = self.wait(&room(true), Some(now_ns() + AMPLE_WITHIN_NS), slice_ns);
+        true
     }
 
     /// Copies bytes into shared memory, without holding the lock; to be submitted with some input, or freed.

@@ -2,7 +2,8 @@
 //! last process that holds the file or a mapping of it goes.
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, Mode, SealFlags, fallocate, fchmod, fcntl_add_seals, fstat, ftruncate, memfd_create,
+    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fchmod, fcntl_add_seals, fstat, ftruncate,
+    memfd_create, open,
 };
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -183,6 +184,35 @@ impl Mapping {
     #[must_use]
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Of a private mapping: whether a page is not the file's any more; if the system does not tell, it may be so.
+    #[must_use]
+    pub fn has_own_pages(&self) -> bool {
+        const PRESENT: u64 = 1 << 63;
+        const SWAPPED: u64 = 1 << 62;
+        const OF_FILE: u64 = 1 << 61;
+        const AT_ONCE: usize = 4 << 10;
+        let page = usize::try_from(PAGE).unwrap_or(4096);
+        let Ok(pagemap) = open("/proc/self/pagemap", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+            return true;
+        };
+        let pages = self.length.div_ceil(page);
+        let first = self.address() as usize / page;
+        let mut bytes = vec![0u8; AT_ONCE.min(pages) * 8];
+        for batch in (0..pages).step_by(AT_ONCE) {
+            let wanted = AT_ONCE.min(pages - batch) * 8;
+            let place = ((first + batch) * 8) as u64;
+            if rustix::io::pread(&pagemap, &mut bytes[..wanted], place) != Ok(wanted) {
+                return true;
+            }
+            let is_own = |entry: u64| entry & SWAPPED != 0 || (entry & PRESENT != 0 && entry & OF_FILE == 0);
+            let (entries, _) = bytes[..wanted].as_chunks::<8>();
+            if entries.iter().any(|entry| is_own(u64::from_ne_bytes(*entry))) {
+                return true;
+            }
+        }
+        false
     }
 }
 

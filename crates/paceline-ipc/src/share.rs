@@ -202,38 +202,10 @@ impl OpenShare {
 
     /// Takes back what has been written to a private mapping.
     pub fn restore(&self) {
-        if self.has_own_pages() {
+        if self.mapping.has_own_pages() {
             // SAFETY: the range is this mapping's; pages of a private mapping of a file are read from the file again.
             let _ = unsafe { madvise(self.mapping.address().cast(), self.mapping.length(), Advice::LinuxDontNeed) };
         }
-    }
-
-    /// Whether a page is not the file's any more; if the system does not tell, it may be so.
-    fn has_own_pages(&self) -> bool {
-        const PRESENT: u64 = 1 << 63;
-        const SWAPPED: u64 = 1 << 62;
-        const OF_FILE: u64 = 1 << 61;
-        const AT_ONCE: usize = 4 << 10;
-        let page = usize::try_from(PAGE).unwrap_or(4096);
-        let Ok(pagemap) = open("/proc/self/pagemap", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
-            return true;
-        };
-        let pages = self.mapping.length().div_ceil(page);
-        let first = self.mapping.address() as usize / page;
-        let mut bytes = vec![0u8; AT_ONCE.min(pages) * 8];
-        for batch in (0..pages).step_by(AT_ONCE) {
-            let wanted = AT_ONCE.min(pages - batch) * 8;
-            let place = ((first + batch) * 8) as u64;
-            if rustix::io::pread(&pagemap, &mut bytes[..wanted], place) != Ok(wanted) {
-                return true;
-            }
-            let is_own = |entry: u64| entry & SWAPPED != 0 || (entry & PRESENT != 0 && entry & OF_FILE == 0);
-            let (entries, _) = bytes[..wanted].as_chunks::<8>();
-            if entries.iter().any(|entry| is_own(u64::from_ne_bytes(*entry))) {
-                return true;
-            }
-        }
-        false
     }
 }
 
@@ -261,12 +233,12 @@ mod tests {
         assert_eq!(one.parts(), 3);
         assert_eq!((&*bytes(&one, 0), &*bytes(&one, 1)), (b"abc".as_slice(), b"".as_slice()));
         assert!(one.part(3).is_none());
-        assert!(bytes(&one, 2) == large && !one.has_own_pages());
+        assert!(bytes(&one, 2) == large && !one.mapping.has_own_pages());
         bytes(&one, 2)[50_000] = 8;
-        assert!(one.has_own_pages());
+        assert!(one.mapping.has_own_pages());
         assert!(bytes(&two, 2) == large);
         one.restore();
-        assert!(bytes(&one, 2) == large && !one.has_own_pages());
+        assert!(bytes(&one, 2) == large && !one.mapping.has_own_pages());
     }
 
     #[test]

@@ -6,11 +6,12 @@
 //! The memory of a result goes back to its worker when the array is collected. What a task keeps of its arguments after its
 //! end is detached from the shared memory before the parent hears of that end, so the parent may use the memory again.
 
-use paceline_engine::{ArenaReader, Foreign, HeldCopy, OpenShare, OwnCopy, RecordBytes, Span};
+use paceline_engine::{ArenaReader, Foreign, HeldCopy, OpenShare, OwnCopy, RecordBytes, Span, page_faults};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ffi::{c_char, c_int};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
@@ -25,7 +26,15 @@ thread_local! {
     /// The buffers of the pickle that is being made, or none is.
     static TAKEN: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
     /// What the calls that run have been given.
-    static GIVEN: RefCell<Vec<Arc<OwnCopy>>> = const { RefCell::new(Vec::new()) };
+    static GIVEN: RefCell<Vec<Given>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer that a call has been given, mapped.
+pub(crate) struct Given {
+    place: Span,
+    copy: Arc<OwnCopy>,
+    /// How many page faults there had been until then.
+    faults: u64,
 }
 
 /// What pickle hands out in the place of some memory: a `PickleBuffer`.
@@ -158,8 +167,47 @@ fn all_given() -> MutexGuard<'static, Vec<Weak<OwnCopy>>> {
     ALL_GIVEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Mappings of large buffers that nobody has written to, the latest last: a buffer in the same place needs no other, since
+/// such a mapping shows whatever is in the segment now.
+static KEPT: Mutex<VecDeque<(Span, Arc<OwnCopy>)>> = Mutex::new(VecDeque::new());
+const MOST_KEPT: usize = 16;
+/// To map less anew takes less time than to look whether it was written to.
+const KEPT_FROM: u64 = 1 << 20;
+
+fn kept() -> MutexGuard<'static, VecDeque<(Span, Arc<OwnCopy>)>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A mapping of the buffer in this place that shows what is there.
+fn mapped(arena: &ArenaReader, place: Span) -> PyResult<Arc<OwnCopy>> {
+    if place.length >= KEPT_FROM {
+        let mut kept = kept();
+        let known = kept.iter().position(|(known, _)| *known == place);
+        if let Some((_, copy)) = known.and_then(|index| kept.remove(index)) {
+            return Ok(copy);
+        }
+    }
+    let copy = Arc::new(arena.own_copy(place).map_err(|_| no_such())?);
+    remember(&copy);
+    Ok(copy)
+}
+
+/// Keeps a mapping that nobody uses any more, if nobody has written to it.
+fn keep(Given { place, copy, faults }: Given) {
+    // Whoever writes to a page for the first time makes the system give it one of its own.
+    if place.length < KEPT_FROM || !(page_faults() == faults || copy.is_untouched()) {
+        return;
+    }
+    let mut kept = kept();
+    kept.push_back((place, copy));
+    let surplus = if kept.len() > MOST_KEPT { kept.pop_front() } else { None };
+    drop(kept);
+    drop(surplus);
+}
+
 /// A child that a task forks may go on when the task has ended, and nobody would know.
 extern "C" fn detach_all() {
+    drop(std::mem::take(&mut *kept()));
     let given: Vec<_> = all_given().iter().filter_map(Weak::upgrade).collect();
     for copy in given {
         copy.detach();
@@ -180,10 +228,9 @@ fn remember(copy: &Arc<OwnCopy>) {
 /// The buffers at these places, for pickle's reader.
 pub(crate) fn give<'py>(py: Python<'py>, arena: &ArenaReader, places: &[Span]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let give = |place: &Span| {
-        let copy = arena.own_copy(*place).map_err(|_| no_such())?;
-        let copy = Arc::new(copy);
-        remember(&copy);
-        GIVEN.with_borrow_mut(|given| given.push(Arc::clone(&copy)));
+        let copy = mapped(arena, *place)?;
+        let given = Given { place: *place, copy: Arc::clone(&copy), faults: page_faults() };
+        GIVEN.with_borrow_mut(|all| all.push(given));
         Ok(Bound::new(py, GivenBuffer { memory: Memory::Given(copy) })?.into_any())
     };
     places.iter().map(give).collect()
@@ -220,15 +267,17 @@ fn no_such() -> PyErr {
 }
 
 /// What was given since this was last called.
-pub(crate) fn take_given() -> Vec<Arc<OwnCopy>> {
+pub(crate) fn take_given() -> Vec<Given> {
     GIVEN.take()
 }
 
 /// The calls for which these were given have ended, and are about to be told of: what somebody has kept becomes his own.
-pub(crate) fn let_go(given: Vec<Arc<OwnCopy>>) {
-    for copy in given {
-        if Arc::strong_count(&copy) > 1 {
-            copy.detach();
+pub(crate) fn let_go(given: Vec<Given>) {
+    for one in given {
+        if Arc::strong_count(&one.copy) > 1 {
+            one.copy.detach();
+        } else {
+            keep(one);
         }
     }
 }

@@ -10,11 +10,12 @@ use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Along, bringing, encode_argument, encode_argument_or_failure, encode_call};
+use crate::shared::take_named;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
 use crate::worker::forked_server;
 use paceline_engine::{
-    Accounts, Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS,
+    Accounts, Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share,
     ShownFailure, Sizing, StartMethod, SubmitError, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
@@ -37,6 +38,8 @@ pub(crate) struct Engine {
     functions: Functions,
     /// Kept from call to call, so that a small one needs no allocation.
     scratch: Mutex<Vec<u8>>,
+    /// What the set-up of workers names in shared memory.
+    _setup_shares: Vec<Arc<Share>>,
 }
 
 /// Announces ends to the futures that asked for it.
@@ -209,6 +212,7 @@ impl Engine {
             memory_limit,
             functions: Functions::new(py)?,
             scratch: Mutex::default(),
+            _setup_shares: take_named(),
         })
     }
 

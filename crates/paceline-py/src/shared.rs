@@ -94,7 +94,11 @@ impl SharedMemory {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Place)> {
         let share = self.share()?;
         let Name { pid, descriptor, inode, size } = share.name();
-        NAMED.with_borrow_mut(|named| named.push(share));
+        NAMED.with_borrow_mut(|named| {
+            // Of pickles that were never sent.
+            named.retain(|share| Arc::strong_count(share) > 1);
+            named.push(share);
+        });
         let opener =
             if self.holds_object { intern!(py, "open_shared_object") } else { intern!(py, "open_shared_memory") };
         Ok((PyModule::import(py, "paceline._paceline")?.getattr(opener)?, (pid, descriptor, inode, size)))

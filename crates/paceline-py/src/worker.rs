@@ -1,7 +1,7 @@
 //! Owns the Python side of a worker: loads functions, calls them, makes bytes of what they return or raise. Never
 //! decides what runs next.
 
-use crate::buffers;
+use crate::buffers::{self, Given};
 use crate::codec::{Decoder, GAP};
 use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current::{self, Current};
@@ -16,7 +16,7 @@ use crate::voice::{begin_call, flush_if_owed, flush_streams};
 use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
-use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, OwnCopy, Run, kind, now_ns};
+use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -25,7 +25,6 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The main function of the fork server, and of each worker that it forks.
@@ -190,11 +189,11 @@ struct Lingering {
     count: u32,
     attempt: u16,
     began_ns: u64,
-    given: Vec<Arc<OwnCopy>>,
+    given: Vec<Given>,
 }
 
 impl Lingering {
-    fn of(call: &Call<'_>, given: Vec<Arc<OwnCopy>>) -> Self {
+    fn of(call: &Call<'_>, given: Vec<Given>) -> Self {
         let Call { function, count, attempt, began_ns, .. } = *call;
         Self { function, input: call.input.into(), count, attempt, began_ns, given }
     }
@@ -430,6 +429,7 @@ impl Run for PythonRun<'_> {
     }
 
     fn begin(&mut self, number: usize, call: &Call<'_>) {
+        shared::drop_released();
         let Some(loaded) = self.functions.remove(&call.function) else { return };
         let mut decoder = Decoder::new(call.input, self.names.loads.bind(self.py)).with_buffers(call.buffers);
         begin_call(call.item..call.item + u64::from(call.count), &loaded.function);

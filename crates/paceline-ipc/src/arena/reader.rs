@@ -68,6 +68,12 @@ impl OwnCopy {
         self.length
     }
 
+    /// Whether it shows what is in the segment, and nothing else.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        !self.mapping.has_own_pages()
+    }
+
     /// Takes the pages that have not been written to over as well. From then on nothing that becomes of the segment can
     /// be seen here.
     pub fn detach(&self) {
