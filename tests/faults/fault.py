@@ -9,7 +9,8 @@ from dataclasses import dataclass
 CALLS = ("submit", "map", "imap", "await")
 STARTS = ("forkserver", "spawn", "fork")
 # When the harm is done: before a worker has claimed a task, while it runs, while its result is written, while a large
-# argument is handed over, while the pool is closed, or from outside at any moment among large results.
+# argument is handed over (in memory of its own, as an array), while the pool is closed, or from outside at any moment
+# among large results.
 WAITING, RUNNING, WRITING, EXCHANGE, SHUTDOWN, RANDOM = (
     "waiting",
     "running",

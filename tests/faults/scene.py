@@ -153,7 +153,7 @@ class Scene:
             length = self.chance.randrange(size)
             order = (number, length, None, None)
             if self.moment == EXCHANGE:
-                order = (number, length, None, bytes(self.chance.randrange(1 << 20)))
+                order = (number, length, None, tasks.Cargo.of(number, self.chance.randrange(4 << 20)))
             if number == self.bad and harm is not None:
                 order = self._bad_order(number, length, harm, arguments, order[3])
             orders.append(order)
