@@ -7,6 +7,7 @@ import array
 import asyncio
 import itertools
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -315,3 +316,12 @@ def test_array_that_is_filled_anew_for_each_item_is_sent_as_it_was(bytes_each):
             array[:] = number
             futures.append(pool.submit(np.sum, array))
         assert [future.result() for future in futures] == [number * (bytes_each // 8) for number in range(5)]
+
+
+@pytest.mark.parametrize("length", [100, 100_000, 2_000_000])
+def test_bare_buffers_arrive_as_something_with_a_length(pool, length):
+    def look(memory):
+        return len(memory), bytes(memory[:3]), memory
+
+    seen_length, start, back = pool.apply(look, (pickle.PickleBuffer(bytearray(b"abc" * length)),))
+    assert (seen_length, start, bytes(back)) == (3 * length, b"abc", b"abc" * length)

@@ -25,7 +25,8 @@ pub use reader::{ArenaReader, OwnCopy, View};
 
 /// The size of an arena's file: address space, not memory.
 const FILE_SIZE: u64 = 1 << 44;
-const DIRECTORY_ENTRIES: usize = 1 << 14;
+/// A map may have that many large results; only the pages of those that there are take memory.
+const DIRECTORY_ENTRIES: usize = 1 << 18;
 const DIRECTORY_BYTES: u64 = (size_of::<Header>() + DIRECTORY_ENTRIES * size_of::<Entry>()) as u64;
 /// Segments of at least this size give their memory back when a reader frees them; mapping them afresh is cheap beside
 /// filling them.

@@ -155,9 +155,16 @@ pub(crate) unsafe fn as_buffer<T>(
     if filled == 0 { Ok(()) } else { Err(PyErr::fetch(object.py())) }
 }
 
+/// A view of some memory, as others hand to pickle's reader: with a length and items, should nobody make more of it.
+fn viewed(py: Python<'_>, memory: Memory) -> PyResult<Bound<'_, PyAny>> {
+    let buffer = Bound::new(py, GivenBuffer { memory })?;
+    // SAFETY: the call takes an object with a buffer, and returns an object of its own or an error.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyMemoryView_FromObject(buffer.as_ptr())) }
+}
+
 /// A part of what is shared, for pickle's reader.
 pub(crate) fn shared<'py>(py: Python<'py>, share: &Arc<OpenShare>, part: usize) -> PyResult<Bound<'py, PyAny>> {
-    Ok(Bound::new(py, GivenBuffer { memory: Memory::Shared(Arc::clone(share), part) })?.into_any())
+    viewed(py, Memory::Shared(Arc::clone(share), part))
 }
 
 /// Everything that was given and may still be there.
@@ -231,7 +238,7 @@ pub(crate) fn give<'py>(py: Python<'py>, arena: &ArenaReader, places: &[Span]) -
         let copy = mapped(arena, *place)?;
         let given = Given { place: *place, copy: Arc::clone(&copy), faults: page_faults() };
         GIVEN.with_borrow_mut(|all| all.push(given));
-        Ok(Bound::new(py, GivenBuffer { memory: Memory::Given(copy) })?.into_any())
+        viewed(py, Memory::Given(copy))
     };
     places.iter().map(give).collect()
 }
@@ -247,7 +254,7 @@ pub(crate) fn hold<'py>(
             return copied(py, result.foreign(), place);
         }
         let copy = result.hold(place.offset, place.length).ok_or_else(no_such)?;
-        Ok(Bound::new(py, GivenBuffer { memory: Memory::Held(copy) })?.into_any())
+        viewed(py, Memory::Held(copy))
     };
     places.iter().map(hold).collect()
 }

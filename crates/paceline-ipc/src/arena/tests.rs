@@ -142,6 +142,16 @@ fn arena_that_has_cooled_holds_no_memory_but_what_is_in_use() {
 }
 
 #[test]
+fn twenty_thousand_payloads_are_in_flight_at_once() {
+    let (mut arena, reader) = pair();
+    let segments: Vec<_> = (0..20_000).map(|_| arena.allocate(1).unwrap().segment).collect();
+    for segment in &segments {
+        reader.release(*segment);
+    }
+    assert!(segments.contains(&arena.allocate(1).unwrap().segment));
+}
+
+#[test]
 fn readers_leave_no_more_than_so_much_memory_in_free_segments() {
     let (mut arena, reader) = pair();
     let large: Vec<_> = (0..20).map(|_| arena.allocate(32 << 20).unwrap().segment).collect();
