@@ -397,11 +397,58 @@ def test_view_outlives_the_name_of_its_array(pool):
     assert shared_files() < before
 
 
-def test_returned_view_is_the_array_itself(pool):
+def test_returned_view_is_an_array_of_its_own(pool):
     array = paceline.empty((2, 1000))
-    row = pool.apply(lambda part: part[1], (array,))
     array[1] = 4.0
+    row = pool.apply(lambda part: part[1], (array,))
+    assert type(row) is np.ndarray
     assert row.sum() == 4000.0
+    future = pool.submit(lambda count: paceline.empty(count) + 1, 5)
+    assert future.result().sum() == 5.0
+
+    def make(count):
+        made = paceline.empty(count)
+        made[:] = count
+        return made
+
+    assert [made.sum() for made in pool.map(make, range(1, 10))] == [count**2 for count in range(1, 10)]
+
+
+@pytest.mark.parametrize("kind", ["small", "pickled", "with holes"])
+def test_arrays_of_every_size_are_taken_back(pool, kind):
+    def make():
+        return {"small": np.zeros(10), "pickled": np.zeros(8191), "with holes": np.zeros((1000, 1000))[:, ::2]}[kind]
+
+    handle = paceline.share(make())
+    inside = paceline.share({"array": np.ascontiguousarray(make())})
+
+    def add(array, inside, amount):
+        array.flat[0] += amount
+        inside["array"].flat[0] += amount
+        return float(array.flat[0]), float(inside["array"].flat[0])
+
+    seen = [pool.apply(add, (handle, inside, amount)) for amount in (0, 1, 0, 1, 0, 0)]
+    assert seen == [(0.0, 0.0), (1.0, 1.0)] * 2 + [(0.0, 0.0)] * 2
+
+
+def test_what_a_function_holds_is_taken_back_too(pool):
+    handle = paceline.share(np.zeros(BIG))
+
+    def add(array, _):
+        array[0] += 1
+        return float(array[0])
+
+    function = functools.partial(add, handle)
+    assert [pool.map(function, range(6)) for _ in range(3)] == [[1.0] * 6] * 3
+    assert pool.map(total, [handle] * 4) == [0.0] * 4
+
+
+def test_handles_inside_of_what_is_shared_live_as_long(pool):
+    inner = {"array": paceline.share(np.ones(BIG))}
+    outer = paceline.share(inner)
+    inner.clear()
+    gc.collect()
+    assert pool.map(lambda given: total(given["array"]), [outer] * 4) == [float(BIG)] * 4
 
 
 def test_empty_refuses_what_makes_no_array():

@@ -170,6 +170,9 @@ class SharedMemory:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[int, int, int, int]]: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+def is_answering() -> bool:
+    """Whether a result is being pickled, in which no shared memory may be named."""
+
 @final
 class OpenMemory:
     """Memory of another process, mapped in this one to be written to by both."""

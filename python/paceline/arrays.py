@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from paceline.engine import is_answering
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -40,7 +42,8 @@ class SharedArray(np.ndarray):
         return array
 
     def __array_finalize__(self, source: Any) -> None:
-        self._memory = getattr(source, "_memory", None)
+        # What owns its data is a copy.
+        self._memory = None if self.flags.owndata else getattr(source, "_memory", None)
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         # What is computed of it is no part of it, unless it was told to be written there.
@@ -50,7 +53,8 @@ class SharedArray(np.ndarray):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         memory = self._memory
-        if memory is not None and self.size:
+        # Nobody keeps the memory until a result is read, so results are of their own.
+        if memory is not None and self.size and not is_answering():
             offset = self.__array_interface__["data"][0] - memory.address
             steps = [(length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True)]
             first = offset + sum(min(step, 0) for step in steps)

@@ -262,12 +262,17 @@ class Maps:
         if rest is None:
             return first.result()
         futures, read = [first], 0
-        while rest is not None:
-            items, count = rest
-            read += count
-            more = {**failures, "base": read % 2**32}
-            futures.append(self._map(func, items, chunksize, None, None, star=star, failures=more))
-            rest = futures[-1].take_rest()
+        try:
+            while rest is not None:
+                items, count = rest
+                read += count
+                more = {**failures, "base": read % 2**32}
+                futures.append(self._map(func, items, chunksize, None, None, star=star, failures=more))
+                rest = futures[-1].take_rest()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
         # An exception is raised when all have ended, like that of a map in one piece.
         for future in futures:
             future.wait()

@@ -36,11 +36,11 @@ def share(obj: T) -> Shared[T]:
     worker, mapped and not copied; on threads (in tuples, lists and dicts), the object that was shared. Handles cost no
     more to send than a number, whatever the object's size, and calls with them may go to any pool of this process.
 
-    Each worker maps the object once. Arrays in it may be written to: what a task writes there is its own, and is taken
-    back when it ends, so that every task finds the array as it was. (A coroutine function, of whose calls several are
-    under way, should not.) Other large objects, of more than 16 KiB without their arrays, are unpickled once in each
-    worker, and a task should not change them. The object in this process is left as it is, and may be changed: that
-    does not change what is shared.
+    Each worker maps the object once. Arrays in it that lie in one piece may be written to: what a task writes there is
+    its own, and is taken back when it ends, so that every task finds the array as it was. (A coroutine function, of
+    whose calls several are under way, should not.) Other large objects, of more than 16 KiB without their arrays, are
+    unpickled once in each worker, and a task should not change them. The object in this process is left as it is, and
+    may be changed: that does not change what is shared.
 
     The memory is given back when nobody holds the handle any more, `release` was called, or a `with` block of it was
     left, and no call that was submitted needs it. Raises `ArgumentNotPicklable` for what cannot be pickled, and

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyModule, PyTuple, PyType};
+use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyInt, PyModule, PyString, PyTuple, PyType};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
@@ -52,10 +52,10 @@ fn numpy_of(py: Python<'_>, class: *mut ffi::PyTypeObject) -> Option<&Numpy> {
 }
 
 /// A view of some memory of an object's, given back when dropped.
-struct View(ffi::Py_buffer);
+pub(crate) struct View(ffi::Py_buffer);
 
 impl View {
-    fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
         let mut view = MaybeUninit::uninit();
         // SAFETY: the call fills the view in, or fails.
         let taken = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_ANY_CONTIGUOUS) };
@@ -67,7 +67,7 @@ impl View {
         Some(Self(unsafe { view.assume_init() }))
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         let length = usize::try_from(self.0.len).unwrap_or(0);
         if length == 0 || self.0.buf.is_null() {
             return &[];
@@ -151,6 +151,29 @@ pub(crate) fn encode(
 
 fn small(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+/// Whether pickling an object runs no code but numpy's and the interpreter's own: an array without objects, or a value like
+/// a number or a text.
+pub(crate) fn is_quiet(value: &Bound<'_, PyAny>) -> bool {
+    let py = value.py();
+    let class = value.get_type_ptr();
+    if value.is_none() || value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>() {
+        return true;
+    }
+    if value.is_exact_instance_of::<PyString>() || value.is_exact_instance_of::<PyBytes>() {
+        return true;
+    }
+    let is_array = numpy_of(py, class).is_some_and(|numpy| class == numpy.array.as_ptr().cast());
+    is_array && !has_objects(value)
+}
+
+/// Whether the items of an array are objects, or have some.
+pub(crate) fn has_objects(array: &Bound<'_, PyAny>) -> bool {
+    let py = array.py();
+    let found =
+        array.getattr(intern!(py, "dtype")).and_then(|dtype| dtype.getattr(intern!(py, "hasobject"))?.extract());
+    found.unwrap_or(true)
 }
 
 /// What stands before the items of an array.

@@ -10,7 +10,7 @@ use paceline_engine::{ArenaReader, Foreign, HeldCopy, OpenShare, OwnCopy, Record
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
@@ -23,6 +23,8 @@ pub(crate) const APART_FROM: usize = 64 << 10;
 const HELD_FROM: u64 = 1 << 20;
 
 thread_local! {
+    /// Buffers of at least this length are taken.
+    static TAKEN_FROM: Cell<usize> = const { Cell::new(APART_FROM) };
     /// The buffers of the pickle that is being made, or none is.
     static TAKEN: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
     /// What the calls that run have been given.
@@ -48,7 +50,7 @@ pub(crate) struct BufferTaker;
 impl BufferTaker {
     #[expect(clippy::unused_self, reason = "what it takes is of the thread, and pickle calls an object")]
     fn __call__(&self, buffer: Bound<'_, PyAny>) -> bool {
-        let is_taken = contents(&buffer).is_some_and(|bytes| bytes.len() >= APART_FROM);
+        let is_taken = contents(&buffer).is_some_and(|bytes| bytes.len() >= TAKEN_FROM.get());
         if is_taken {
             TAKEN.with_borrow_mut(|taken| taken.push(buffer.unbind()));
         }
@@ -102,6 +104,14 @@ pub(crate) fn taking<R>(dump: impl FnOnce() -> R) -> (R, Vec<Buffer>) {
     let outer = TAKEN.take();
     let result = dump();
     (result, TAKEN.replace(outer))
+}
+
+/// The same of every buffer, however short.
+pub(crate) fn taking_all<R>(dump: impl FnOnce() -> R) -> R {
+    let outer = TAKEN_FROM.replace(1);
+    let result = dump();
+    TAKEN_FROM.set(outer);
+    result
 }
 
 /// The buffer of a segment that a function has been given, as an object of Python's.
@@ -267,6 +277,11 @@ fn copied<'py>(py: Python<'py>, result: Foreign<'_>, place: &Span) -> PyResult<B
     let length = ffi::Py_ssize_t::try_from(length)?;
     // SAFETY: as many bytes are there; they are copied, and any bytes will do.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+}
+
+/// What is raised for a buffer that somebody has released while it was pickled.
+pub(crate) fn gone() -> PyErr {
+    PyValueError::new_err("a buffer was released while it was pickled")
 }
 
 fn no_such() -> PyErr {

@@ -111,6 +111,9 @@ impl Engine {
             if !along.definitions.is_empty() {
                 found = find(&bringing(function, &along.definitions)?)?;
             }
+            if input.len() >= COUNTED_FROM {
+                along.wait_for_room(py, input.len())?;
+            }
             let entry = Entry::of_processes(&self.native, stream);
             let (terms, watch) = asked.terms.with_failures(asked.on_error, asked.max_failures);
             let called = Called {
@@ -134,9 +137,6 @@ impl Engine {
                 }
             };
             entry.show(&future, waiter);
-            if input.len() >= COUNTED_FROM {
-                along.wait_for_room(py, input.len())?;
-            }
             let whole = Input {
                 bytes: input.bytes(),
                 runs: input.runs(),
@@ -272,13 +272,11 @@ impl Engine {
         let mut rest = None;
         let fill = |input: &mut Gather, along: &mut Along<'_>| {
             let mut ends = Vec::new();
-            let is_still = items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>();
+            let mut is_still = items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>();
             let mut items = items.try_iter()?;
             while let Some(item) = items.next() {
                 let item = item?;
-                if is_still {
-                    along.begin_still(&item);
-                }
+                is_still = is_still && along.begin_still(&item);
                 encode(&item, input, along)?;
                 ends.push(input.len() as u64);
                 if input.len() + along.bytes() >= piece {

@@ -57,7 +57,7 @@ mod _paceline {
     #[pymodule_export]
     use super::output::{flush_worker_output, next_output, promise_to_listen, renounce_listening, write_output};
     #[pymodule_export]
-    use super::shared::{OpenMemory, SharedMemory, open_shared_memory, open_shared_object};
+    use super::shared::{OpenMemory, SharedMemory, is_answering, open_shared_memory, open_shared_object};
     #[pymodule_export]
     use super::stops::{begin_stops, note_may_pass, retire_above, stop_signals, take_stop};
     #[pymodule_export]

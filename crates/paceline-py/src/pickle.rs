@@ -1,13 +1,14 @@
 //! Owns the calls of pickle: plain pickle first, the Python side's fallback for what lives in `__main__` or has no
 //! importable name. Never knows what the bytes are for.
 
+use crate::arrays::{self, View};
 use crate::buffers::{self, Buffer, BufferTaker};
 use crate::codec;
 use crate::engine::{LONG_COPY, refusal};
 use crate::flight::wait_for_room;
 use crate::gather::Gather;
 use crate::outcome::errors;
-use crate::shared::take_named;
+use crate::shared::{answering, take_named};
 use paceline_engine::{Engine, Foreign, Placed, Share, Span};
 use pyo3::ffi;
 use pyo3::intern;
@@ -143,9 +144,15 @@ impl<'e> Along<'e> {
         }
     }
 
-    /// This is read next, of a list or a tuple: what was sent of it stays as it is until the last is read.
-    pub(crate) fn begin_still(&mut self, item: &Bound<'_, PyAny>) {
-        self.item = Some(item.clone().unbind());
+    /// This is read next, of a list or a tuple. What was sent of it stays as it is until the last is read, as long as no item
+    /// is pickled by code that may change another; whether that is so.
+    pub(crate) fn begin_still(&mut self, item: &Bound<'_, PyAny>) -> bool {
+        let is_quiet = match item.cast_exact::<PyTuple>() {
+            Ok(tuple) => tuple.iter_borrowed().all(|part| arrays::is_quiet(&part)),
+            Err(_) => arrays::is_quiet(item),
+        };
+        self.item = is_quiet.then(|| item.clone().unbind());
+        is_quiet
     }
 
     /// The object whose memory it is, if that is the item that is being read, or stands in it.
@@ -181,7 +188,9 @@ impl<'e> Along<'e> {
     /// Writes a buffer into shared memory, unless it is there already; where it is.
     fn place(&mut self, buffer: &Bound<'_, PyAny>) -> PyResult<Span> {
         let py = buffer.py();
-        let bytes = buffers::contents(buffer).unwrap_or(&[]);
+        // Held by itself, since others may release the buffer while it is copied.
+        let view = View::of(buffer).ok_or_else(buffers::gone)?;
+        let bytes = view.bytes();
         let key = (bytes.as_ptr() as usize, bytes.len());
         let owner = self.still_owner(buffer);
         let known = self.known.get(&key);
@@ -334,6 +343,10 @@ const APART_FROM: usize = 64 << 10;
 /// # Errors
 /// What pickling by value raises.
 pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) -> PyResult<Encoded<'py>> {
+    answering(|| encode_answer(value, out))
+}
+
+fn encode_answer<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = value.cast_exact::<PyBytes>()
         && bytes.as_bytes().len() >= APART_FROM
     {
@@ -350,8 +363,8 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) ->
         (dumped.cast_into()?, taken)
     };
     if !taken.is_empty() {
-        let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map_or(0, <[u8]>::len);
-        let lengths: Vec<_> = taken.iter().map(length).collect();
+        let length = |buffer: &Buffer| buffers::contents(buffer.bind(py)).map(<[u8]>::len).ok_or_else(buffers::gone);
+        let lengths = taken.iter().map(length).collect::<PyResult<Vec<_>>>()?;
         let (head, gaps) = codec::head_of_pickle_and_buffers(pickle.as_bytes().len(), &lengths);
         return Ok(Encoded::WithBuffers(head, pickle, gaps.into_iter().zip(taken).collect()));
     }

@@ -4,6 +4,7 @@
 //! A worker maps what is shared once, and each task finds it as it was: what a task has written there is taken back when it
 //! ends. Only memory that is to be written to by everybody stays as it was left.
 
+use crate::arrays::{self, View};
 use crate::buffers::{self, Buffer, as_buffer};
 use crate::pickle::{load, names, plain_or_by_value};
 use paceline_engine::{Foreign, Name, OpenShare, Share, has_memory, page_faults};
@@ -13,10 +14,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
 use rustix::io::Errno;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What tells where shared memory is, as it is pickled.
@@ -36,6 +37,8 @@ pub(crate) fn take_named() -> Vec<Arc<Share>> {
 #[pyclass(module = "paceline._paceline", frozen, weakref)]
 pub(crate) struct SharedMemory {
     share: Mutex<Option<Arc<Share>>>,
+    /// What the object names.
+    inner: Vec<Arc<Share>>,
     /// What its readers are given: an object that is pickled there, or the memory itself.
     holds_object: bool,
     length: usize,
@@ -55,22 +58,28 @@ impl SharedMemory {
     #[staticmethod]
     fn holding(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = value.py();
-        let (pickle, taken) = plain_or_by_value(value)?;
-        let contents: Vec<&[u8]> =
-            taken.iter().map(|buffer: &Buffer| buffers::contents(buffer.bind(py)).unwrap_or(&[])).collect();
+        // What is pickled with holes is copied into the pickle, where a task's changes could not be taken back.
+        let packed = is_plain_array(value) && View::of(value).is_none() && !arrays::has_objects(value);
+        let value = if packed { &value.call_method0(intern!(py, "copy"))? } else { value };
+        let outer = take_named();
+        let dumped = buffers::taking_all(|| plain_or_by_value(value));
+        let inner = NAMED.replace(outer);
+        let (pickle, taken) = dumped?;
+        let view = |buffer: &Buffer| View::of(buffer.bind(py)).ok_or_else(buffers::gone);
+        let views = taken.iter().map(view).collect::<PyResult<Vec<_>>>()?;
         let mut parts = vec![pickle.as_bytes()];
-        parts.extend(contents);
+        parts.extend(views.iter().map(View::bytes));
         let length = parts.iter().map(|part| part.len()).sum();
         let share = laid_out(py, length, || Share::holding(&parts))?;
         OBJECTS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { share: Mutex::new(Some(Arc::new(share))), holds_object: true, length })
+        Ok(Self { share: Mutex::new(Some(Arc::new(share))), inner, holds_object: true, length })
     }
 
     /// So many bytes of zeros, which everybody who is given them may write to.
     #[staticmethod]
     fn zeroed(py: Python<'_>, length: usize) -> PyResult<Self> {
         let share = laid_out(py, length, || Share::zeroed(length as u64))?;
-        Ok(Self { share: Mutex::new(Some(Arc::new(share))), holds_object: false, length })
+        Ok(Self { share: Mutex::new(Some(Arc::new(share))), inner: Vec::new(), holds_object: false, length })
     }
 
     /// How many bytes it has.
@@ -98,6 +107,7 @@ impl SharedMemory {
             // Of pickles that were never sent.
             named.retain(|share| Arc::strong_count(share) > 1);
             named.push(share);
+            named.extend_from_slice(&self.inner);
         });
         let opener =
             if self.holds_object { intern!(py, "open_shared_object") } else { intern!(py, "open_shared_memory") };
@@ -170,9 +180,7 @@ const MADE_ANEW_BELOW: usize = 16 << 10;
 
 static OPENED: Mutex<Option<HashMap<Name, Opened>>> = Mutex::new(None);
 static ARE_OPEN: AtomicUsize = AtomicUsize::new(0);
-/// A task has been given something private, and what it writes is to be taken back.
-static IS_LENT: AtomicBool = AtomicBool::new(false);
-/// How many page faults there had been when nothing was written yet.
+/// How many page faults there had been when everything was last as it was shared.
 static FAULTS: AtomicU64 = AtomicU64::new(0);
 
 fn with_opened<R>(act: impl FnOnce(&mut HashMap<Name, Opened>) -> R) -> R {
@@ -220,9 +228,6 @@ pub(crate) fn open_shared_object(
             Kept::Nothing | Kept::Memory(_) => (None, false, Arc::clone(&known.share)),
         })
     });
-    if !IS_LENT.swap(true, Ordering::Relaxed) {
-        FAULTS.store(page_faults(), Ordering::Relaxed);
-    }
     match known {
         Some((Some(array), true, _)) => return Ok(array.bind(py).call_method0(intern!(py, "view"))?.unbind()),
         Some((Some(object), false, _)) => return Ok(object),
@@ -232,7 +237,7 @@ pub(crate) fn open_shared_object(
     drop_released();
     let share = open(&name, true)?;
     let (object, pickle_length) = made_from(py, &share)?;
-    let kept = if is_plain_array(&object) {
+    let kept = if share.parts() > 1 && is_plain_array(&object) && !arrays::has_objects(&object) {
         Kept::Array(object.clone().unbind())
     } else if pickle_length < MADE_ANEW_BELOW {
         Kept::Nothing
@@ -344,14 +349,10 @@ pub(crate) fn drop_released() {
     }
 }
 
-/// A task has ended: what it has written to what was lent to it is taken back.
+/// A task has ended: what it has written to what is private is taken back, whether it was given it, or the function has it.
 pub(crate) fn take_back() {
-    if !IS_LENT.load(Ordering::Relaxed) {
-        return;
-    }
-    IS_LENT.store(false, Ordering::Relaxed);
-    if page_faults() == FAULTS.load(Ordering::Relaxed) {
-        // Whoever writes to a page for the first time makes the system give it one of its own.
+    // Whoever writes to a page for the first time makes the system give it one of its own.
+    if !is_open() || page_faults() == FAULTS.load(Ordering::Relaxed) {
         return;
     }
     with_opened(|opened| {
@@ -359,6 +360,26 @@ pub(crate) fn take_back() {
             known.share.restore();
         }
     });
+    FAULTS.store(page_faults(), Ordering::Relaxed);
+}
+
+thread_local! {
+    /// A result is being pickled.
+    static ANSWERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something for a result, in which nothing may be named: nobody keeps it until the result is read.
+pub(crate) fn answering<R>(act: impl FnOnce() -> R) -> R {
+    let outer = ANSWERS.replace(true);
+    let result = act();
+    ANSWERS.set(outer);
+    result
+}
+
+/// Whether a result is being pickled.
+#[pyfunction]
+pub(crate) fn is_answering() -> bool {
+    ANSWERS.get()
 }
 
 // -- on threads
