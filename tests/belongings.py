@@ -28,7 +28,8 @@ class Belongings:
                 self.children[f"{child.pid} zombie"] += 1
             except psutil.NoSuchProcess:
                 continue
-        self.threads = Counter(task_names())
+        # Arrow's allocator starts a thread of its own at some moment after the import, and keeps it.
+        self.threads = Counter(name for name in task_names() if name != "jemalloc_bg_thd")
         self.files = Counter(open_files())
         self.mappings = Counter(mapped_memory_files())
 
