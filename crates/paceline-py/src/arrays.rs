@@ -156,16 +156,19 @@ fn small(number: usize) -> u8 {
 /// Whether pickling an object runs no code but numpy's and the interpreter's own: an array without objects, or a value like
 /// a number or a text.
 pub(crate) fn is_quiet(value: &Bound<'_, PyAny>) -> bool {
-    let py = value.py();
-    let class = value.get_type_ptr();
     if value.is_none() || value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>() {
         return true;
     }
     if value.is_exact_instance_of::<PyString>() || value.is_exact_instance_of::<PyBytes>() {
         return true;
     }
-    let is_array = numpy_of(py, class).is_some_and(|numpy| class == numpy.array.as_ptr().cast());
-    is_array && !has_objects(value)
+    is_plain_array(value) && !has_objects(value)
+}
+
+/// Whether it is a numpy array and no more than that, so that another view of it is as good.
+pub(crate) fn is_plain_array(object: &Bound<'_, PyAny>) -> bool {
+    let class = object.get_type_ptr();
+    numpy_of(object.py(), class).is_some_and(|numpy| class == numpy.array.as_ptr().cast())
 }
 
 /// Whether the items of an array are objects, or have some.

@@ -126,7 +126,7 @@ pub(crate) struct Along<'e> {
     bytes: usize,
     /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
     known: HashMap<(usize, usize), Known>,
-    /// The item that is being read, if the items come from a list or a tuple: nothing runs between those.
+    /// The item that is being read, if the items come from a list or a tuple and none so far was pickled by code of its own.
     item: Option<Py<PyAny>>,
 }
 

@@ -59,7 +59,7 @@ impl SharedMemory {
     fn holding(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = value.py();
         // What is pickled with holes is copied into the pickle, where a task's changes could not be taken back.
-        let packed = is_plain_array(value) && View::of(value).is_none() && !arrays::has_objects(value);
+        let packed = arrays::is_plain_array(value) && View::of(value).is_none() && !arrays::has_objects(value);
         let value = if packed { &value.call_method0(intern!(py, "copy"))? } else { value };
         let outer = take_named();
         let dumped = buffers::taking_all(|| plain_or_by_value(value));
@@ -237,7 +237,7 @@ pub(crate) fn open_shared_object(
     drop_released();
     let share = open(&name, true)?;
     let (object, pickle_length) = made_from(py, &share)?;
-    let kept = if share.parts() > 1 && is_plain_array(&object) && !arrays::has_objects(&object) {
+    let kept = if share.parts() > 1 && arrays::is_plain_array(&object) && !arrays::has_objects(&object) {
         Kept::Array(object.clone().unbind())
     } else if pickle_length < MADE_ANEW_BELOW {
         Kept::Nothing
@@ -260,18 +260,6 @@ fn made_from<'py>(py: Python<'py>, share: &Arc<OpenShare>) -> PyResult<(Bound<'p
     // SAFETY: the part is mapped as long as the share, which lives until the object is made.
     let pickle = unsafe { Foreign::new(start, length) };
     Ok((load(names(py)?.loads.bind(py), pickle, Some(&buffers))?, length))
-}
-
-/// Whether it is a numpy array and no more than that, so that another view of it is as good.
-fn is_plain_array(object: &Bound<'_, PyAny>) -> bool {
-    let py = object.py();
-    let class = PyModule::import(py, "sys")
-        .and_then(|sys| sys.getattr(intern!(py, "modules"))?.cast_into::<PyDict>().map_err(PyErr::from))
-        .and_then(|modules| modules.get_item(intern!(py, "numpy")))
-        .ok()
-        .flatten()
-        .and_then(|numpy| numpy.getattr(intern!(py, "ndarray")).ok());
-    class.is_some_and(|class| object.get_type().is(&class))
 }
 
 /// Memory that this process has in common with others.
