@@ -232,11 +232,9 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
     pub fn claim(&self, worker: u16) -> Option<Claim> {
         let tail = self.tail.0.load(Ordering::Acquire);
         let head = self.head.0.load(Ordering::Relaxed);
-        if tail.saturating_sub(head) > SLOTS as u64 {
-            return self.claim_far(worker, head, tail);
-        }
+        let near = tail.min(head.saturating_add(SLOTS as u64));
         let mut ticket = head;
-        while ticket < tail {
+        while ticket < near {
             let slot = Self::index(ticket);
             let ready = Word::ready(ticket);
             // A slot that holds a younger task by now is passed over: its turn comes at its own ticket.
@@ -246,18 +244,17 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             }
             ticket += 1;
         }
-        self.advance_head(head, tail);
-        None
+        if near < tail { self.claim_far(worker, head, tail) } else { self.found_none(head, tail) }
     }
 
-    /// The same when there are more tickets than slots: most are of slots that were stepped over because they were busy,
-    /// or somebody has scribbled on `tail`. So each slot is looked at, and the oldest is taken.
+    /// The same when none of the next tickets is ready, as many as there are slots, and there are more: those were of slots
+    /// that were stepped over because they were busy, or somebody has scribbled on `tail`. So each slot is looked at, and
+    /// the oldest is taken.
     #[cold]
     fn claim_far(&self, worker: u16, head: u64, tail: u64) -> Option<Claim> {
         loop {
             let Some(ticket) = self.ready_tickets(head, tail).min() else {
-                self.advance_head(head, tail);
-                return None;
+                return self.found_none(head, tail);
             };
             let slot = Self::index(ticket);
             if self.exchange(slot, Word::ready(ticket), Word::running(worker, ticket)) {
@@ -275,6 +272,11 @@ impl<B, const SLOTS: usize, const WORDS: usize, const SEATS: usize, const GROUPS
             let is_ready = word == Word::ready(ticket) && Self::index(ticket) == slot;
             (is_ready && (head..tail).contains(&ticket)).then_some(ticket)
         })
+    }
+
+    fn found_none(&self, head: u64, tail: u64) -> Option<Claim> {
+        self.advance_head(head, tail);
+        None
     }
 
     /// Every ticket below `to` was seen not to be ready, and a ticket that is not ready never becomes so again.
