@@ -325,3 +325,71 @@ def test_bare_buffers_arrive_as_something_with_a_length(pool, length):
 
     seen_length, start, back = pool.apply(look, (pickle.PickleBuffer(bytearray(b"abc" * length)),))
     assert (seen_length, start, bytes(back)) == (3 * length, b"abc", b"abc" * length)
+
+
+def fingerprint(values, number):
+    """Of an array that is too small to be mapped, which the task then spoils."""
+    seen = float(values[number]), float(values.sum())
+    values[:] = -1
+    return seen
+
+
+@pytest.mark.parametrize("way", ["submit", "map", "starmap"])
+def test_small_arrays_that_are_sent_again_and_again_are_sent_once(way):
+    series = [RNG.standard_normal(4_000) for _ in range(10)]
+    calls = [(values, number) for number in range(100) for values in series]
+    expected = [(values[number], values.sum()) for values, number in calls]
+    with Pool(2) as pool:
+        if way == "submit":
+            assert [future.get() for future in [pool.submit(fingerprint, *call) for call in calls]] == expected
+        elif way == "starmap":
+            assert pool.starmap(fingerprint, calls) == expected
+        else:
+            assert pool.map(lambda call: fingerprint(*call), calls) == expected
+        sent = sum(values.nbytes for values, _ in calls)
+        told = pool.statistics()
+        assert told.peak_input_bytes < sent / 10
+        assert told.input_segment_bytes < 8 * MB
+        assert told.input_bytes == 0
+
+
+def test_small_arrays_that_change_are_sent_as_they_were(pool):
+    values, expected, futures = np.zeros(2_000), [], []
+    for number in range(1_000):
+        # Every now and then, and anywhere in it.
+        if RNG.random() < 0.2:
+            values[RNG.integers(len(values))] = number
+        expected.append((values[number], values.sum()))
+        futures.append(pool.submit(fingerprint, values, number))
+    assert [future.get() for future in futures] == expected
+
+
+def test_small_arrays_whose_memory_is_used_again_are_sent_as_they_were(pool):
+    futures = [pool.submit(fingerprint, np.full(2_000, number // 3, float), 0) for number in range(600)]
+    assert [future.get()[0] for future in futures] == [number // 3 for number in range(600)]
+
+
+def test_many_small_arrays_take_no_more_memory_than_a_part_of_the_budget():
+    arrays = [np.full(4_000, number, float) for number in range(1_000)]
+    with Pool(2, memory_budget=64 * MB) as pool:
+        for _ in range(3):
+            assert [future.get()[0] for future in [pool.submit(fingerprint, one, 0) for one in arrays]] == [*range(1_000)]
+        # Eight of those that are sent again, and what was under way.
+        assert pool.statistics().input_segment_bytes <= (8 + 64 + 1) * MB
+
+
+def test_a_worker_that_dies_with_small_arrays_costs_its_task():
+    def spoil_and_die(values, dies):
+        total = fingerprint(values, 0)
+        if dies:
+            tasks.die()
+        return total
+
+    values = np.arange(4_000, dtype=float)
+    expected = values[0], values.sum()
+    with Pool(2) as pool:
+        futures = [pool.submit(spoil_and_die, values, dies=number % 20 == 19) for number in range(100)]
+        outcomes = [future.exception() or future.result() for future in futures]
+    died = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, WorkerDied)]
+    assert died == [19, 39, 59, 79, 99]
+    assert all(outcome == expected for outcome in outcomes if not isinstance(outcome, WorkerDied))

@@ -232,7 +232,7 @@ impl Engine {
 
     /// Frees what was placed and not submitted.
     pub fn free(&self, places: &[Span]) {
-        if !self.is_foreign() && !places.is_empty() {
+        if !places.is_empty() && !self.is_foreign() {
             self.shared.with(|state, context| state.free(places, context));
         }
     }

@@ -28,6 +28,7 @@ mod patience;
 mod pending;
 mod process;
 mod records;
+mod repeats;
 mod run;
 pub mod start;
 mod state;

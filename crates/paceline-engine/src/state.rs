@@ -36,6 +36,7 @@ use paceline_core::{ChunkId, Command, Config, Event, Moment, Scheduler, WorkerEx
 use paceline_ipc::SLOTS;
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::idle::{INTEREST_EVERY, INTEREST_NONE};
+use paceline_ipc::repeats::Repeats;
 use paceline_ipc::share::Share;
 use paceline_ipc::slabs::Slabs;
 use paceline_ipc::table::{Feeder, Place};
@@ -95,6 +96,7 @@ pub(crate) struct State {
     free_jobs: Vec<u32>,
     arena: Arena,
     slabs: Slabs,
+    pub(crate) repeats: Repeats,
     flight: Arc<Flight>,
     released: Arc<Released>,
     next_function: u64,
@@ -148,6 +150,7 @@ impl State {
             free_jobs: Vec::new(),
             arena,
             slabs: Slabs::default(),
+            repeats: crate::repeats::within(flight.budget()),
             flight,
             released: Arc::default(),
             next_function: 1,

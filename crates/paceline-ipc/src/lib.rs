@@ -13,6 +13,7 @@
 //! - [`record`]: how the outcomes of a chunk's items stand one after the other.
 //! - [`arena`]: segments for payloads larger than a slot.
 //! - [`slabs`]: segments shared by payloads of medium size.
+//! - [`repeats`]: those of them that are sent again and again.
 //! - [`foreign`]: memory that another process can write at any moment.
 //! - `hostile`: attacks on all of this, for tests and fuzzers.
 //! - [`share`]: memory that one process lays out and others map.
@@ -39,6 +40,8 @@ pub mod memory;
 pub mod message;
 #[cfg(not(loom))]
 pub mod record;
+#[cfg(not(loom))]
+pub mod repeats;
 #[cfg(not(loom))]
 pub mod share;
 #[cfg(not(loom))]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// A payload of at least this many bytes gets a segment of its own.
 const OWN_SEGMENT_FROM: u64 = 64 << 10;
 /// The size of a segment that is shared.
-const SLAB_BYTES: u64 = 1 << 20;
+pub(crate) const SLAB_BYTES: u64 = 1 << 20;
 /// Payloads begin at multiples of this.
 const ALIGNMENT: u64 = 16;
 

@@ -1,7 +1,7 @@
 //! Owns small arrays and scalars of numpy as plain values: to pickle one takes as long as ten short calls. Only the types
 //! that numpy has built in, in this machine's byte order, as they lie one after the other; all else is pickled.
 
-use crate::gather::{Gather, Owner};
+use crate::gather::Owner;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::intern;
@@ -76,7 +76,7 @@ impl View {
         unsafe { std::slice::from_raw_parts(self.0.buf.cast::<u8>(), length) }
     }
 
-    fn shape(&self) -> &[ffi::Py_ssize_t] {
+    pub(crate) fn shape(&self) -> &[ffi::Py_ssize_t] {
         let dimensions = usize::try_from(self.0.ndim).unwrap_or(0);
         if dimensions == 0 || self.0.shape.is_null() {
             return &[];
@@ -100,56 +100,34 @@ impl Drop for View {
     }
 }
 
-/// What an object was written as.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
-    Array,
-    Scalar,
-    Not,
+/// What an object of numpy's is.
+pub(crate) enum Plain {
+    /// An array, of a kind and with flags as in [`Head`].
+    Array(u8, u8, View),
+    /// A scalar of a kind.
+    Scalar(u8, View),
 }
 
-/// Appends a small array or a scalar, each without the tag that says which; `class` is its class.
-pub(crate) fn encode(
-    value: &Bound<'_, PyAny>,
-    class: *mut ffi::PyTypeObject,
-    (array_tag, scalar_tag): (u8, u8),
-    out: &mut Gather,
-) -> Written {
+/// What of an object is to be written, if it is a small array or a scalar; `class` is its class.
+pub(crate) fn plain(value: &Bound<'_, PyAny>, class: *mut ffi::PyTypeObject) -> Option<Plain> {
     let py = value.py();
-    let Some(numpy) = numpy_of(py, class) else { return Written::Not };
+    let numpy = numpy_of(py, class)?;
     if class == numpy.array.as_ptr().cast() {
-        let Ok(dtype) = value.getattr(intern!(py, "dtype")) else { return Written::Not };
-        let Some(kind) = numpy.kinds.iter().position(|(known, _)| known.as_ptr() == dtype.as_ptr()) else {
-            return Written::Not;
-        };
-        let Some(view) = View::of(value) else { return Written::Not };
-        let (bytes, shape) = (view.bytes(), view.shape());
-        if bytes.len() >= SMALL_BELOW || shape.len() > MOST_DIMENSIONS {
-            return Written::Not;
+        let dtype = value.getattr(intern!(py, "dtype")).ok()?;
+        let kind = numpy.kinds.iter().position(|(known, _)| known.as_ptr() == dtype.as_ptr())?;
+        let view = View::of(value)?;
+        if view.bytes().len() >= SMALL_BELOW || view.shape().len() > MOST_DIMENSIONS {
+            return None;
         }
         let order = if view.has_rows_first() { 0 } else { COLUMNS_FIRST };
         let flags = order | if view.0.readonly == 0 { WRITABLE } else { 0 };
-        out.extend_from_slice(&[array_tag, small(kind), flags, small(shape.len())]);
-        for length in shape {
-            out.extend_from_slice(&length.cast_unsigned().to_le_bytes());
-        }
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        // It may lie there for longer than this borrows it.
-        let (start, length) = (bytes.as_ptr(), bytes.len());
-        // SAFETY: the view is kept with the run, and its memory does not move.
-        out.extend_from_changing(unsafe { std::slice::from_raw_parts(start, length) }, || view);
-        return Written::Array;
+        return Some(Plain::Array(small(kind), flags, view));
     }
-    let Some(kind) = numpy.kinds.iter().position(|(_, known)| known.as_ptr().cast() == class) else {
-        return Written::Not;
-    };
-    let Some(view) = View::of(value) else { return Written::Not };
-    out.extend_from_slice(&[scalar_tag, small(kind), small(view.bytes().len())]);
-    out.extend_from_slice(view.bytes());
-    Written::Scalar
+    let kind = numpy.kinds.iter().position(|(_, known)| known.as_ptr().cast() == class)?;
+    Some(Plain::Scalar(small(kind), View::of(value)?))
 }
 
-fn small(number: usize) -> u8 {
+pub(crate) fn small(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 /// A buffer of at least this length travels by itself; a shorter one is copied sooner than it is mapped.
@@ -30,6 +31,9 @@ thread_local! {
     /// What the calls that run have been given.
     static GIVEN: RefCell<Vec<Given>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Some call has been given something.
+static ANY_GIVEN: AtomicBool = AtomicBool::new(false);
 
 /// A buffer that a call has been given, mapped.
 pub(crate) struct Given {
@@ -248,6 +252,7 @@ pub(crate) fn give<'py>(py: Python<'py>, arena: &ArenaReader, places: &[Span]) -
         let copy = mapped(arena, *place)?;
         let given = Given { place: *place, copy: Arc::clone(&copy), faults: page_faults() };
         GIVEN.with_borrow_mut(|all| all.push(given));
+        ANY_GIVEN.store(true, Ordering::Relaxed);
         viewed(py, Memory::Given(copy))
     };
     places.iter().map(give).collect()
@@ -291,6 +296,15 @@ fn no_such() -> PyErr {
 /// What was given since this was last called.
 pub(crate) fn take_given() -> Vec<Given> {
     GIVEN.take()
+}
+
+/// The calls for which something was given since that was last taken have ended, and are about to be told of.
+#[inline]
+pub(crate) fn let_go_of_given() {
+    // What is of a thread takes longer to find.
+    if ANY_GIVEN.load(Ordering::Relaxed) {
+        let_go(take_given());
+    }
 }
 
 /// The calls for which these were given have ended, and are about to be told of: what somebody has kept becomes his own.

@@ -5,7 +5,7 @@
 //! Only values of exactly these types are written plainly: a subclass may carry more than its value. Lists and dicts are
 //! pickled, because they have an identity that two places in a value may share; so is an array that stands in two places.
 
-use crate::arrays::{self, Head, Written};
+use crate::arrays::{self, Head, Plain, View};
 use crate::gather::Gather;
 use paceline_engine::{ArenaReader, Foreign, RecordBytes, Span};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -30,25 +30,50 @@ const PICKLE: u8 = 12;
 const PICKLE_AND_BUFFERS: u8 = 13;
 const ARRAY: u8 = 14;
 const SCALAR: u8 = 15;
+/// The items lie elsewhere: as an array, with the place instead of them.
+const ARRAY_ELSEWHERE: u8 = 16;
 
 /// Tuples deeper or longer than this are pickled.
 const DEEPEST: u8 = 4;
 const LONGEST_TUPLE: usize = 255;
 
+/// Where bytes may lie that belong to a value and were written before.
+pub(crate) trait Elsewhere {
+    /// The place of these bytes, if they have one.
+    fn find(&mut self, bytes: &[u8]) -> Option<Span>;
+}
+
+/// Nothing lies there.
+pub(crate) struct Nowhere;
+
+impl Elsewhere for Nowhere {
+    fn find(&mut self, _: &[u8]) -> Option<Span> {
+        None
+    }
+}
+
+/// Where a plain value is written.
+struct Sink<'a> {
+    out: &'a mut Gather,
+    elsewhere: &'a mut dyn Elsewhere,
+    /// The arrays that have been written.
+    arrays: Vec<*mut ffi::PyObject>,
+}
+
 /// Appends a plain value; false, with `out` as it was, if the value is not plain.
-pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Gather) -> bool {
+pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Gather, elsewhere: &mut dyn Elsewhere) -> bool {
     let before = out.mark();
-    let plain = encode_at(value, out, DEEPEST, &mut Vec::new());
+    let plain = encode_at(value, &mut Sink { out, elsewhere, arrays: Vec::new() }, DEEPEST);
     if !plain {
         out.cut(before);
     }
     plain
 }
 
-/// `arrays` are those that have been written.
-fn encode_at(value: &Bound<'_, PyAny>, out: &mut Gather, depth: u8, arrays: &mut Vec<*mut ffi::PyObject>) -> bool {
+fn encode_at(value: &Bound<'_, PyAny>, sink: &mut Sink<'_>, depth: u8) -> bool {
     let class = value.get_type_ptr();
     let py = value.py();
+    let out = &mut *sink.out;
     if class == PyInt::type_object_raw(py) {
         encode_int(value, out)
     } else if class == PyFloat::type_object_raw(py) {
@@ -75,23 +100,46 @@ fn encode_at(value: &Bound<'_, PyAny>, out: &mut Gather, depth: u8, arrays: &mut
         true
     } else if class == PyTuple::type_object_raw(py) {
         // SAFETY: the value is exactly a tuple.
-        encode_tuple(unsafe { value.cast_unchecked::<PyTuple>() }, out, depth, arrays)
+        encode_tuple(unsafe { value.cast_unchecked::<PyTuple>() }, sink, depth)
     } else if class == PyBytes::type_object_raw(py) {
         // SAFETY: the value is exactly a bytes.
         let bytes = unsafe { value.cast_unchecked::<PyBytes>() }.as_bytes();
         encode_run(SHORT_BYTES, LONG_BYTES, bytes, value, out);
         true
     } else {
-        match arrays::encode(value, class, (ARRAY, SCALAR), out) {
-            Written::Array if arrays.contains(&value.as_ptr()) => false,
-            Written::Array => {
-                arrays.push(value.as_ptr());
+        match arrays::plain(value, class) {
+            Some(Plain::Array(..)) if sink.arrays.contains(&value.as_ptr()) => false,
+            Some(Plain::Array(kind, flags, view)) => {
+                sink.arrays.push(value.as_ptr());
+                encode_array(kind, flags, view, sink);
                 true
             }
-            Written::Scalar => true,
-            Written::Not => false,
+            Some(Plain::Scalar(kind, view)) => {
+                out.extend_from_slice(&[SCALAR, kind, arrays::small(view.bytes().len())]);
+                out.extend_from_slice(view.bytes());
+                true
+            }
+            None => false,
         }
     }
+}
+
+fn encode_array(kind: u8, flags: u8, view: View, sink: &mut Sink<'_>) {
+    let (bytes, shape, out) = (view.bytes(), view.shape(), &mut *sink.out);
+    let place = sink.elsewhere.find(bytes);
+    let tag = if place.is_some() { ARRAY_ELSEWHERE } else { ARRAY };
+    out.extend_from_slice(&[tag, kind, flags, arrays::small(shape.len())]);
+    for length in shape {
+        out.extend_from_slice(&length.cast_unsigned().to_le_bytes());
+    }
+    if let Some(place) = place {
+        return encode_place(&place, out);
+    }
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    // It may lie there for longer than this borrows it.
+    let (start, length) = (bytes.as_ptr(), bytes.len());
+    // SAFETY: the view is kept with the run, and its memory does not move.
+    out.extend_from_changing(unsafe { std::slice::from_raw_parts(start, length) }, || view);
 }
 
 fn encode_int(value: &Bound<'_, PyAny>, out: &mut Gather) -> bool {
@@ -124,13 +172,13 @@ fn encode_run(short: u8, long: u8, bytes: &[u8], owner: &Bound<'_, PyAny>, out: 
     }
 }
 
-fn encode_tuple(tuple: &Bound<'_, PyTuple>, out: &mut Gather, depth: u8, arrays: &mut Vec<*mut ffi::PyObject>) -> bool {
+fn encode_tuple(tuple: &Bound<'_, PyTuple>, sink: &mut Sink<'_>, depth: u8) -> bool {
     let length = tuple.len();
     if depth == 0 || length > LONGEST_TUPLE {
         return false;
     }
-    out.extend_from_slice(&[TUPLE, u8::try_from(length).unwrap_or(u8::MAX)]);
-    tuple.iter_borrowed().all(|item| encode_at(&item, out, depth - 1, arrays))
+    sink.out.extend_from_slice(&[TUPLE, u8::try_from(length).unwrap_or(u8::MAX)]);
+    tuple.iter_borrowed().all(|item| encode_at(&item, sink, depth - 1))
 }
 
 /// Appends a pickle, made elsewhere.
@@ -172,11 +220,15 @@ fn encode_places(pickle: usize, places: &[Span], out: &mut Gather) {
     out.push(PICKLE_AND_BUFFERS);
     out.extend_from_slice(&(places.len() as u64).to_le_bytes());
     for place in places {
-        out.extend_from_slice(&u64::from(place.segment).to_le_bytes());
-        out.extend_from_slice(&place.offset.to_le_bytes());
-        out.extend_from_slice(&place.length.to_le_bytes());
+        encode_place(place, out);
     }
     out.extend_from_slice(&(pickle as u64).to_le_bytes());
+}
+
+fn encode_place(place: &Span, out: &mut Gather) {
+    for number in [u64::from(place.segment), place.offset, place.length] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 /// What stands before a pickle of this length.
@@ -245,11 +297,21 @@ impl<'a, 'py> Decoder<'a, 'py> {
         // No more than there can be, before memory is asked for.
         let mut places = Vec::with_capacity(count.min(self.bytes.len() / PLACE_BYTES));
         for _ in 0..count {
-            let segment = u32::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| cut_off())?;
-            let (offset, length) = (u64::from_le_bytes(self.number()?), u64::from_le_bytes(self.number()?));
-            places.push(Span { segment, offset, length, ..Span::default() });
+            places.push(self.place()?);
         }
         Ok(places)
+    }
+
+    fn place(&mut self) -> PyResult<Span> {
+        let segment = u32::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| cut_off())?;
+        let (offset, length) = (u64::from_le_bytes(self.number()?), u64::from_le_bytes(self.number()?));
+        Ok(Span { segment, offset, length, ..Span::default() })
+    }
+
+    fn array_head(&mut self) -> PyResult<Head> {
+        let [kind, flags, dimensions] = self.number()?;
+        let length = |_| Ok(u64::from_le_bytes(self.number()?));
+        Ok(Head { kind, flags, shape: (0..dimensions).map(length).collect::<PyResult<_>>()? })
     }
 
     /// The buffers at these places. A reader that has no arena is told how long they are.
@@ -298,10 +360,14 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 PyTuple::new(py, items)?.into_any()
             }
             ARRAY => {
-                let [kind, flags, dimensions] = self.number()?;
-                let length = |_| Ok(u64::from_le_bytes(self.number()?));
-                let shape = (0..dimensions).map(length).collect::<PyResult<_>>()?;
-                return arrays::array(py, Head { kind, flags, shape }, self.run(true)?);
+                let head = self.array_head()?;
+                return arrays::array(py, head, self.run(true)?);
+            }
+            ARRAY_ELSEWHERE => {
+                let (head, place) = (self.array_head()?, self.place()?);
+                let Some(arena) = self.arena else { return Ok(place.length.into_pyobject(py)?.into_any()) };
+                let items = arena.view(place).map_err(|_| cut_off())?;
+                return arrays::array(py, head, items.bytes());
             }
             SCALAR => {
                 let [kind] = self.number()?;

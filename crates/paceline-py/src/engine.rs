@@ -272,11 +272,12 @@ impl Engine {
         let mut rest = None;
         let fill = |input: &mut Gather, along: &mut Along<'_>| {
             let mut ends = Vec::new();
-            let mut is_still = items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>();
+            if items.is_exact_instance_of::<PyList>() || items.is_exact_instance_of::<PyTuple>() {
+                along.begin_still();
+            }
             let mut items = items.try_iter()?;
             while let Some(item) = items.next() {
                 let item = item?;
-                is_still = is_still && along.begin_still(&item);
                 encode(&item, input, along)?;
                 ends.push(input.len() as u64);
                 if input.len() + along.bytes() >= piece {

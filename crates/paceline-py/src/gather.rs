@@ -31,7 +31,7 @@ pub(crate) trait Owner {}
 impl Owner for Py<PyAny> {}
 
 /// How much there was at some moment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Mark {
     bytes: usize,
     runs: usize,
@@ -51,7 +51,7 @@ impl Gather {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.cut(Mark { bytes: 0, runs: 0 });
+        self.cut(Mark::default());
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -61,6 +61,13 @@ impl Gather {
     /// Takes back what has come since.
     pub(crate) fn cut(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
+        if self.runs.len() > mark.runs {
+            self.cut_runs(mark);
+        }
+    }
+
+    #[cold]
+    fn cut_runs(&mut self, mark: Mark) {
         self.run_bytes -= self.runs.drain(mark.runs..).map(|run| run.length).sum::<usize>();
     }
 

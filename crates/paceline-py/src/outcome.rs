@@ -292,9 +292,18 @@ fn each_record(
     Ok(Some(count))
 }
 
+/// Of results of at most this length the copy needs no allocation.
+const SHORT: usize = 64;
+
 fn decode_value<'py>(bytes: &RecordBytes<'_>, loads: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match bytes {
         RecordBytes::Own(bytes) => Decoder::new(bytes, loads).next(),
+        RecordBytes::Shared(bytes) if bytes.len() <= SHORT => {
+            let mut copy = [0; SHORT];
+            let copy = &mut copy[..bytes.len()];
+            bytes.copy_to(copy);
+            Decoder::new(copy, loads).next()
+        }
         shared => match decode_apart(shared, loads)? {
             Some(value) => Ok(value),
             None => decode_shared(shared.foreign(), loads),

@@ -3,7 +3,7 @@
 
 use crate::arrays::{self, View};
 use crate::buffers::{self, Buffer, BufferTaker};
-use crate::codec;
+use crate::codec::{self, Elsewhere, Nowhere};
 use crate::engine::{LONG_COPY, refusal};
 use crate::flight::wait_for_room;
 use crate::gather::Gather;
@@ -121,12 +121,16 @@ pub(crate) struct Along<'e> {
     pub(crate) definitions: Definitions,
     engine: &'e Engine,
     buffers: Vec<Span>,
+    /// What is sent again and again, and lies where it did before.
+    repeats: Vec<Span>,
     shares: Vec<Arc<Share>>,
     /// In these buffers.
     bytes: usize,
     /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
     known: HashMap<(usize, usize), Known>,
-    /// The item that is being read, if the items come from a list or a tuple and none so far was pickled by code of its own.
+    /// The items come from a list or a tuple, and none so far was pickled by code that may change another.
+    is_still: bool,
+    /// The item that is being pickled, if that is so.
     item: Option<Py<PyAny>>,
 }
 
@@ -137,22 +141,29 @@ impl<'e> Along<'e> {
             definitions: Definitions::new(),
             engine,
             buffers: Vec::new(),
+            repeats: Vec::new(),
             shares: Vec::new(),
             bytes: 0,
             known: HashMap::new(),
+            is_still: false,
             item: None,
         }
     }
 
-    /// This is read next, of a list or a tuple. What was sent of it stays as it is until the last is read, as long as no item
-    /// is pickled by code that may change another; whether that is so.
-    pub(crate) fn begin_still(&mut self, item: &Bound<'_, PyAny>) -> bool {
-        let is_quiet = match item.cast_exact::<PyTuple>() {
-            Ok(tuple) => tuple.iter_borrowed().all(|part| arrays::is_quiet(&part)),
-            Err(_) => arrays::is_quiet(item),
-        };
-        self.item = is_quiet.then(|| item.clone().unbind());
-        is_quiet
+    /// What is read next comes from a list or a tuple: what was sent of it stays as it is until the last is read, as long as
+    /// no item is pickled by code that may change another.
+    pub(crate) fn begin_still(&mut self) {
+        self.is_still = true;
+    }
+
+    /// This is about to be pickled.
+    fn begin_pickle(&mut self, item: &Bound<'_, PyAny>) {
+        self.is_still = self.is_still
+            && match item.cast_exact::<PyTuple>() {
+                Ok(tuple) => tuple.iter_borrowed().all(|part| arrays::is_quiet(&part)),
+                Err(_) => arrays::is_quiet(item),
+            };
+        self.item = self.is_still.then(|| item.clone().unbind());
     }
 
     /// The object whose memory it is, if that is the item that is being read, or stands in it.
@@ -176,6 +187,7 @@ impl<'e> Along<'e> {
     /// The buffers, which the job is to take over.
     pub(crate) fn take_buffers(&mut self) -> Vec<Span> {
         self.known.clear();
+        self.buffers.append(&mut self.repeats);
         std::mem::take(&mut self.buffers)
     }
 
@@ -217,7 +229,17 @@ impl<'e> Along<'e> {
 
 impl Drop for Along<'_> {
     fn drop(&mut self) {
-        self.engine.free(&self.buffers);
+        for places in [&self.buffers, &self.repeats] {
+            self.engine.free(places);
+        }
+    }
+}
+
+impl Elsewhere for Along<'_> {
+    fn find(&mut self, bytes: &[u8]) -> Option<Span> {
+        let place = self.engine.place_repeat(bytes)?;
+        self.repeats.push(place);
+        Some(place)
     }
 }
 
@@ -226,7 +248,7 @@ impl Drop for Along<'_> {
 /// # Errors
 /// `ArgumentNotPicklable` of the Python side.
 pub(crate) fn encode_argument(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
-    if codec::encode_plain(value, out) { Ok(()) } else { encode_pickled(value, out, along) }
+    if codec::encode_plain(value, out, along) { Ok(()) } else { encode_pickled(value, out, along) }
 }
 
 /// The same of an item that must not keep others from being run: if it cannot be pickled, its task fails for that.
@@ -250,6 +272,7 @@ pub(crate) fn encode_argument_or_failure(
 }
 
 fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
+    along.begin_pickle(value);
     let result = encode_pickled_itself(value, out, along);
     along.shares.append(&mut take_named());
     result
@@ -343,18 +366,20 @@ const APART_FROM: usize = 64 << 10;
 /// # Errors
 /// What pickling by value raises.
 pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) -> PyResult<Encoded<'py>> {
-    answering(|| encode_answer(value, out))
-}
-
-fn encode_answer<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = value.cast_exact::<PyBytes>()
         && bytes.as_bytes().len() >= APART_FROM
     {
         return Ok(Encoded::Apart(codec::bytes_head(bytes.as_bytes().len()), bytes.clone()));
     }
-    if codec::encode_plain(value, out) {
+    if codec::encode_plain(value, out, &mut Nowhere) {
         return Ok(Encoded::Gathered);
     }
+    answering(|| encode_pickled_result(value, out))
+}
+
+/// Kept apart, so that plain results pay nothing for it.
+#[inline(never)]
+fn encode_pickled_result<'py>(value: &Bound<'py, PyAny>, out: &mut Gather) -> PyResult<Encoded<'py>> {
     let py = value.py();
     let (pickle, taken) = if let Some(dumped) = dump_plain_apart(value)? {
         dumped
@@ -386,7 +411,7 @@ pub(crate) fn encode_call(
     out: &mut Gather,
     along: &mut Along<'_>,
 ) -> PyResult<()> {
-    if kwargs.is_none() && codec::encode_plain(args, out) {
+    if kwargs.is_none() && codec::encode_plain(args, out, along) {
         return Ok(());
     }
     let py = args.py();

@@ -338,11 +338,16 @@ pub(crate) fn drop_released() {
 }
 
 /// A task has ended: what it has written to what is private is taken back, whether it was given it, or the function has it.
+#[inline]
 pub(crate) fn take_back() {
     // Whoever writes to a page for the first time makes the system give it one of its own.
-    if !is_open() || page_faults() == FAULTS.load(Ordering::Relaxed) {
-        return;
+    if is_open() && page_faults() != FAULTS.load(Ordering::Relaxed) {
+        restore();
     }
+}
+
+#[cold]
+fn restore() {
     with_opened(|opened| {
         for known in opened.values().filter(|known| known.is_private) {
             known.share.restore();

@@ -1,7 +1,7 @@
 //! Owns the Python side of a worker: loads functions, calls them, makes bytes of what they return or raise. Never
 //! decides what runs next.
 
-use crate::buffers::{self, Given};
+use crate::buffers::{self, Buffer, Given};
 use crate::codec::{Decoder, GAP};
 use crate::coroutines::{Coroutines, Ended, run_to_end};
 use crate::current::{self, Current};
@@ -300,12 +300,7 @@ impl<'py> PythonRun<'py> {
                     Ok(Encoded::Gathered) => return answers.push(kind::DONE, self.scratch.bytes()),
                     Ok(Encoded::Apart(head, run)) => return answers.push_parts(kind::DONE, &[&head, run.as_bytes()]),
                     Ok(Encoded::WithBuffers(head, pickle, taken)) => {
-                        let mut parts = vec![&head, pickle.as_bytes()];
-                        for (gap, buffer) in &taken {
-                            parts.push(&GAP[..*gap]);
-                            parts.push(buffers::contents(buffer.bind(self.py)).unwrap_or(&[]));
-                        }
-                        return answers.push_parts(kind::DONE, &parts);
+                        return push_with_buffers(self.py, (&head, pickle.as_bytes(), &taken), answers);
                     }
                     Err(error) => {
                         self.pack("pack_unpicklable_result", (value, error.into_value(self.py), self.details(of)))
@@ -350,6 +345,20 @@ impl<'py> PythonRun<'py> {
         let packed = self.names.pickling.bind(self.py).getattr(how).and_then(|pack| pack.call1(what));
         packed.ok()?.cast_into().ok()
     }
+}
+
+#[inline(never)]
+fn push_with_buffers(
+    py: Python<'_>,
+    (head, pickle, taken): (&[u8], &[u8], &[(usize, Buffer)]),
+    answers: &mut Answers<'_>,
+) -> Result<(), AllocateError> {
+    let mut parts = vec![head, pickle];
+    for (gap, buffer) in taken {
+        parts.push(&GAP[..*gap]);
+        parts.push(buffers::contents(buffer.bind(py)).unwrap_or(&[]));
+    }
+    answers.push_parts(kind::DONE, &parts)
 }
 
 impl Run for PythonRun<'_> {
@@ -411,12 +420,12 @@ impl Run for PythonRun<'_> {
                         self.answer_stopped(&stack, &of, answers);
                     }
                 }
-                buffers::let_go(buffers::take_given());
+                buffers::let_go_of_given();
                 shared::take_back();
             }
             current.end();
         });
-        buffers::let_go(buffers::take_given());
+        buffers::let_go_of_given();
         shared::take_back();
         if self.lingering.is_empty() {
             forget_passing();

@@ -135,8 +135,10 @@ impl State {
     /// Frees places that no worker looks at any more.
     pub(crate) fn free(&mut self, places: &[Span], context: &Context<'_>) {
         for place in places {
-            self.slabs.release(&mut self.arena, *place);
-            self.flight.remove_input(place.length);
+            if !self.repeats.release(*place) {
+                self.slabs.release(&mut self.arena, *place);
+                self.flight.remove_input(place.length);
+            }
         }
         if !places.is_empty() && self.flight.is_awaited() {
             context.waiting.wake_followers([self.flight.key(); 2]);
@@ -150,6 +152,11 @@ impl State {
         Ok(placed)
     }
 
+    /// A place for bytes that are sent again and again; none if there is no room for them.
+    pub(crate) fn place_repeat(&mut self, length: usize) -> Option<Placed> {
+        self.repeats.place(&mut self.arena, length)
+    }
+
     /// Whether segments hold memory while nobody has anything to do for the pool; with `is_cooling`, those that are free
     /// give it back.
     pub(crate) fn is_warm_for_nothing(&mut self, is_cooling: bool) -> bool {
@@ -157,6 +164,7 @@ impl State {
             return false;
         }
         if is_cooling {
+            self.repeats.forget(&mut self.arena);
             self.arena.cool();
             return false;
         }
