@@ -373,7 +373,8 @@ def test_many_small_arrays_take_no_more_memory_than_a_part_of_the_budget():
     arrays = [np.full(4_000, number, float) for number in range(1_000)]
     with Pool(2, memory_budget=64 * MB) as pool:
         for _ in range(3):
-            assert [future.get()[0] for future in [pool.submit(fingerprint, one, 0) for one in arrays]] == [*range(1_000)]
+            futures = [pool.submit(fingerprint, one, 0) for one in arrays]
+            assert [future.get()[0] for future in futures] == [*range(1_000)]
         # Eight of those that are sent again, and what was under way.
         assert pool.statistics().input_segment_bytes <= (8 + 64 + 1) * MB
 

@@ -194,11 +194,11 @@ def open_shared_memory(pid: int, descriptor: int, inode: int, size: int) -> Open
 class Gauge:
     """Tells a reader of some input whether he may send more, by the size of the results that he has had."""
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything large has ever been sent; as long as nothing has, there is room for more."""
-    def note(self, future: Any) -> None:
-        """Notes the size of a result that is there, and is about to be taken."""
+    def note(self, future: Any) -> bool:
+        """Notes the size of a result that is there, and is about to be taken.
+
+        Whether anything large has ever been under way; until then there is room for more.
+        """
     def has_room(self, ahead: int) -> bool:
         """Whether one chunk more may be sent while so many are out, or there and not taken."""
 

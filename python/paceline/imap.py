@@ -96,6 +96,7 @@ class Feed:
         self.stream = None if ordered else Stream()
         # Re-entrant, both: the garbage collector may drop the iterator in the middle of anything.
         self.changed = threading.Condition()
+        self._waiting = 0
         self.reading = threading.RLock()
         # Held while a chunk is turned into bytes and handed to the engine.
         self.handing_in = threading.RLock()
@@ -146,24 +147,29 @@ class Feed:
         ahead = len(self.line) + len(self.in_stream)
         return ahead < self.limit and (self.asked_gauge is None or self.asked_gauge.has_room(ahead))
 
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until something has changed; by who holds `changed`."""
+        self._waiting += 1
+        try:
+            self.changed.wait(timeout)
+        finally:
+            self._waiting -= 1
+
+    def tell(self) -> None:
+        """Something has changed; by who holds `changed`. To notify nobody takes a tenth of a small task's time."""
+        if self._waiting:
+            self.changed.notify_all()
+
     def toggle(self, future: Future[Any]) -> None:
         """Notes that a future has gone into the stream, or come out of it; a quick one may come out first."""
         self.in_stream ^= {future}
-
-    def ask_or_not(self, gauge: Gauge, future: Future[Any]) -> None:
-        """Has the gauge asked from now on, if anything large is under way; a result is about to be taken."""
-        if gauge.is_needed:
-            gauge.note(future)
-            self.asked_gauge = gauge
-        else:
-            self.asked_gauge = None
 
     def lift_the_limit(self) -> None:
         """Everything is to be read, whether or not anyone takes the results."""
         with self.changed:
             self.limit = _UNBOUNDED
             self.gauge = self.asked_gauge = None
-            self.changed.notify_all()
+            self.tell()
         if self.sized or self.in_caller:
             self.top_up()
 
@@ -180,12 +186,14 @@ class Feed:
         while True:
             with self.changed:
                 while not self.stopped and not self._may_read():
-                    self.changed.wait()
+                    self.wait()
                 if self.stopped or self.exhausted:
                     return
-            self._read_one()
+            while self._read_one():
+                pass
 
-    def _read_one(self) -> None:
+    def _read_one(self) -> bool:
+        """Whether more may be read, as far as was known when the lock was held anyway."""
         try:
             chunk = [next(self.source)] if self.chunksize == 1 else list(islice(self.source, self.chunksize))
         except StopIteration:
@@ -195,9 +203,9 @@ class Feed:
         if not chunk:
             return self._end(None)
         with self.handing_in:
-            return None if self.stopped else self._hand_in(chunk)
+            return not self.stopped and self._hand_in(chunk)
 
-    def _hand_in(self, chunk: list[Any]) -> None:
+    def _hand_in(self, chunk: list[Any]) -> bool:
         end: Future[Any] | _Raised
         try:
             end = self._submit(chunk)
@@ -211,31 +219,31 @@ class Feed:
                 self.line.append(end)
             else:
                 self.toggle(end)
-            self.changed.notify()
-        return None
+            self.tell()
+            return self._may_read() and not self.stopped
 
     def _submit(self, chunk: list[Any]) -> Future[Any]:
         future: Future[Any]
-        options: dict[str, Any] = {"base": self._read % 2**32, "stream": self.stream}
-        if self.gives_outcomes:
-            options["on_error"] = "outcomes"
+        base = self._read % 2**32
         if self.chunksize == 1 and not self.gives_outcomes:
-            future = self.submit(self.fn, (chunk[0],), None, **options)
+            future = self.submit(self.fn, (chunk[0],), None, base=base, stream=self.stream)
         else:
-            future = self.start_map(self.fn, chunk, chunksize=len(chunk), **options)
+            options = {"on_error": "outcomes"} if self.gives_outcomes else {}
+            future = self.start_map(self.fn, chunk, chunksize=len(chunk), base=base, stream=self.stream, **options)
         self._read += len(chunk)
         return future
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None) -> bool:
         with self.changed:
             if self.exhausted:
-                return
+                return False
             self.exhausted = True
             if error is not None:
                 self.line.append(_Raised(error))
             self.source = iter(())
-            self.changed.notify_all()
+            self.tell()
         self.when_read(self)
+        return False
 
 
 class Feeds:
@@ -388,13 +396,14 @@ class ImapIterator(Iterator["R"]):
                     remaining = None if deadline is None else deadline - monotonic()
                     if remaining is not None and remaining <= 0:
                         raise timeout_error(f"no result after {timeout} s")
-                    feed.changed.wait(remaining)
+                    feed.wait(remaining)
                 if not feed.line and not feed.in_stream:
                     raise StopIteration
                 first = feed.line[0] if feed.line else None
                 # Failures overtake unordered results, all but the one that ended the input.
                 if isinstance(first, _Raised) and not (feed.in_stream and feed.exhausted):
-                    self._step(feed.line.popleft)
+                    feed.line.popleft()
+                    feed.tell()
                     raise first.error
             remaining = None if deadline is None else max(0.0, deadline - monotonic())
             if feed.stream is None:
@@ -402,8 +411,8 @@ class ImapIterator(Iterator["R"]):
             else:
                 taken = self._take_unordered(feed.stream, remaining)
             if taken is not None:
-                if feed.gauge is not None:
-                    feed.ask_or_not(feed.gauge, taken)
+                if (gauge := feed.gauge) is not None:
+                    feed.asked_gauge = gauge if gauge.note(taken) else None
                 if feed.sized and not feed.in_caller:
                     feed.top_up()
                 return taken
@@ -411,9 +420,11 @@ class ImapIterator(Iterator["R"]):
     def _take(self, first: Any, timeout: float | None) -> Future[Any] | None:
         if not first.done() and not first.wait(timeout):
             raise timeout_error(f"no result after {timeout} s")
-        with self._feed.changed:
-            if self._feed.line and self._feed.line[0] is first:
-                self._step(self._feed.line.popleft)
+        feed = self._feed
+        with feed.changed:
+            if feed.line and feed.line[0] is first:
+                feed.line.popleft()
+                feed.tell()
                 future: Future[Any] = first
                 return future
         return None  # Another thread was quicker.
@@ -428,12 +439,8 @@ class ImapIterator(Iterator["R"]):
             raise timeout_error(f"no result after {timeout} s") from None
         with feed.changed:
             feed.toggle(future)
-            feed.changed.notify_all()
+            feed.tell()
         return future
-
-    def _step(self, step: Callable[[], object]) -> None:
-        step()
-        self._feed.changed.notify_all()
 
     def _abandon(self) -> None:
         feed = self._feed

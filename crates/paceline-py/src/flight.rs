@@ -55,17 +55,13 @@ pub(crate) struct Gauge {
 
 #[pymethods]
 impl Gauge {
-    /// Whether anything that counts has ever been under way; as long as nothing has, there is room.
-    #[getter]
-    fn is_needed(&self) -> bool {
-        self.flight.has_had_any()
-    }
-
-    /// Notes the size of a result that is about to be taken.
-    fn note(&self, future: &Bound<'_, TaskFuture>) {
+    /// Notes the size of a result that is about to be taken; whether anything that counts has ever been under way:
+    /// until then there is room for more.
+    fn note(&self, future: &Bound<'_, TaskFuture>) -> bool {
         let known = self.known().unwrap_or(0);
         let bytes = future.get().weight();
         self.result_bytes.store(bytes.max(known - known / 8), Ordering::Relaxed);
+        self.flight.has_had_any()
     }
 
     /// Whether one chunk more may be sent while so many are out.
