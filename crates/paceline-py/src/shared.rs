@@ -23,6 +23,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What tells where shared memory is, as it is pickled.
 type Place = (i32, i32, u64, u64);
 
+/// What shared memory is pickled as: what opens it, and where it is.
+fn reduced(py: Python<'_>, name: Name, holds_object: bool) -> PyResult<(Bound<'_, PyAny>, Place)> {
+    let Name { pid, descriptor, inode, size } = name;
+    let opener = if holds_object { intern!(py, "open_shared_object") } else { intern!(py, "open_shared_memory") };
+    Ok((PyModule::import(py, "paceline._paceline")?.getattr(opener)?, (pid, descriptor, inode, size)))
+}
+
 thread_local! {
     /// What has been named by the pickles that are being made.
     static NAMED: RefCell<Vec<Arc<Share>>> = const { RefCell::new(Vec::new()) };
@@ -102,16 +109,13 @@ impl SharedMemory {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Place)> {
         let share = self.share()?;
-        let Name { pid, descriptor, inode, size } = share.name();
         NAMED.with_borrow_mut(|named| {
             // Of pickles that were never sent.
             named.retain(|share| Arc::strong_count(share) > 1);
-            named.push(share);
+            named.push(Arc::clone(&share));
             named.extend_from_slice(&self.inner);
         });
-        let opener =
-            if self.holds_object { intern!(py, "open_shared_object") } else { intern!(py, "open_shared_memory") };
-        Ok((PyModule::import(py, "paceline._paceline")?.getattr(opener)?, (pid, descriptor, inode, size)))
+        reduced(py, share.name(), self.holds_object)
     }
 
     /// # Safety
@@ -175,6 +179,27 @@ enum Kept {
     Memory(Py<OpenMemory>),
 }
 
+impl Kept {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Array(array) => Self::Array(array.clone_ref(py)),
+            Self::Whole(object) => Self::Whole(object.clone_ref(py)),
+            Self::Memory(memory) => Self::Memory(memory.clone_ref(py)),
+        }
+    }
+
+    /// What of it a reader is given; none if it is to be made anew.
+    fn given<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(match self {
+            Self::Nothing => None,
+            Self::Array(array) => Some(array.bind(py).call_method0(intern!(py, "view"))?),
+            Self::Whole(object) => Some(object.bind(py).clone()),
+            Self::Memory(memory) => Some(memory.bind(py).clone().into_any()),
+        })
+    }
+}
+
 /// An object with a longer pickle, beside its buffers, is made once.
 const MADE_ANEW_BELOW: usize = 16 << 10;
 
@@ -221,18 +246,13 @@ pub(crate) fn open_shared_object(
     size: u64,
 ) -> PyResult<Py<PyAny>> {
     let name = Name { pid, descriptor, inode, size };
-    let known = with_opened(|opened| {
-        opened.get(&name).map(|known| match &known.kept {
-            Kept::Array(array) => (Some(array.clone_ref(py)), true, Arc::clone(&known.share)),
-            Kept::Whole(object) => (Some(object.clone_ref(py)), false, Arc::clone(&known.share)),
-            Kept::Nothing | Kept::Memory(_) => (None, false, Arc::clone(&known.share)),
-        })
-    });
-    match known {
-        Some((Some(array), true, _)) => return Ok(array.bind(py).call_method0(intern!(py, "view"))?.unbind()),
-        Some((Some(object), false, _)) => return Ok(object),
-        Some((None, _, share)) => return Ok(made_from(py, &share)?.0.unbind()),
-        None => {}
+    let known =
+        with_opened(|opened| opened.get(&name).map(|known| (known.kept.clone_ref(py), Arc::clone(&known.share))));
+    if let Some((kept, share)) = known {
+        return match kept.given(py)? {
+            Some(object) => Ok(object.unbind()),
+            None => Ok(made_from(py, &share)?.0.unbind()),
+        };
     }
     drop_released();
     let share = open(&name, true)?;
@@ -244,10 +264,7 @@ pub(crate) fn open_shared_object(
     } else {
         Kept::Whole(object.clone().unbind())
     };
-    let result = match &kept {
-        Kept::Array(array) => array.bind(py).call_method0(intern!(py, "view"))?,
-        _ => object,
-    };
+    let result = kept.given(py)?.unwrap_or(object);
     keep(name, Opened { share, kept, is_private: true });
     Ok(result.unbind())
 }
@@ -284,9 +301,7 @@ impl OpenMemory {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Place)> {
-        let Name { pid, descriptor, inode, size } = self.name;
-        let opener = PyModule::import(py, "paceline._paceline")?.getattr(intern!(py, "open_shared_memory"))?;
-        Ok((opener, (pid, descriptor, inode, size)))
+        reduced(py, self.name, false)
     }
 
     /// # Safety

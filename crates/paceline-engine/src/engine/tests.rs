@@ -12,11 +12,11 @@ impl Announce for Nobody {
     fn show_failure(&self, _: &ShownFailure) {}
 }
 
-/// An engine whose fork server does nothing at all.
-fn engine() -> Engine {
+/// Of an engine whose fork server does nothing at all.
+fn options(workers: u16) -> Options {
     let fork_server = ForkServerCommand { program: "sleep".into(), arguments: vec!["5".into()] };
-    let options = Options {
-        workers: 2,
+    Options {
+        workers,
         chunks_per_worker: 0,
         memory_limit: 0,
         memory_budget: u64::MAX,
@@ -26,8 +26,11 @@ fn engine() -> Engine {
         start: StartMethod::ForkServer(fork_server),
         stopped_looks: STOPPED_LOOKS,
         announce: Box::new(Nobody),
-    };
-    Engine::open(options).unwrap()
+    }
+}
+
+fn engine() -> Engine {
+    Engine::open(options(2)).unwrap()
 }
 
 #[test]
@@ -70,19 +73,6 @@ fn fork_server_that_does_nothing_keeps_no_terminated_pool() {
 #[test]
 fn number_of_workers_that_makes_no_sense_is_refused() {
     for workers in [0, u16::try_from(SEATS + 1).unwrap()] {
-        let fork_server = ForkServerCommand { program: "sleep".into(), arguments: Vec::new() };
-        let options = Options {
-            workers,
-            chunks_per_worker: 0,
-            memory_limit: 0,
-            memory_budget: u64::MAX,
-            start_timeout_ns: 0,
-            setup: Vec::new(),
-            prefix_output: false,
-            start: StartMethod::ForkServer(fork_server),
-            stopped_looks: STOPPED_LOOKS,
-            announce: Box::new(Nobody),
-        };
-        assert_eq!(Engine::open(options).err(), Some(OpenError::WorkerCount));
+        assert_eq!(Engine::open(options(workers)).err(), Some(OpenError::WorkerCount));
     }
 }
