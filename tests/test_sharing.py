@@ -45,6 +45,10 @@ def total(array):
     return float(np.sum(array))
 
 
+def scaled(array, factor):
+    return float(array[0]) * factor
+
+
 class Model:
     def __init__(self, weights):
         self.weights = weights
@@ -164,6 +168,21 @@ def test_call_keeps_what_it_needs_when_the_handle_has_gone(pool):
     del kept
     gc.collect()
     assert [future.result() for future in futures] == [BIG] * 4
+
+
+def test_functions_that_hold_shared_objects_do_not_fill_the_memory():
+    with Pool(1) as pool:
+        before = shared_files()
+        for number in range(12):
+            array = np.full(3 * BIG * 4, float(number))
+            with paceline.share(array) as handle:
+                assert pool.map(functools.partial(scaled, handle), [1, 2]) == [number, 2 * number]
+            del handle
+        # Those of 64 MB, in descriptors and mappings.
+        assert shared_files() - before <= 2 * (64 * 2**20 // array.nbytes + 1)
+        pool.close()
+        gc.collect()
+        assert shared_files() == before
 
 
 def test_released_handle_is_refused_at_the_call(pool):

@@ -301,11 +301,13 @@ impl Engine {
     #[pyo3(signature = (cancel_pending = false))]
     fn close(&self, cancel_pending: bool) {
         self.native.close(cancel_pending);
+        self.functions.clear();
     }
 
     /// Kills the workers and ends every future that is not done as cancelled. Does not wait for the processes.
     fn terminate(&self) {
         self.native.terminate();
+        self.functions.clear();
     }
 
     /// Waits until, after `close` or `terminate`, every worker is gone and what they said has been passed on; tells

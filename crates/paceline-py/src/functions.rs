@@ -36,8 +36,8 @@ pub(crate) struct Found {
 
 /// How many functions are kept for the next call of the same.
 const KEPT: usize = 256;
-/// And no more than so many bytes of them, unless it is only one: a partial may hold a large array.
-const KEPT_BYTES: usize = 64 << 20;
+/// And no more than so many bytes of them, unless it is only one: a partial may hold a large array, or name a shared one.
+const KEPT_BYTES: u64 = 64 << 20;
 
 /// The functions that one engine knows. Its lock is never held while Python's code runs.
 pub(crate) struct Functions {
@@ -51,17 +51,18 @@ struct Kept {
     by_identity: HashMap<(usize, Style), Known>,
     order: VecDeque<(usize, Style)>,
     by_content: HashMap<[u8; 32], Weak<Function>>,
-    recent: VecDeque<(Arc<Function>, usize)>,
+    recent: VecDeque<(Arc<Function>, u64)>,
     /// Of those known by identity, and of the recent ones.
-    bytes: usize,
-    recent_bytes: usize,
+    bytes: u64,
+    recent_bytes: u64,
 }
 
 struct Known {
     /// Held, so that no other object can take the identity.
     object: Py<PyAny>,
     found: Found,
-    bytes: usize,
+    /// With what it names in shared memory.
+    bytes: u64,
     /// Tells whether the bytes are still those of the object; none if they always are.
     guard: Option<Py<PyAny>>,
 }
@@ -118,20 +119,19 @@ impl Functions {
             pickle = module.call_method1("with_search_path", (pickle,))?.cast_into().map_err(PyErr::from)?;
         }
         let named = take_named();
+        let bytes = pickle.as_bytes().len() as u64 + named.iter().map(|share| share.name().size).sum::<u64>();
         let mut kept = self.kept();
         let kind = if is_coroutine { style as u8 | COROUTINE } else { style as u8 };
-        let function =
-            kept.send(engine, pickle.as_bytes(), kind, named, || name_of(object)).map_err(FindError::Refused)?;
+        let function = kept
+            .send(engine, (pickle.as_bytes(), kind), named, bytes, || name_of(object))
+            .map_err(FindError::Refused)?;
         let found = Found { function, is_coroutine };
         let never_holds = guard.is_exact_instance_of::<PyBool>();
         let replaced = if never_holds {
             kept.forget(&key).into_iter().collect()
         } else {
             let guard = (!guard.is_none()).then(|| guard.unbind());
-            kept.keep(
-                key,
-                Known { object: object.clone().unbind(), found: found.clone(), bytes: pickle.as_bytes().len(), guard },
-            )
+            kept.keep(key, Known { object: object.clone().unbind(), found: found.clone(), bytes, guard })
         };
         drop(kept);
         // Letting go of an object may run code of Python's.
@@ -207,9 +207,9 @@ impl Kept {
     fn send(
         &mut self,
         engine: &Engine,
-        pickle: &[u8],
-        kind: u8,
+        (pickle, kind): (&[u8], u8),
         named: Vec<Arc<Share>>,
+        weight: u64,
         name: impl FnOnce() -> String,
     ) -> Result<Arc<Function>, SubmitError> {
         let mut hasher = blake3::Hasher::new();
@@ -228,11 +228,11 @@ impl Kept {
         }
         self.by_content.insert(content, Arc::downgrade(&function));
         // Those pickled anew for every call are kept for a while as well.
-        self.recent.push_back((Arc::clone(&function), bytes.len()));
-        self.recent_bytes += bytes.len();
+        self.recent.push_back((Arc::clone(&function), weight));
+        self.recent_bytes += weight;
         while self.recent.len() > KEPT / 4 || (self.recent_bytes > KEPT_BYTES && self.recent.len() > 1) {
-            let Some((_, bytes)) = self.recent.pop_front() else { break };
-            self.recent_bytes -= bytes;
+            let Some((_, weight)) = self.recent.pop_front() else { break };
+            self.recent_bytes -= weight;
         }
         Ok(function)
     }
