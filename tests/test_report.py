@@ -1,10 +1,15 @@
 """The report as an object and as a table."""
 
+import json
+import os
 import pickle
+import time
 from dataclasses import FrozenInstanceError
 
 import pytest
 
+from paceline import Pool, TaskTimeout, WorkerDied, current_task
+from paceline.history import History
 from paceline.report import Report, WorkerReport
 
 
@@ -63,3 +68,96 @@ def test_report_is_immutable_and_can_be_pickled():
     with pytest.raises(FrozenInstanceError):
         report.wall_seconds = 3.0
     assert pickle.loads(pickle.dumps(report)) == report
+
+
+# -- of real pools -----------------------------------------------------------------------------------------------------
+
+
+def act(what):
+    if what == "die" and current_task().attempt == 1:
+        os._exit(3)
+    if what == "raise":
+        raise ValueError
+    time.sleep(60 if what == "hang" else 0.02)
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    """What draws keeps its fonts open, and a thread."""
+    pytest.importorskip("matplotlib")
+    Report(1.0, (), History((1,), ()), 1).plot(tmp_path_factory.mktemp("first") / "first.png")
+
+
+@pytest.fixture(scope="module")
+def eventful():
+    """The report of a run with a death that is made good, a failure and a timeout."""
+    with Pool(2, retries=1, retry_on=WorkerDied) as pool:
+        pool.map(act, ["work"] * 6 + ["die", "raise"] + ["work"] * 6, on_error="return")
+        with pytest.raises(TaskTimeout):
+            pool.options(timeout=0.1).submit(act, "hang").result()
+        return pool.report()
+
+
+def test_report_of_a_pool_tells_what_went_wrong(eventful):
+    assert eventful.failures == {"raised": 1, "stopped": 1, "lost": 1}
+    assert eventful.retries == 1
+    assert eventful.capacity == 2
+    assert 0 < eventful.efficiency <= 1
+    assert eventful.imbalance >= 1
+    assert 0 < eventful.lower_bound_seconds <= eventful.wall_seconds
+    assert eventful.slowest(1)[0].ending.name == "STOPPED"
+    assert "1 raised, 1 stopped, 1 lost" in str(eventful)
+    assert pickle.loads(pickle.dumps(eventful)) == eventful
+
+
+def test_history_agrees_with_the_accounts(eventful):
+    history, done = eventful.history, {}
+    for stretch in history.stretches:
+        assert 0 <= stretch.submitted <= stretch.began <= stretch.ended <= eventful.wall_seconds + 1e-6
+        assert stretch.busy <= stretch.ended - stretch.began + 1e-9
+        if stretch.ending.name != "LOST":
+            numbers = range(stretch.first_item, stretch.first_item + stretch.items)
+            done.setdefault(history.pids[stretch.worker], []).extend(numbers)
+    assert {worker.pid: sorted(worker.indices) for worker in eventful.workers} == {
+        pid: sorted(numbers) for pid, numbers in done.items()
+    }
+    assert {stretch.function for stretch in history.stretches} == {"act"}
+
+
+def test_report_goes_elsewhere(drawing, eventful, tmp_path):
+    plain = json.loads(json.dumps(eventful.to_dict()))
+    assert len(plain["stretches"]) == len(eventful.history.stretches)
+    assert plain["items"] == 15
+    frame = eventful.to_pandas()
+    assert list(frame["ending"]) == [stretch.ending.name.lower() for stretch in eventful.history.stretches]
+    assert set(frame["pid"]) == set(eventful.history.pids)
+    assert "<table>" in eventful._repr_html_()
+    for name in ("run.svg", "run.png", "run.html"):
+        eventful.plot(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 1_000
+    eventful.to_trace(tmp_path / "run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["traceEvents"]
+
+
+def test_run_of_a_million_items_is_told_whole_and_small():
+    with Pool(2) as pool:
+        for _ in range(10):
+            pool.map(abs, range(100_000))
+        for future in [pool.submit(abs, number) for number in range(200_000)]:
+            future.result()
+        report = pool.report()
+    stretches = report.history.stretches
+    assert sum(stretch.items for stretch in stretches) == report.items == 1_200_000
+    assert len(stretches) < 140_000
+    assert sum(stretch.busy for stretch in stretches) == pytest.approx(report.work_seconds, rel=1e-3)
+
+
+def test_thread_pools_have_no_history():
+    with Pool(2, backend="threads") as pool:
+        pool.map(abs, range(10))
+        report = pool.report()
+    assert report.history is None
+    assert report.advice == ()
+    assert report.to_dict()["stretches"] == []
+    with pytest.raises(ValueError, match="kept of pools of processes"):
+        report.plot("run.svg")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from paceline.pool import map_reduce as map_reduce
     from paceline.pool import starmap as starmap
     from paceline.preloading import preload as preload
+    from paceline.progress import Progress as Progress
     from paceline.report import Report as Report
     from paceline.report import WorkerReport as WorkerReport
     from paceline.seeds import task_random as task_random
@@ -67,6 +68,7 @@ __all__ = [
     "Pool",
     "PoolClosed",
     "ProcessPoolExecutor",
+    "Progress",
     "RemoteError",
     "RemoteTraceback",
     "Report",
@@ -100,6 +102,7 @@ _HOME_OF = {
     "CurrentTask": "tasks",
     "Future": "future",
     "Pool": "pool",
+    "Progress": "progress",
     "ProcessPoolExecutor": "executor",
     "ThreadPoolExecutor": "executor",
     "Report": "report",

@@ -1,7 +1,7 @@
 """The native engine of Paceline; only `paceline.engine` may import it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
 class TaskFuture:
@@ -21,6 +21,8 @@ class TaskFuture:
         """Waits until done or `timeout` seconds have passed; tells whether it is done. Raises nothing of the task's."""
     def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]:
         """Of a map: the results before the first failed item, and that item's exception (or None)."""
+    def progress(self) -> tuple[int, int]:
+        """How many items there are, and how many of them have an outcome: of a call there is one."""
     def take_rest(self) -> tuple[Iterator[Any], int] | None:
         """Of a map in pieces: the items that were left, if there may be any, and how many there were before them."""
     def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
@@ -109,6 +111,7 @@ class Engine:
         stream: Stream | None = None,
         waiter: asyncio.Future[Any] | None = None,
         in_pieces: bool = False,
+        order: Sequence[int] | None = None,
     ) -> Any:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
 
@@ -116,8 +119,15 @@ class Engine:
         places of results, "skip" leaves them out, and "outcomes" makes each item a triple: its index, whether it has a
         result, and that or its exception. With more than `max_failures` of them, what has not begun is given up, and `TooManyFailures` is
         raised. `base` is the index of the first item, where several calls make up one map. `chunksize=None` chooses chunks by measured time.
+        With `order`, indices of all items of a list, they are sent in that order, one by one; the results stand in that of the list.
         With `in_pieces`, only as many items are read as fit with others into the memory budget; the future's `take_rest` has the others.
         """
+    def history(self) -> tuple[list[int], list[str], int, int, bytes]:
+        """What each worker did, stretch by stretch: the workers' process ids, the functions' names, how many of the oldest are
+        forgotten, when the first item was submitted, and of each stretch a row of twelve numbers, as `paceline.history` knows them.
+        """
+    def transport(self) -> tuple[float, int, int, tuple[int, str, int] | None]:
+        """The fields of `paceline.diagnosis.Transport`."""
     def statistics(self) -> list[tuple[str, int]]:
         """The fields of `paceline.Statistics`, by name."""
     def gauge(self) -> Gauge:
@@ -305,6 +315,7 @@ class LocalEngine:
         name: Any = None,
         stream: Stream | None = None,
         waiter: Any = None,
+        order: Sequence[int] | None = None,
     ) -> Any:
         """Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results."""
     def close(self, cancel_pending: bool = False) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from paceline.engine import Gauge
     from paceline.failure_policy import FailurePolicy
     from paceline.future import Future
+    from paceline.progress import Meter
 
 R = TypeVar("R")
 
@@ -274,9 +275,10 @@ class AsyncResults(AsyncIterator[R]):
     begun; `aclose` does so at once.
     """
 
-    def __init__(self, source: Input, owner: object, policy: FailurePolicy) -> None:
+    def __init__(self, source: Input, owner: object, policy: FailurePolicy, meter: Meter | None = None) -> None:
         self._source = source
         self._policy = policy
+        self._meter = meter
         # The pool must live as long as its iterators, or they would have nobody to work for them.
         self._owner = owner
         self._values: deque[R] = deque()
@@ -291,6 +293,8 @@ class AsyncResults(AsyncIterator[R]):
             while not self._values:
                 self._values.extend((await self._source.next()).result(0))
             outcome: Any = self._values.popleft()
+            if self._meter is not None:
+                self._meter.add(1)
             index, has_result, value = outcome
             if has_result:
                 result: R = value
@@ -306,6 +310,22 @@ class AsyncResults(AsyncIterator[R]):
                 return failure
 
     async def __anext__(self) -> R:
+        meter = self._meter
+        if meter is None:
+            return await self._next()
+        counts = not self._source.gives_outcomes
+        try:
+            result = await self._next()
+        except StopAsyncIteration:
+            meter.end()
+            raise
+        except Exception:
+            meter.add(counts)
+            raise
+        meter.add(counts)
+        return result
+
+    async def _next(self) -> R:
         if self._source.gives_outcomes:
             return await self._next_of_outcomes()
         while not self._values:
@@ -329,6 +349,9 @@ class AsyncResults(AsyncIterator[R]):
         source = getattr(self, "_source", None)
         if source is not None:
             source.abandon()
+        meter: Meter | None = getattr(self, "_meter", None)
+        if meter is not None:
+            meter.end()
 
 
 def _single(future: Future[Any]) -> tuple[list[Any], BaseException | None]:

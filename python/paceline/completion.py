@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
     from typing import Any, TypeVar
 
+    from paceline.progress import ProgressTo
+
     AnyFuture = TypeVar("AnyFuture", bound=Future[Any])
 
 __all__ = ["as_completed"]
 
 
-def as_completed(futures: Iterable[AnyFuture], timeout: float | None = None) -> Iterator[AnyFuture]:
+def as_completed(
+    futures: Iterable[AnyFuture], timeout: float | None = None, *, progress: ProgressTo = False
+) -> Iterator[AnyFuture]:
     """An iterator over the futures in the order in which they end; those that have ended already come first.
 
     >>> import paceline
@@ -30,7 +34,8 @@ def as_completed(futures: Iterable[AnyFuture], timeout: float | None = None) -> 
     [8, 16]
 
     `futures` are any futures of `concurrent.futures`, Paceline's and others mixed. One that is given several times
-    comes once; a cancelled one counts as ended. The iterator keeps no future that it has handed out.
+    comes once; a cancelled one counts as ended. The iterator keeps no future that it has handed out. `progress` is that
+    of `Pool.map`.
 
     Raises `TimeoutError` in place of the next future if not all have ended `timeout` seconds after this call.
 
@@ -53,7 +58,13 @@ def as_completed(futures: Iterable[AnyFuture], timeout: float | None = None) -> 
 
     for future in waiting:
         future.add_done_callback(report)
-    return _each(waiting, ended, deadline)
+    each = _each(waiting, ended, deadline)
+    if progress is False:
+        return each
+    from paceline.progress import meter_of, metered
+
+    meter = meter_of(progress, len(waiting))
+    return each if meter is None else metered(each, meter)
 
 
 def _each(waiting: dict[AnyFuture, None], ended: SimpleQueue[AnyFuture], deadline: float | None) -> Iterator[AnyFuture]:

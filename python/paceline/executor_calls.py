@@ -284,10 +284,9 @@ class EngineExecutor(concurrent.futures.Executor):
 
     def report(self) -> Report:
         """How the work so far was spread over the workers, as an object that prints as a table."""
-        from paceline.report import Report, WorkerReport
+        from paceline.report import Report
 
-        wall_seconds, workers = self._engine.report()
-        return Report(wall_seconds, tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in workers))
+        return Report.of(self._engine)
 
     def statistics(self) -> Statistics:
         """How many bytes are in flight and in shared memory, now and at most so far."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from paceline.engine import AnyEngine, Gauge
     from paceline.failure_policy import FailurePolicy
     from paceline.future import Future
+    from paceline.progress import Meter
 
     R = TypeVar("R")
 
@@ -316,9 +317,10 @@ class ImapIterator(Iterator["R"]):
     has not begun and reads no more of the input.
     """
 
-    def __init__(self, feed: Feed, owner: object, policy: FailurePolicy) -> None:
+    def __init__(self, feed: Feed, owner: object, policy: FailurePolicy, meter: Meter | None = None) -> None:
         self._feed = feed
         self._policy = policy
+        self._meter = meter
         # The pool must live as long as its iterators, or they would have nobody to work for them.
         self._owner = owner
         self._begun = False
@@ -334,6 +336,25 @@ class ImapIterator(Iterator["R"]):
     def next(self, timeout: float | None = None) -> R:
         """The next result; raises `StopIteration` after the last, `TimeoutError` after `timeout` seconds."""
         self._begun = True
+        return self._next(timeout) if self._meter is None else self._next_metered(self._meter, timeout)
+
+    def _next_metered(self, meter: Meter, timeout: float | None) -> R:
+        try:
+            result = self._next(timeout)
+        except StopIteration:
+            meter.end()
+            raise
+        except TimeoutError:
+            raise
+        except BaseException:
+            if not self._feed.gives_outcomes:
+                meter.add(1)
+            raise
+        if not self._feed.gives_outcomes:
+            meter.add(1)
+        return result
+
+    def _next(self, timeout: float | None) -> R:
         feed = self._feed
         if feed.gives_outcomes:
             return self._next_of_outcomes(timeout)
@@ -351,6 +372,8 @@ class ImapIterator(Iterator["R"]):
                 future = self._next_future(remaining)
                 self._buffer.extend(future.result(0))
             outcome: Any = self._buffer.popleft()
+            if self._meter is not None:
+                self._meter.add(1)
             index, has_result, value = outcome
             if has_result:
                 result: R = value
@@ -453,6 +476,8 @@ class ImapIterator(Iterator["R"]):
         feed.in_stream.clear()
 
     def __del__(self) -> None:
+        if self._meter is not None:
+            self._meter.end()
         if self._begun:
             self._abandon()
         else:

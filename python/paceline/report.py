@@ -1,13 +1,28 @@
 """What a pool's workers have done so far, as an object that prints as a table.
 
-Owns the shape and the text of a report. It only looks at what happened: it never asks the engine for anything, and
-never starts or stops work.
+Owns the shape and the text of a report. It only looks at what happened, and never starts or stops work. What a run
+would have gained from is `paceline.diagnosis`'s to say, pictures are drawn by `paceline.timeline`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, islice
+
+from paceline.engine import LocalEngine
+from paceline.history import Stretch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Any
+
+    from pandas import DataFrame
+
+    from paceline.diagnosis import Advice, Transport
+    from paceline.engine import AnyEngine
+    from paceline.history import History
 
 _INDICES_SHOWN = 20
 
@@ -42,11 +57,28 @@ class Report:
           Wall clock time (s)       1.2500
 
     `wall_seconds` runs from the first submission to the last end so far (to now, while tasks are out). `workers` has
-    an entry for each process that has run anything, also for those that have since been replaced.
+    an entry for each process that has run anything, also for those that have since been replaced. `history` tells what
+    each of them did when (of pools of processes), and `capacity` how many workers the pool has.
     """
 
     wall_seconds: float
     workers: tuple[WorkerReport, ...]
+    history: History | None = None
+    capacity: int = 0
+    transport: Transport | None = None
+
+    @classmethod
+    def of(cls, engine: AnyEngine) -> Report:
+        """The report of what an engine has done so far."""
+        wall_seconds, told = engine.report()
+        workers = tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in told if worker[2])
+        if isinstance(engine, LocalEngine):
+            return cls(wall_seconds, workers)
+        from paceline.diagnosis import Transport
+        from paceline.history import History
+
+        transport = Transport(*engine.transport())
+        return cls(wall_seconds, workers, History.of(engine.history()), engine.workers, transport)
 
     @property
     def work_seconds(self) -> float:
@@ -63,6 +95,105 @@ class Report:
         """How many workers' work was done at a time, on average; zero before anything has been done."""
         return self.work_seconds / self.wall_seconds if self.wall_seconds else 0.0
 
+    @property
+    def efficiency(self) -> float:
+        """Which part of the workers' time was work: 1 if none of them ever had to wait. Zero where it is not known."""
+        return self.work_seconds / (self.wall_seconds * self.capacity) if self.wall_seconds and self.capacity else 0.0
+
+    @property
+    def imbalance(self) -> float:
+        """How much more than the mean the busiest worker had to do: 1 is perfect balance."""
+        busy = [worker.busy_seconds for worker in self.workers]
+        return max(busy) * len(busy) / sum(busy) if sum(busy) else 1.0
+
+    @property
+    def lower_bound_seconds(self) -> float:
+        """No schedule of these tasks on so many workers takes less: their share of the work, or the longest task."""
+        longest = max((one.longest for one in self._stretches), default=0.0)
+        return max(self.work_seconds / max(1, self.capacity), longest)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many stretches of work ended without results: `raised`, `stopped`, and `lost` with a worker."""
+        counts = Counter(one.ending for one in self._stretches)
+        return {ending.name.lower(): count for ending, count in sorted(counts.items()) if ending.value}
+
+    @property
+    def retries(self) -> int:
+        """How many items were begun again after their worker had ended, or after the program was told of a failure."""
+        return sum(one.items for one in self._stretches if one.attempt)
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """What the run would have gained from, the most first; nothing if there is little to gain."""
+        if self.history is None:
+            return ()
+        from paceline.diagnosis import diagnose
+
+        return diagnose(self.history, workers=self.capacity, wall=self.wall_seconds, transport=self.transport)
+
+    def slowest(self, count: int = 5) -> list[Stretch]:
+        """The stretches of work that took longest, the longest first: of long tasks there is one in each."""
+        return sorted(self._stretches, key=lambda one: one.longest, reverse=True)[:count]
+
+    @property
+    def _stretches(self) -> tuple[Stretch, ...]:
+        return () if self.history is None else self.history.stretches
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in plain values, for JSON."""
+        return {
+            "wall_seconds": self.wall_seconds,
+            "work_seconds": self.work_seconds,
+            "items": self.items,
+            "speedup": self.speedup,
+            "capacity": self.capacity,
+            "efficiency": self.efficiency,
+            "imbalance": self.imbalance,
+            "lower_bound_seconds": self.lower_bound_seconds,
+            "failures": self.failures,
+            "retries": self.retries,
+            "advice": [{"kind": one.kind, "text": one.text, "seconds": one.seconds} for one in self.advice],
+            "workers": [
+                {"pid": one.pid, "busy_seconds": one.busy_seconds, "items": one.items, "ranges": list(one.ranges)}
+                for one in self.workers
+            ],
+            "stretches": [_plain(one) for one in self._stretches],
+        }
+
+    def to_pandas(self) -> DataFrame:
+        """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.
+
+        Raises `ModuleNotFoundError` without pandas.
+        """
+        import pandas as pd
+
+        frame = pd.DataFrame([_plain(one) for one in self._stretches], columns=[*Stretch.__slots__])
+        pids = () if self.history is None else self.history.pids
+        frame.insert(1, "pid", [pids[worker] for worker in frame["worker"]])
+        return frame
+
+    def plot(self, path: str | PathLike[str], *, dark: bool = False) -> None:
+        """Draws who worked on what when, as the suffix of `path` says: `.svg`, `.png`, or a page to look into, `.html`.
+
+        Raises `ValueError` for other suffixes and where there is no history (on threads), and `ModuleNotFoundError` if
+        what draws (matplotlib) is missing.
+        """
+        from paceline.timeline import draw
+
+        draw(self._known_history(), path, dark=dark, workers=self.capacity)
+
+    def to_trace(self, path: str | PathLike[str]) -> None:
+        """Writes a trace that Perfetto and Chrome open, compressed if `path` ends with `.gz`."""
+        from paceline.trace import write
+
+        write(self._known_history(), path)
+
+    def _known_history(self) -> History:
+        if self.history is None:
+            raise ValueError("there is no history of this pool: it is kept of pools of processes")
+        return self.history
+
     def __str__(self) -> str:
         number_width = max(2, len(str(len(self.workers))))
         pid_width = max((len(str(worker.pid)) for worker in self.workers), default=0)
@@ -76,7 +207,39 @@ class Report:
         ]
         lines.append(f"      Total work done (s){self.work_seconds:13.4f}")
         lines.append(f"      Wall clock time (s){self.wall_seconds:13.4f}")
-        return "\n".join(lines)
+        return "\n".join(lines + self._told())
+
+    def _told(self) -> list[str]:
+        """What can be said where the history is known."""
+        if not self._stretches:
+            return []
+        lines = [
+            f"      Least possible  (s){self.lower_bound_seconds:13.4f}",
+            f"      Efficiency         {100 * self.efficiency:11.1f} %",
+        ]
+        if self.failures:
+            lines.append("      Failures           " + ", ".join(f"{n} {what}" for what, n in self.failures.items()))
+        if self.retries:
+            lines.append(f"      Begun again        {self.retries:13}")
+        return lines + [f"hint: {advice}" for advice in self.advice]
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><td>{number}</td><td>{one.pid}</td><td>{one.busy_seconds:.4f}</td><td>{one.items}</td></tr>"
+            for number, one in enumerate(self.workers, 1)
+        )
+        head = "<tr><th>worker</th><th>process</th><th>busy (s)</th><th>items</th></tr>"
+        told = "".join(
+            f"<div>{escape(' '.join(line.split()))}</div>" for line in str(self).splitlines()[len(self.workers) :]
+        )
+        return f"<table>{head}{rows}</table>{told}"
+
+
+def _plain(stretch: Stretch) -> dict[str, Any]:
+    values = {name: getattr(stretch, name) for name in stretch.__slots__}
+    return {**values, "ending": stretch.ending.name.lower()}
 
 
 def _shortened(ranges: tuple[tuple[int, int], ...]) -> str:

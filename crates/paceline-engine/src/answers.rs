@@ -1,6 +1,7 @@
 //! Owns the worker's writing of outcomes: each is in shared memory, and counted, before the next item begins, so that
 //! a death costs the item that was running and no other. Never knows what an outcome means.
 
+use crate::outcome::kind;
 use paceline_ipc::arena::{AllocateError, Arena, Span};
 use paceline_ipc::body::{Body, INLINE_BYTES, INLINE_SEGMENT};
 use paceline_ipc::record;
@@ -67,6 +68,9 @@ impl<'a> Answers<'a> {
                 return Err(error);
             }
             self.write(&record::elsewhere(kind, allocation.segment, length as u64));
+        }
+        if kind != kind::DONE {
+            self.body.marks.note_failure();
         }
         self.body.marks.count_finished();
         Ok(())

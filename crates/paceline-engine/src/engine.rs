@@ -4,6 +4,7 @@
 use crate::accounts::Accounts;
 use crate::flight::Flight;
 use crate::fork_guard;
+use crate::history::History;
 use crate::memory_limits::has_memory;
 use crate::pending::{Attachment, Pending};
 use crate::start::{Maker, StartMethod};
@@ -399,6 +400,15 @@ impl Engine {
         !self.shared.is_foreign() && self.shared.with(|state, context| state.is_running(pending, context)) == Some(true)
     }
 
+    /// How many items of a job have an outcome; none once it has ended.
+    #[must_use]
+    pub fn finished_items(&self, pending: &Arc<Pending>) -> Option<u64> {
+        if self.shared.is_foreign() {
+            return None;
+        }
+        self.shared.with(|state, context| state.finished_items(pending, context)).flatten()
+    }
+
     /// Asks for the end of a job to be announced, with this attached.
     ///
     /// # Errors
@@ -490,6 +500,12 @@ impl Engine {
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.shared.is_foreign()
+    }
+
+    /// The same stretch by stretch; its workers are numbered as in the accounts.
+    #[must_use]
+    pub fn history(&self) -> History {
+        if self.shared.is_foreign() { History::default() } else { self.shared.lock().history() }
     }
 
     /// What each worker has done so far.

@@ -17,6 +17,7 @@ mod engine;
 mod flight;
 mod fork_guard;
 pub mod fork_server;
+mod history;
 #[cfg(any(test, feature = "hostile"))]
 pub mod hostile;
 pub mod local;
@@ -40,10 +41,11 @@ pub mod worker;
 
 pub use accounts::{Account, Accounts};
 pub use answers::Answers;
-pub use clock::now_ns;
+pub use clock::{coarse_ns, now_ns};
 pub use engine::{Announce, Engine, OpenError, Options};
 pub use flight::{Flight, InFlight};
 pub use fork_guard::before_forks;
+pub use history::{Fate, History, Stretch};
 pub use memory_limits::{has_memory, memory_limit};
 pub use memory_use::page_faults;
 pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};

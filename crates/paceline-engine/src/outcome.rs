@@ -392,6 +392,11 @@ impl Answer {
         Records::new(raw).take(self.items as usize)
     }
 
+    /// Of what kind each record is.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = u8> {
+        self.raw_records().map(|(kind, _)| kind)
+    }
+
     /// Kind and bytes of each record in order. Ends early where what the worker left cannot be read.
     pub fn records(&self) -> impl Iterator<Item = (u8, RecordBytes<'_>)> {
         self.raw_records().map_while(|(kind, content)| match content {

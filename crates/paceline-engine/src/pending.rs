@@ -38,6 +38,8 @@ pub struct Label {
     pub name: Option<Arc<str>>,
     /// The place of the first item, if the caller takes several jobs for one map.
     pub base: Option<u32>,
+    /// Where each item stands among those of its caller, if they are sent in another order.
+    pub order: Option<Arc<[u32]>>,
 }
 
 /// Who wants to know of items that fail, before the job ends.
@@ -107,7 +109,8 @@ impl Pending {
 
     /// The place of an item among those that the caller takes for one map.
     pub(crate) fn index_of(&self, item: u32) -> u32 {
-        self.label.base.unwrap_or(0).wrapping_add(item)
+        let place = self.label.order.as_ref().and_then(|order| order.get(item as usize)).copied().unwrap_or(item);
+        self.label.base.unwrap_or(0).wrapping_add(place)
     }
 
     pub(crate) fn label(&self) -> &Label {

@@ -20,6 +20,7 @@ mod workers;
 use crate::accounts::Accounts;
 use crate::clock::now_ns;
 use crate::flight::Flight;
+use crate::history::History;
 use crate::outcome::{Breakdown, Death};
 use crate::pending::Pending;
 use crate::supervisor::Supervisor;
@@ -102,6 +103,9 @@ pub(crate) struct State {
     next_function: u64,
     seats: Vec<Option<Seat>>,
     accounts: Accounts,
+    history: History,
+    /// When the core was told something last.
+    moment_ns: u64,
     next_item: u64,
     attention: VecDeque<Arc<Pending>>,
     attention_wanted: usize,
@@ -156,6 +160,8 @@ impl State {
             next_function: 1,
             seats: (0..workers).map(|_| None).collect(),
             accounts: Accounts::default(),
+            history: History::default(),
+            moment_ns: 0,
             next_item: 0,
             attention: VecDeque::new(),
             attention_wanted: 0,
@@ -183,7 +189,8 @@ impl State {
             return;
         }
         let mut commands = std::mem::take(&mut self.commands);
-        self.core.handle(Moment(now_ns()), event, &mut commands);
+        self.moment_ns = now_ns();
+        self.core.handle(Moment(self.moment_ns), event, &mut commands);
         let mut next = 0;
         while let Some(command) = commands.get(next).copied() {
             next += 1;
@@ -247,6 +254,10 @@ impl State {
     /// Whether somebody waits, or soon may, for something that workers have to do.
     pub(crate) fn is_busy(&self) -> bool {
         !self.failed && !self.effects.ended && (self.closing || self.core.unfinished_jobs() > 0)
+    }
+
+    pub(crate) fn history(&self) -> History {
+        self.history.until(now_ns())
     }
 
     pub(crate) fn accounts(&self) -> Accounts {

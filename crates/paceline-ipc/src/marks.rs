@@ -16,8 +16,10 @@ const SECOND_ANSWER: u64 = 1 << 63;
 const SIDE_BY_SIDE: u64 = 1 << 62;
 /// Whether the worker gets ready for the task and runs nothing of it yet.
 const PREPARING: u64 = 1 << 61;
+/// Whether an item has ended otherwise than with a result.
+const FAILED: u64 = 1 << 60;
 /// The other bits of `progress` count finished items.
-const FINISHED: u64 = PREPARING - 1;
+const FINISHED: u64 = FAILED - 1;
 
 /// The marks of one task; all zero is a task that was not begun.
 #[derive(Debug)]
@@ -90,6 +92,11 @@ impl Marks {
         self.progress.fetch_or(SIDE_BY_SIDE, Ordering::Release);
     }
 
+    /// Says that an item has ended otherwise than with a result, before it is counted.
+    pub fn note_failure(&self) {
+        self.progress.fetch_or(FAILED, Ordering::Release);
+    }
+
     /// Counts one more item as finished, its outcome being written.
     pub fn count_finished(&self) {
         // Only the worker changes it now. What it finds there may be anything, should somebody have scribbled on it.
@@ -123,6 +130,12 @@ impl Progress {
     #[must_use]
     pub fn is_preparing(self) -> bool {
         self.0 & PREPARING != 0
+    }
+
+    /// Whether an item has ended otherwise than with a result.
+    #[must_use]
+    pub fn has_failures(self) -> bool {
+        self.0 & FAILED != 0
     }
 
     /// Which of its two places the answer has.

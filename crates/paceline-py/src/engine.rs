@@ -6,6 +6,7 @@ use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
+use crate::history::{Chronicle, Handed, Told, Transport, chronicle, tell};
 use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
@@ -15,7 +16,7 @@ use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
 use crate::worker::forked_server;
 use paceline_engine::{
-    Accounts, Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share,
+    Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share,
     ShownFailure, Sizing, StartMethod, SubmitError, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
@@ -38,6 +39,7 @@ pub(crate) struct Engine {
     functions: Functions,
     /// Kept from call to call, so that a small one needs no allocation.
     scratch: Mutex<Vec<u8>>,
+    transport: Transport,
     /// What the set-up of workers names in shared memory.
     _setup_shares: Vec<Arc<Share>>,
 }
@@ -66,6 +68,8 @@ struct Asked<'a> {
     on_error: OnError,
     max_failures: Option<u32>,
     base: Option<u32>,
+    /// Where each item stands among those of the caller, if they are sent in another order.
+    order: Option<Arc<[u32]>>,
 }
 
 /// Input of at least this length is copied without holding the interpreter.
@@ -111,6 +115,10 @@ impl Engine {
             if !along.definitions.is_empty() {
                 found = find(&bringing(function, &along.definitions)?)?;
             }
+            if along.pickled_ns() > 0 {
+                let bytes = (input.len() + along.bytes()) as u64;
+                self.transport.add(along.pickled_ns(), ends.as_ref().map_or(1, Vec::len) as u64, bytes);
+            }
             if input.len() >= COUNTED_FROM {
                 along.wait_for_room(py, input.len())?;
             }
@@ -119,14 +127,16 @@ impl Engine {
             let called = Called {
                 function: asked.terms.name_of(function, name).clone().unbind(),
                 style,
+                items: ends.as_ref().map_or(1, |ends| u32::try_from(ends.len()).unwrap_or(u32::MAX)),
                 on_error: asked.on_error,
                 timeout_ns: terms.timeout_ns,
                 retries: terms.retries,
                 base: asked.base,
+                order: asked.order.clone(),
                 memory_limit: self.memory_limit,
             };
             let mark = (watch == FailureWatch::Everybody).then(|| Box::new(called.clone_ref(py)) as Mark);
-            let label = Label { name: asked.terms.name_of_task(), base: asked.base };
+            let label = Label { name: asked.terms.name_of_task(), base: asked.base, order: asked.order.clone() };
             let pending = Pending::watched(entry.tag(), label, watch, mark);
             let job = Sent { engine: Arc::clone(&self.native), pending: Arc::clone(&pending), called };
             let future = match TaskFuture::create(future_class, Job::Sent(job)) {
@@ -212,6 +222,7 @@ impl Engine {
             memory_limit,
             functions: Functions::new(py)?,
             scratch: Mutex::default(),
+            transport: Transport::default(),
             _setup_shares: take_named(),
         })
     }
@@ -234,19 +245,26 @@ impl Engine {
         waiter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
-        let fill = |input: &mut Gather, along: &mut Along<'_>| encode_call(args, kwargs, input, along).map(|()| None);
+        let fill = |input: &mut Gather, along: &mut Along<'_>| {
+            encode_call(args, kwargs, input, along)?;
+            self.transport.look_at(args, input.len() + along.bytes());
+            Ok(None)
+        };
         let terms = terms.get();
-        let asked = Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base };
+        let asked =
+            Asked { sizing: Sizing::Fixed(1), terms, on_error: OnError::Raise, max_failures: None, base, order: None };
         self.start((r#fn, name), Style::Call, (stream, waiter), fill, &asked)
     }
 
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     ///
+    /// With `order`, the items are sent in that order, by index; the results are as if they had not been.
+    ///
     /// With `in_pieces`, those items only whose input fits with others' into the memory budget, at least one; the future
     /// has the rest.
     #[pyo3(signature = (
         terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = None,
-        name = None, stream = None, waiter = None, in_pieces = false
+        name = None, stream = None, waiter = None, in_pieces = false, order = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
@@ -263,9 +281,13 @@ impl Engine {
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
         in_pieces: bool,
+        order: Option<Vec<u32>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let style = if star { Style::Star } else { Style::Item };
-        let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
+        let order: Option<Arc<[u32]>> = order.map(Into::into);
+        // An item that stands elsewhere than its neighbours is sent by itself, so that the worker knows its index.
+        let sizing = if order.is_some() { Sizing::Fixed(1) } else { chunksize.map_or(Sizing::Measured, Sizing::Fixed) };
+        let items = &in_order(items, order.as_deref())?;
         let encode = if on_error == OnError::Raise { encode_argument } else { encode_argument_or_failure };
         let piece = if in_pieces { self.native.flight().budget() / PIECES } else { u64::MAX };
         let piece = usize::try_from(piece).unwrap_or(usize::MAX);
@@ -288,7 +310,7 @@ impl Engine {
             Ok(Some(ends))
         };
         let terms = terms.get();
-        let asked = Asked { sizing, terms, on_error, max_failures, base };
+        let asked = Asked { sizing, terms, on_error, max_failures, base, order };
         let future = self.start((r#fn, name), style, (stream, waiter), fill, &asked)?;
         if let Some((rest, taken)) = rest {
             future.cast::<TaskFuture>()?.get().leave(rest, taken);
@@ -370,6 +392,18 @@ impl Engine {
         tell(&self.native.accounts())
     }
 
+    /// What each worker did, stretch by stretch: the workers' process ids, the functions' names, how many of the oldest
+    /// stretches are forgotten, when the first item was submitted, and of each stretch a row of twelve numbers.
+    fn history(&self, py: Python<'_>) -> Chronicle {
+        let (accounts, history) = py.detach(|| (self.native.accounts(), self.native.history()));
+        chronicle(py, &accounts, &history)
+    }
+
+    /// What handing over pickled arguments took: seconds, items, bytes, and the largest argument.
+    fn transport(&self) -> Handed {
+        self.transport.tell()
+    }
+
     /// The numbers of bytes in flight and behind segments, now and at most, by name.
     fn statistics(&self) -> Vec<(&'static str, u64)> {
         statistics(&self.native)
@@ -397,6 +431,13 @@ impl Drop for Engine {
     }
 }
 
+/// The items of a list in this order, by index.
+fn in_order<'py>(items: &Bound<'py, PyAny>, order: Option<&[u32]>) -> PyResult<Bound<'py, PyAny>> {
+    let Some(order) = order else { return Ok(items.clone()) };
+    let ordered = order.iter().map(|index| items.get_item(index)).collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(items.py(), ordered)?.into_any())
+}
+
 /// Has the fork server load modules; what the bytes mean is known to `paceline.preloading`.
 #[pyfunction]
 pub(crate) fn preload(py: Python<'_>, what: Vec<u8>) -> PyResult<()> {
@@ -421,20 +462,6 @@ pub(crate) fn end_processes(py: Python<'_>, timeout: f64) {
     // As long as it takes, like anything that a program prints; unless it is interrupted.
     let _ = crate::output::wait_until_passed_on(py, None);
     paceline_engine::output::close();
-}
-
-/// The accounts of a pool as Python is told them.
-pub(crate) type Told = (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>);
-
-#[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
-pub(crate) fn tell(accounts: &Accounts) -> Told {
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    let wall = accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began));
-    let workers = accounts.workers.iter().map(|account| {
-        let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
-        (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
-    });
-    (seconds(wall), workers.collect())
 }
 
 /// How workers start, by its name; a pool whose workers are forks of this process has it forked here.

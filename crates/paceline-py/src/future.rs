@@ -267,6 +267,15 @@ impl TaskFuture {
         self.watched().rest.take()
     }
 
+    /// How many items there are, and how many of them have an outcome: of a call there is one.
+    fn progress(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        let job = self.job()?;
+        Ok(py.detach(|| {
+            job.poll();
+            job.progress()
+        }))
+    }
+
     /// Cancels the call if it has not begun; with `force`, also one that runs, which is stopped. Whether it is cancelled,
     /// or will be.
     #[pyo3(signature = (*, force = false))]

@@ -30,6 +30,8 @@ pub(crate) struct Called {
     /// The function, or the name that the caller gave the call.
     pub(crate) function: Py<PyAny>,
     pub(crate) style: Style,
+    /// How many items there are.
+    pub(crate) items: u32,
     /// What is made of items that failed.
     pub(crate) on_error: OnError,
     /// How long an item may run; zero for any time.
@@ -38,18 +40,21 @@ pub(crate) struct Called {
     pub(crate) retries: u16,
     /// The index of the first item, if it is part of what the caller takes for one map.
     pub(crate) base: Option<u32>,
+    /// Where each item stands among those of the caller, if they were sent in another order.
+    pub(crate) order: Option<Arc<[u32]>>,
     /// How many bytes a worker may have; zero for any amount.
     pub(crate) memory_limit: u64,
 }
 
 impl Called {
     pub(crate) fn label<'a, 'py>(&'a self, py: Python<'py>) -> Label<'a, 'py> {
-        let Self { ref function, style, on_error, timeout_ns, retries, base, memory_limit } = *self;
-        Label { function: function.bind(py), style, on_error, base, timeout_ns, retries, memory_limit }
+        let Self { ref function, ref order, style, on_error, timeout_ns, retries, base, memory_limit, .. } = *self;
+        let order = order.as_deref();
+        Label { function: function.bind(py), style, on_error, base, order, timeout_ns, retries, memory_limit }
     }
 
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self { function: self.function.clone_ref(py), ..*self }
+        Self { function: self.function.clone_ref(py), order: self.order.clone(), ..*self }
     }
 }
 
@@ -171,6 +176,17 @@ impl Job {
     /// Whether it ended on request, before it began or with its pool.
     pub(crate) fn is_cancelled(&self) -> bool {
         matches!(self.stage(), Stage::Cancelled | Stage::Abandoned)
+    }
+
+    /// How many items there are, and how many of them have an outcome.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        match self {
+            Self::Sent(sent) => {
+                let items = u64::from(sent.called.items);
+                (items, sent.engine.finished_items(&sent.pending).unwrap_or(items).min(items))
+            }
+            Self::Local(_, job) => (u64::from(job.items()), u64::from(job.finished_items())),
+        }
     }
 
     /// How many bytes its outcome has, few being none, if it has ended and nobody has looked at it yet.

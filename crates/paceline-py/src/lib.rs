@@ -21,6 +21,7 @@ mod flight;
 mod functions;
 mod future;
 mod gather;
+mod history;
 mod job;
 mod local;
 mod machine;

@@ -13,8 +13,8 @@ pub(crate) use self::work::Work;
 use self::run::{PoolThread, Runner, Turn, works_for};
 use self::work::{Call, Handling, Map, Slot, copy_context, gather};
 use crate::current;
-use crate::engine::{Told, tell};
 use crate::future::{TaskFuture, Wait, foreign};
+use crate::history::{Told, tell};
 use crate::job::announce;
 use crate::outcome::{OnError, errors};
 use crate::shared;
@@ -277,7 +277,7 @@ impl LocalEngine {
     /// Calls `fn(item)`, or `fn(*item)` with `star`, for every item; the future of the list of results.
     #[pyo3(signature = (
         terms, r#fn, items, /, *, star = false, chunksize = None, on_error = OnError::Raise, max_failures = None, base = None,
-        name = None, stream = None, waiter = None
+        name = None, stream = None, waiter = None, order = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn map<'py>(
@@ -293,6 +293,7 @@ impl LocalEngine {
         name: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, Stream>>,
         waiter: Option<&Bound<'py, PyAny>>,
+        order: Option<Vec<u32>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         // SAFETY: the thread is attached, and the call returns a list of its own or an error.
@@ -303,19 +304,19 @@ impl LocalEngine {
         }
         let count =
             u32::try_from(list.len()).map_err(|_| PyValueError::new_err("a map takes at most 4,294,967,295 items"))?;
-        let terms = terms.get();
+        let (terms, is_ordered) = (terms.get(), order.is_some());
         let map = Map {
             function: r#fn.clone().unbind(),
             star,
             context: copy_context(py)?.unbind(),
             items: list.unbind(),
-            handling: Handling::of(terms.name_of(r#fn, name), on_error, max_failures, base),
+            handling: Handling::of(terms.name_of(r#fn, name), on_error, max_failures, base, order.map(Into::into)),
             failures: Vec::new(),
             is_given_up: false,
             not_run: Vec::new(),
         };
         let priority = terms.native.priority;
-        let sizing = chunksize.map_or(Sizing::Measured, Sizing::Fixed);
+        let sizing = if is_ordered { Sizing::Fixed(1) } else { chunksize.map_or(Sizing::Measured, Sizing::Fixed) };
         self.start(py, Slot::Map(map), (count, sizing, priority), (stream, waiter))
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Label<'a, 'py> {
     pub(crate) on_error: OnError,
     /// The index of the first item, if it is part of what the caller takes for one map.
     pub(crate) base: Option<u32>,
+    /// Where each item stands among those of the caller, if they were sent in another order.
+    pub(crate) order: Option<&'a [u32]>,
     /// How long an item may run; zero for any time.
     pub(crate) timeout_ns: u64,
     /// How often one may be run again.
@@ -78,7 +80,8 @@ impl Label<'_, '_> {
 
     /// The place of an item among those that the caller takes for one map.
     pub(crate) fn index_of(&self, item: u32) -> u32 {
-        self.base.unwrap_or(0).wrapping_add(item)
+        let place = self.order.and_then(|order| order.get(item as usize)).copied().unwrap_or(item);
+        self.base.unwrap_or(0).wrapping_add(place)
     }
 
     fn is_map(&self) -> bool {
@@ -130,56 +133,50 @@ fn decode_single(py: Python<'_>, part: &Part, label: &Label<'_, '_>) -> PyResult
 fn decode_list(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let list = PyList::empty(py);
     let mut raised = None;
-    for part in parts.as_slice() {
-        each_item(py, part, label, &mut |_, item| match item {
-            Decoded::Value(value) => {
-                list.append(value)?;
-                Ok(true)
-            }
-            Decoded::Raised(error, _) => {
-                raised = Some(error);
-                Ok(false)
-            }
-        })?;
-        if let Some(error) = raised {
-            return Ok(Decoded::Raised(error, Some(list.unbind())));
+    each_in_order(py, parts, label, &mut |_, item| match item {
+        Decoded::Value(value) => {
+            list.append(value)?;
+            Ok(true)
         }
-    }
-    Ok(Decoded::Value(list.into_any().unbind()))
+        Decoded::Raised(error, _) => {
+            raised = Some(error);
+            Ok(false)
+        }
+    })?;
+    Ok(match raised {
+        Some(error) => Decoded::Raised(error, Some(list.unbind())),
+        None => Decoded::Value(list.into_any().unbind()),
+    })
 }
 
 /// The list of a map of which failures are returned, or left out.
 fn decode_all(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let list = PyList::empty(py);
-    for part in parts.as_slice() {
-        each_item(py, part, label, &mut |place, item| {
-            let index = label.index_of(place);
-            match (item, label.on_error) {
-                (Decoded::Value(value), OnError::Outcomes) => list.append((index, true, value))?,
-                (Decoded::Raised(error, _), OnError::Outcomes) => list.append((index, false, error))?,
-                (Decoded::Value(value), _) => list.append(value)?,
-                (Decoded::Raised(error, _), OnError::Return) => list.append(error)?,
-                (Decoded::Raised(..), _) => {}
-            }
-            Ok(true)
-        })?;
-    }
+    each_in_order(py, parts, label, &mut |place, item| {
+        let index = label.index_of(place);
+        match (item, label.on_error) {
+            (Decoded::Value(value), OnError::Outcomes) => list.append((index, true, value))?,
+            (Decoded::Raised(error, _), OnError::Outcomes) => list.append((index, false, error))?,
+            (Decoded::Value(value), _) => list.append(value)?,
+            (Decoded::Raised(error, _), OnError::Return) => list.append(error)?,
+            (Decoded::Raised(..), _) => {}
+        }
+        Ok(true)
+    })?;
     Ok(Decoded::Value(list.into_any().unbind()))
 }
 
 /// What is raised for a map of which too many items failed.
 fn decode_given_up(py: Python<'_>, parts: &Parts, label: &Label<'_, '_>) -> PyResult<Decoded> {
     let (results, failures) = (PyDict::new(py), PyDict::new(py));
-    for part in parts.as_slice() {
-        each_item(py, part, label, &mut |index, item| {
-            let index = label.index_of(index);
-            match item {
-                Decoded::Value(value) => results.set_item(index, value)?,
-                Decoded::Raised(error, _) => failures.set_item(index, error)?,
-            }
-            Ok(true)
-        })?;
-    }
+    each_in_order(py, parts, label, &mut |place, item| {
+        let index = label.index_of(place);
+        match item {
+            Decoded::Value(value) => results.set_item(index, value)?,
+            Decoded::Raised(error, _) => failures.set_item(index, error)?,
+        }
+        Ok(true)
+    })?;
     given_up(py, label, &results, &failures)
 }
 
@@ -230,24 +227,56 @@ pub(crate) fn show_error(py: Python<'_>, label: &Label<'_, '_>, item: u32, error
 }
 
 /// Hands the items of a part to `take`, until it says that it wants no more.
+/// Each item, in the order that the caller has them in, until `take` wants no more.
+fn each_in_order(
+    py: Python<'_>,
+    parts: &Parts,
+    label: &Label<'_, '_>,
+    take: &mut dyn FnMut(u32, Decoded) -> PyResult<bool>,
+) -> PyResult<()> {
+    if label.order.is_none() {
+        for part in parts.as_slice() {
+            if !each_item(py, part, label, take)? {
+                break;
+            }
+        }
+        return Ok(());
+    }
+    let mut all = Vec::new();
+    for part in parts.as_slice() {
+        each_item(py, part, label, &mut |place, item| {
+            all.push((place, item));
+            Ok(true)
+        })?;
+    }
+    all.sort_by_key(|(place, _)| label.index_of(*place));
+    for (place, item) in all {
+        if !take(place, item)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `take` wants more.
 fn each_item(
     py: Python<'_>,
     part: &Part,
     label: &Label<'_, '_>,
     take: &mut dyn FnMut(u32, Decoded) -> PyResult<bool>,
-) -> PyResult<()> {
+) -> PyResult<bool> {
     match &part.content {
         PartContent::Answer(answer) => {
             let read = each_record(py, answer, (part.first, label), take)?;
             if read.is_some_and(|read| read != part.count) {
                 return Err(internal("an answer has not an outcome for each item"));
             }
+            Ok(read.is_some())
         }
         PartContent::Lost(loss) => {
-            take(part.first, Decoded::Raised(lost_task(py, part.first, label, loss)?.unbind(), None))?;
+            take(part.first, Decoded::Raised(lost_task(py, part.first, label, loss)?.unbind(), None))
         }
     }
-    Ok(())
 }
 
 /// How many records there were, unless `take` wanted no more.

@@ -9,7 +9,7 @@ use crate::flight::wait_for_room;
 use crate::gather::Gather;
 use crate::outcome::errors;
 use crate::shared::{answering, take_named};
-use paceline_engine::{Engine, Foreign, Placed, Share, Span};
+use paceline_engine::{Engine, Foreign, Placed, Share, Span, coarse_ns};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -128,6 +128,9 @@ pub(crate) struct Along<'e> {
     bytes: usize,
     /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
     known: HashMap<(usize, usize), Known>,
+    /// How long pickling took, with the writing of buffers, and how long there was no room for them.
+    pickled_ns: u64,
+    waited_ns: u64,
     /// The items come from a list or a tuple, and none so far was pickled by code that may change another.
     is_still: bool,
     /// The item that is being pickled, if that is so.
@@ -145,6 +148,8 @@ impl<'e> Along<'e> {
             shares: Vec::new(),
             bytes: 0,
             known: HashMap::new(),
+            pickled_ns: 0,
+            waited_ns: 0,
             is_still: false,
             item: None,
         }
@@ -193,8 +198,19 @@ impl<'e> Along<'e> {
 
     /// Waits until so many bytes more may be sent. Only before anything is there: what belongs to one job is sent together,
     /// and those who each had a part of theirs there would wait for each other.
-    pub(crate) fn wait_for_room(&self, py: Python<'_>, bytes: usize) -> PyResult<()> {
-        if self.buffers.is_empty() { wait_for_room(py, self.engine, bytes) } else { Ok(()) }
+    pub(crate) fn wait_for_room(&mut self, py: Python<'_>, bytes: usize) -> PyResult<()> {
+        if !self.buffers.is_empty() {
+            return Ok(());
+        }
+        let began_ns = coarse_ns();
+        wait_for_room(py, self.engine, bytes)?;
+        self.waited_ns += coarse_ns().saturating_sub(began_ns);
+        Ok(())
+    }
+
+    /// How long pickling took.
+    pub(crate) fn pickled_ns(&self) -> u64 {
+        self.pickled_ns
     }
 
     /// Writes a buffer into shared memory, unless it is there already; where it is.
@@ -273,7 +289,10 @@ pub(crate) fn encode_argument_or_failure(
 
 fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
     along.begin_pickle(value);
+    let (began_ns, waited_ns) = (coarse_ns(), along.waited_ns);
     let result = encode_pickled_itself(value, out, along);
+    let waited_ns = along.waited_ns - waited_ns;
+    along.pickled_ns += coarse_ns().saturating_sub(began_ns).saturating_sub(waited_ns);
     along.shares.append(&mut take_named());
     result
 }

@@ -70,6 +70,12 @@ impl<T> Job<T> {
         self.items
     }
 
+    /// How many items have an outcome.
+    #[must_use]
+    pub fn finished_items(&self) -> u32 {
+        self.items - self.unfinished.load(Ordering::Relaxed).min(self.items)
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn stage(&self) -> Stage {

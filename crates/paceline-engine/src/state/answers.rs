@@ -1,12 +1,12 @@
 //! Owns the taking in of answers, and the filing of what became of each item. Never decides what they mean.
 
 use super::{Context, State};
-use crate::outcome::{Answer, Part, PartContent, trouble_of};
+use crate::history::{Fate, Stretch};
+use crate::outcome::{Answer, Part, PartContent, kind, trouble_of};
 use crate::pending::{FailureWatch, Pending};
 use paceline_core::{Assignment, ChunkId, Event, JobId, Trouble};
 use paceline_ipc::body::{INLINE_SEGMENT, Left};
 use paceline_ipc::table::{Feeder, Place};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// A chunk whose items all have an outcome.
@@ -14,9 +14,17 @@ pub(super) struct Finished {
     pub(super) chunk: ChunkId,
     pub(super) what: Assignment,
     pub(super) answer: Answer,
+    pub(super) spell: Spell,
+}
+
+/// Who was at it, for how long, until when.
+#[derive(Clone, Copy)]
+pub(super) struct Spell {
     pub(super) owner: u16,
     pub(super) busy_ns: u64,
     pub(super) ended_ns: u64,
+    /// Not every item has a result.
+    pub(super) has_failures: bool,
 }
 
 /// An item whose outcome is a failure.
@@ -48,7 +56,8 @@ pub struct ShownFailure {
 impl Finished {
     /// Of a chunk whose slot somebody has scribbled on.
     fn unreadable(chunk: ChunkId, what: Assignment) -> Self {
-        Self { chunk, what, answer: Answer::corrupt(), owner: NOBODY, busy_ns: 0, ended_ns: 0 }
+        let spell = Spell { owner: NOBODY, busy_ns: 0, ended_ns: 0, has_failures: true };
+        Self { chunk, what, answer: Answer::corrupt(), spell }
     }
 }
 
@@ -116,14 +125,14 @@ impl State {
 
     /// Keeps answers and tells the core, in the order in which they ended; the bitmap has them by slot.
     pub(super) fn file(&mut self, finished: &mut Vec<Finished>, context: &Context<'_>) {
-        finished.sort_unstable_by_key(|one| one.ended_ns);
-        for Finished { chunk, what, answer, owner, busy_ns, ended_ns } in finished.drain(..) {
+        finished.sort_unstable_by_key(|one| one.spell.ended_ns);
+        for Finished { chunk, what, answer, spell } in finished.drain(..) {
             let failures = self.failures_in(what.job, what.first, &answer);
-            self.keep(what, what.count, answer, owner, busy_ns, ended_ns);
+            self.keep(what, what.count, answer, spell);
             if !failures.is_empty() {
                 self.tell_failures((chunk, what.job), failures, context);
             }
-            self.apply(Event::ChunkFinished { chunk, busy_ns }, context);
+            self.apply(Event::ChunkFinished { chunk, busy_ns: spell.busy_ns }, context);
         }
     }
 
@@ -143,24 +152,44 @@ impl State {
         } else {
             Answer::segment(span, what.count, origin)
         };
-        Some(Finished { chunk, what, answer, owner, busy_ns: ended_ns.saturating_sub(began_ns), ended_ns })
+        let has_failures = left.marks().progress().has_failures();
+        let spell = Spell { owner, busy_ns: ended_ns.saturating_sub(began_ns), ended_ns, has_failures };
+        Some(Finished { chunk, what, answer, spell })
     }
 
     /// Files the outcomes of the first `count` items of an assignment.
-    pub(super) fn keep(
-        &mut self,
-        what: Assignment,
-        count: u32,
-        answer: Answer,
-        owner: u16,
-        busy_ns: u64,
-        ended_ns: u64,
-    ) {
+    pub(super) fn keep(&mut self, what: Assignment, count: u32, answer: Answer, spell: Spell) {
         let Some(job) = self.jobs[what.job.0 as usize].job.as_mut() else { return };
         let first = job.first_item + u64::from(what.first);
+        let fate = if spell.has_failures { fate_of(&answer) } else { Fate::Done };
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
-        self.accounts.note_end(ended_ns);
-        self.account(owner, busy_ns, first..first + u64::from(count));
+        self.accounts.note_end(spell.ended_ns);
+        if let Some(account) = self.account_of(spell.owner) {
+            self.accounts.add(account, spell.busy_ns, first..first + u64::from(count));
+            self.tell_history(account, what, count, spell, fate);
+        }
+    }
+
+    /// Notes what a worker did without a break: the first `count` items of an assignment.
+    pub(super) fn tell_history(&mut self, account: usize, what: Assignment, count: u32, spell: Spell, fate: Fate) {
+        let Some(job) = self.jobs[what.job.0 as usize].job.as_ref() else { return };
+        let function = self.history.number_of(job.function.id, job.pending.label().name.as_ref(), &job.function.name);
+        // Both come from the worker, and may be anything.
+        let (ended_ns, busy_ns) = (spell.ended_ns, spell.busy_ns.min(spell.ended_ns));
+        self.history.add(Stretch {
+            worker: u16::try_from(account).unwrap_or(u16::MAX),
+            function,
+            first_item: job.first_item + u64::from(what.first),
+            items: count,
+            merged: 1,
+            attempt: what.attempt,
+            fate,
+            submitted_ns: job.submitted_ns,
+            began_ns: ended_ns - busy_ns,
+            ended_ns,
+            busy_ns,
+            longest_ns: busy_ns,
+        });
     }
 
     /// Which of the items of a job have failed whose outcomes these are, if anybody wants to know before it ends.
@@ -207,9 +236,19 @@ impl State {
         }
     }
 
-    pub(super) fn account(&mut self, owner: u16, busy_ns: u64, items: Range<u64>) {
-        let Some(Some(seat)) = self.seats.get_mut(usize::from(owner)) else { return };
-        let account = *seat.account.get_or_insert_with(|| self.accounts.open(seat.pid));
-        self.accounts.add(account, busy_ns, items);
+    /// Where the account is of the worker that sits there.
+    pub(super) fn account_of(&mut self, owner: u16) -> Option<usize> {
+        let seat = self.seats.get_mut(usize::from(owner))?.as_mut()?;
+        Some(*seat.account.get_or_insert_with(|| self.accounts.open(seat.pid)))
     }
+}
+
+/// How it ended with the worst of these outcomes.
+fn fate_of(answer: &Answer) -> Fate {
+    let of = |kind| match kind {
+        kind::DONE => Fate::Done,
+        kind::STOPPED => Fate::Stopped,
+        _ => Fate::Raised,
+    };
+    answer.kinds().map(of).max_by_key(|fate| *fate as u8).unwrap_or(Fate::Raised)
 }

@@ -29,6 +29,7 @@ pub(super) struct Job {
     pub(super) ends: Option<Box<[u64]>>,
     pub(super) parts: Gathered,
     pub(super) first_item: u64,
+    pub(super) submitted_ns: u64,
 }
 
 pub(super) enum Gathered {
@@ -47,6 +48,16 @@ impl Gathered {
                 Self::Many(parts)
             }
         };
+    }
+
+    /// How many items there is an outcome of.
+    pub(super) fn items(&self) -> u64 {
+        let parts = match self {
+            Self::None => &[],
+            Self::One(part) => std::slice::from_ref(part),
+            Self::Many(parts) => parts.as_slice(),
+        };
+        parts.iter().map(|part| u64::from(part.count)).sum()
     }
 
     /// Lets go of what is kept of one item.

@@ -1,14 +1,15 @@
 //! Owns what is done when a worker is gone: what it answered and what it had finished is kept, what it held is given back
 //! to the core.
 
-use super::answers::Failure;
+use super::answers::{Failure, Spell};
 use super::workers::Seat;
 use super::{Context, State};
 use crate::clock::now_ns;
+use crate::history::Fate;
 use crate::outcome::{Answer, Loss, Origin, Part, PartContent};
 use crate::pending::FailureWatch;
 use crate::supervisor::Ending;
-use paceline_core::{Event, Held, JobId, Trouble, WorkerExit, WorkerId};
+use paceline_core::{Assignment, Event, Held, JobId, Trouble, WorkerExit, WorkerId};
 use paceline_ipc::arena::Span;
 use paceline_ipc::body::{INLINE_SEGMENT, Left};
 use paceline_ipc::foreign::Foreign;
@@ -93,7 +94,8 @@ impl State {
         let mut failures = Vec::new();
         if let Some(answer) = answer {
             failures = self.failures_in(assignment.job, assignment.first, &answer);
-            self.keep(assignment, finished, answer, owner, busy_ns, now);
+            let spell = Spell { owner, busy_ns, ended_ns: now, has_failures: left.marks().progress().has_failures() };
+            self.keep(assignment, finished, answer, spell);
         }
         let running = most_running.min(assignment.count - finished);
         if running > 0 {
@@ -101,6 +103,10 @@ impl State {
             let ran_ns = since.map(|since| now.saturating_sub(since));
             let first = assignment.first + finished;
             self.lost_items.extend((first..first + running).map(|item| LostItem { job: assignment.job, item, ran_ns }));
+            if let Some(account) = self.account_of(owner) {
+                let spell = Spell { owner, busy_ns: ran_ns.unwrap_or(0), ended_ns: now, has_failures: true };
+                self.tell_history(account, Assignment { first, ..assignment }, running, spell, Fate::Lost);
+            }
         }
         Some(Found { held: Held { chunk, finished, running }, job: assignment.job, failures })
     }

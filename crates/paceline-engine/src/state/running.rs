@@ -1,6 +1,8 @@
 //! Owns what is told of the workers' present: who runs what, since when. Only looks.
 
 use super::{Context, State};
+use crate::pending::Pending;
+use paceline_ipc::table::Place;
 
 /// What one worker runs now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,18 @@ pub struct Running {
 }
 
 impl State {
+    /// How many items of a job have an outcome, also those of a chunk that is not finished; none once it has ended.
+    pub(crate) fn finished_items(&self, pending: &Pending, context: &Context<'_>) -> Option<u64> {
+        let number = pending.job()?;
+        let job = self.jobs[number.0 as usize].job.as_ref()?;
+        let under_way = |place: &Place| {
+            let what = self.core.chunk(self.chunk_of_slot[place.slot as usize]).filter(|what| what.job == number)?;
+            context.table.look(*place).map(|sight| u64::from(sight.finished.min(what.count)))
+        };
+        let unfinished = self.place_of_chunk.iter().flatten().filter_map(under_way).sum::<u64>();
+        Some(job.parts.items() + unfinished)
+    }
+
     /// What each worker runs now, by slot.
     pub(crate) fn running(&mut self, context: &Context<'_>) -> Vec<Running> {
         let places = self.place_of_chunk.iter().flatten();

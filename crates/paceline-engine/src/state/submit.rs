@@ -111,6 +111,7 @@ impl State {
             ends: submission.ends,
             parts: Gathered::None,
             first_item: self.next_item,
+            submitted_ns: 0,
         });
         self.next_item += u64::from(submission.items);
         submission.pending.begin(job);
@@ -120,6 +121,9 @@ impl State {
         }
         let Submission { items, sizing, terms, .. } = submission;
         self.apply(Event::JobSubmitted { job, items, sizing, terms }, context);
+        if let Some(job) = &mut self.jobs[number as usize].job {
+            job.submitted_ns = self.moment_ns;
+        }
         // Whoever submits more than fits also takes in what has been answered, so that the table never runs dry.
         if self.core.has_backlog() {
             self.drain(context);

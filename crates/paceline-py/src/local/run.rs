@@ -111,10 +111,11 @@ impl Runner<'_, '_> {
     fn run_items(&mut self, job: &Job, map: &Map, items: &Range<u32>, number: u64) -> Option<PyErr> {
         const LOOKS_BETWEEN_CLOCKS: u32 = 64;
         let py = self.py;
-        for (place, number) in items.clone().zip(number..) {
-            if map.handling.is_limited() && leaves_out(job, place..items.end) {
+        for (turn, number) in items.clone().zip(number..) {
+            if map.handling.is_limited() && leaves_out(job, turn..items.end) {
                 return None;
             }
+            let place = map.handling.place_of(turn);
             current::begin_item(number, map.handling.index_of(place));
             let error = self.run_item(map, place as usize).err();
             if let Some(error) = error {
@@ -124,7 +125,7 @@ impl Runner<'_, '_> {
                     return interrupted;
                 }
             }
-            if place.is_multiple_of(LOOKS_BETWEEN_CLOCKS) && !self.is_caller {
+            if turn.is_multiple_of(LOOKS_BETWEEN_CLOCKS) && !self.is_caller {
                 self.turn.pass_on(py, now_ns());
             }
         }

@@ -8,7 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The input of a job, and later its outcome.
 pub(crate) struct Work(pub(super) Mutex<Slot>);
@@ -51,6 +51,8 @@ pub(super) struct Handling {
     max_failures: Option<u32>,
     /// The index of the first item, if it is part of what the caller takes for one map.
     base: Option<u32>,
+    /// In which order the items are run, by their places.
+    order: Option<Arc<[u32]>>,
 }
 
 impl Handling {
@@ -59,12 +61,13 @@ impl Handling {
         on_error: OnError,
         max_failures: Option<u32>,
         base: Option<u32>,
+        order: Option<Arc<[u32]>>,
     ) -> Self {
-        Self { function: function.clone().unbind(), on_error, max_failures, base }
+        Self { function: function.clone().unbind(), on_error, max_failures, base, order }
     }
 
     pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self { function: self.function.clone_ref(py), ..*self }
+        Self { function: self.function.clone_ref(py), order: self.order.clone(), ..*self }
     }
 
     /// Whether the rest may be given up before it is run.
@@ -74,6 +77,11 @@ impl Handling {
 
     fn needs_first_only(&self) -> bool {
         self.on_error == OnError::Raise && self.max_failures.is_none()
+    }
+
+    /// Which item is run then.
+    pub(super) fn place_of(&self, turn: u32) -> u32 {
+        self.order.as_ref().and_then(|order| order.get(turn as usize)).copied().unwrap_or(turn)
     }
 
     /// The place of an item among those that the caller takes for one map.
@@ -87,6 +95,7 @@ impl Handling {
             style: Style::Item,
             on_error: self.on_error,
             base: self.base,
+            order: None,
             timeout_ns: 0,
             retries: 0,
             memory_limit: 0,
@@ -189,10 +198,11 @@ pub(super) fn note_failure(py: Python<'_>, job: &Job, place: u32, error: Py<PyAn
 }
 
 /// Whether these items of a map are not to be run any more, which then is noted.
-pub(super) fn leaves_out(job: &Job, items: Range<u32>) -> bool {
+pub(super) fn leaves_out(job: &Job, turns: Range<u32>) -> bool {
     match &mut *job.payload().slot() {
         Slot::Map(map) if map.is_given_up => {
-            map.not_run.push(items);
+            let places = turns.map(|turn| map.handling.place_of(turn)).map(|place| place..place + 1);
+            map.not_run.extend(places);
             true
         }
         _ => false,

@@ -1,0 +1,215 @@
+"""The commands of the command line, with their options and their help.
+
+Owns the parser. What a command does is in the module of its name, which is imported only when the command is called,
+so that help and wrong usage are told at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no other name.
+
+__all__ = ["parser"]
+
+WHOLE_EPILOG = """\
+examples:
+  paceline demo
+  paceline demo --help
+  paceline doctor                         does everything work on this machine?
+  paceline bench --quick                  how fast is it here, beside the standard library?
+  source <(paceline completion bash)      have the shell complete these commands
+
+exit codes:
+  0    all is well
+  1    the command found something wrong
+  2    wrong usage
+  130  interrupted by Ctrl-C
+"""
+
+DEMO = """\
+Evaluates scikit-learn's classifiers on the data sets that it ships, by repeated random splits. Each evaluation is
+one task on a pool of processes. Then the same is done without a pool, and the results are compared.
+"""
+DEMO_EPILOG = """\
+examples:
+  paceline demo                           all cores, 20 splits for each algorithm and data set
+  paceline demo --workers 4 --repetitions 100
+  paceline demo --kill-one                what the death of a worker costs
+
+exit codes:
+  0    every result is what it must be
+  1    some result is not
+  2    wrong usage, or scikit-learn is not installed
+  130  interrupted by Ctrl-C
+"""
+
+DOCTOR = """\
+Checks what Paceline needs of this machine, by using it: CPUs and memory that may really be used, memory files, open
+files, ways to start workers, native threads, packages. Then measures Paceline beside the standard library's pools,
+for three seconds at most. Each line begins with a verdict: `ok`, `note` (it works, but you may want to know) or
+`problem`.
+"""
+DOCTOR_EPILOG = """\
+examples:
+  paceline doctor
+  paceline doctor --no-benchmark          the checks alone
+  paceline doctor --json                  for a program to read, or to put into a report of a bug
+  NO_COLOR=1 paceline doctor              no colours, also on a terminal
+
+exit codes:
+  0    no problem was found; there may be notes
+  1    a problem was found
+  2    wrong usage
+  130  interrupted by Ctrl-C
+"""
+
+BENCH = """\
+Measures Paceline beside the standard library's pools on this machine, for about 20 seconds: calls submitted one by
+one, a round trip, a map, and a megabyte in and out. Absolute figures move with the machine and with what else runs
+on it; compare within one run. The project's own `make bench` asks more, of more peers.
+"""
+BENCH_EPILOG = """\
+examples:
+  paceline bench
+  paceline bench --quick                  one short round, a few seconds
+
+exit codes:
+  0    everything was measured
+  1    something could not be measured
+  2    wrong usage
+  130  interrupted by Ctrl-C
+"""
+
+COMPLETION = """\
+Prints a script with which a shell completes the commands of `paceline` and their options.
+"""
+COMPLETION_EPILOG = """\
+examples:
+  source <(paceline completion bash)      bash, in this shell; put the line into ~/.bashrc for all of them
+  paceline completion bash > ~/.local/share/bash-completion/completions/paceline
+  paceline completion zsh > "${fpath[1]}/_paceline"
+  paceline completion fish > ~/.config/fish/completions/paceline.fish
+
+exit codes:
+  0    the script was printed
+  2    wrong usage
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; what it parses has `run`, which is called with that."""
+    whole = argparse.ArgumentParser(
+        prog="paceline",
+        description="Paceline runs ordinary Python functions in parallel.",
+        epilog=WHOLE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action=ShowVersion, help="show the version of Paceline and exit")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_doctor(commands)
+    _add_bench(commands)
+    _add_completion(commands)
+    return whole
+
+
+class ShowVersion(argparse.Action):
+    """As argparse's own, but the version is looked up only when it is asked for, because that takes long."""
+
+    def __init__(self, option_strings: Sequence[str], **settings: Any) -> None:
+        super().__init__(option_strings, nargs=0, **{**settings, "dest": argparse.SUPPRESS})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import paceline
+
+        print(f"{parser.prog} {paceline.__version__}")
+        parser.exit()
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a positive number")
+    return number
+
+
+def _add(commands: Commands, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_demo(commands: Commands) -> None:
+    summary = "evaluate scikit-learn's classifiers on real data, in parallel"
+    demo = _add(commands, "demo", summary, DEMO, DEMO_EPILOG)
+    demo.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: all usable cores)")
+    demo.add_argument(
+        "--repetitions",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="random splits for each algorithm and data set (default: 20)",
+    )
+    demo.add_argument("--kill-one", action="store_true", help="kill a worker in the middle of the run")
+    demo.set_defaults(run=run_demo)
+
+
+def _add_doctor(commands: Commands) -> None:
+    doctor = _add(commands, "doctor", "check that this machine has what Paceline needs", DOCTOR, DOCTOR_EPILOG)
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.add_argument("--no-benchmark", action="store_true", help="leave out the measurement")
+    doctor.set_defaults(run=run_doctor)
+
+
+def _add_bench(commands: Commands) -> None:
+    bench = _add(commands, "bench", "measure Paceline beside the standard library, here", BENCH, BENCH_EPILOG)
+    bench.add_argument("--quick", action="store_true", help="one short round")
+    bench.set_defaults(run=run_bench)
+
+
+def _add_completion(commands: Commands) -> None:
+    summary = "print a completion script for a shell"
+    completion = _add(commands, "completion", summary, COMPLETION, COMPLETION_EPILOG)
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"], help="the shell that is to read it")
+    completion.set_defaults(run=run_completion)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    from paceline import demo
+
+    try:
+        demo.require_sklearn()
+    except ModuleNotFoundError as error:
+        print(f"error: {error}\nhint: install it with `pip install 'paceline[demo]'`", file=sys.stderr)
+        return 2
+    return demo.run(workers=options.workers, repetitions=options.repetitions, kill_one=options.kill_one)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from paceline import doctor
+
+    return doctor.run(as_json=options.json, benchmark=not options.no_benchmark)
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    from paceline import bench
+
+    return bench.run(quick=options.quick)
+
+
+def run_completion(options: argparse.Namespace) -> int:
+    from paceline import completions
+
+    sys.stdout.write(completions.script(parser(), options.shell))
+    return 0

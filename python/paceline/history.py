@@ -1,0 +1,95 @@
+"""What the workers of a pool did, stretch by stretch: what reports, timelines and traces are made of.
+
+Owns the shape of a history, and what follows from it by arithmetic alone. It never asks the engine for anything.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from enum import IntEnum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The numbers in a row that the engine tells of a stretch.
+_COLUMNS = 12
+_NS = 1e-9
+
+
+class Ending(IntEnum):
+    """How a stretch of work ended: all done, something raised, something stopped, or lost with its worker."""
+
+    DONE = 0
+    RAISED = 1
+    STOPPED = 2
+    LOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one worker did without a break: `items` items of one call, the first of them `first_item`, run once.
+
+    Moments are seconds since the pool's first submission. In a long history neighbours are told as one: `merged` of
+    them, of which the longest took `longest` seconds; `busy` is less than `ended - began` then.
+    """
+
+    worker: int
+    function: str
+    first_item: int
+    items: int
+    merged: int
+    attempt: int
+    ending: Ending
+    submitted: float
+    began: float
+    ended: float
+    busy: float
+    longest: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the workers did: `pids` has the process id of each, `stretches` what they did, in the order of time.
+
+    Of the oldest stretches `forgotten` are not there any more.
+    """
+
+    pids: tuple[int, ...]
+    stretches: tuple[Stretch, ...]
+    forgotten: int = 0
+
+    @classmethod
+    def of(cls, told: tuple[list[int], list[str], int, int, bytes]) -> History:
+        """The history that an engine has told."""
+        pids, names, forgotten, began_ns, rows = told
+        numbers = array("Q", rows)
+        columns = [numbers[column::_COLUMNS] for column in range(_COLUMNS)]
+
+        def since(moment_ns: int) -> float:
+            return max(0, moment_ns - began_ns) * _NS
+
+        stretches = [
+            Stretch(
+                worker, names[function], first, items, merged, attempt, Ending(ending),
+                since(submitted), since(began), since(ended), busy * _NS, longest * _NS,
+            )
+            for worker, function, first, items, merged, attempt, ending, submitted, began, ended, busy, longest in zip(
+                *columns, strict=True
+            )
+        ]  # fmt: skip
+        stretches.sort(key=lambda stretch: stretch.began)
+        return cls(tuple(pids), tuple(stretches), forgotten)
+
+    @property
+    def end(self) -> float:
+        """When the last stretch ended."""
+        return max((stretch.ended for stretch in self.stretches), default=0.0)
+
+    def by_worker(self) -> Iterator[tuple[int, list[Stretch]]]:
+        """Each worker's number, with what it did."""
+        of_each: dict[int, list[Stretch]] = {}
+        for stretch in self.stretches:
+            of_each.setdefault(stretch.worker, []).append(stretch)
+        yield from sorted(of_each.items())

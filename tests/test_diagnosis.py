@@ -1,0 +1,166 @@
+"""What a run would have gained from: each advice has a program that triggers it and gains from following it."""
+
+import functools
+import time
+
+import numpy as np
+import pytest
+
+import paceline
+from paceline import Pool
+from paceline.diagnosis import Advice, Transport, diagnose
+from paceline.history import Ending, History, Stretch
+
+
+def report_of(program):
+    """What the program's pool did."""
+    with Pool(2) as pool:
+        pool.map(abs, range(10))  # Its workers are there.
+    with Pool(2) as pool:
+        program(pool)
+        return pool.report()
+
+
+def kinds(report):
+    return [advice.kind for advice in report.advice]
+
+
+def advice_of(report, kind):
+    found = [advice for advice in report.advice if advice.kind == kind]
+    assert len(found) == 1, (report, report.advice)
+    return found[0]
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+def test_small_tasks_go_by_map():
+    def singly(pool):
+        for future in [pool.submit(abs, number) for number in range(60_000)]:
+            future.result()
+
+    slow, fast = report_of(singly), report_of(lambda pool: pool.map(abs, range(60_000)))
+    advice = advice_of(slow, "small tasks")
+    assert "60,000 tasks" in advice.text
+    assert "by `map`" in advice.text
+    assert kinds(fast) == []
+    assert fast.wall_seconds < slow.wall_seconds / 2
+
+
+def test_chunks_of_one_small_task_are_left_to_paceline():
+    slow = report_of(lambda pool: [pool.map(abs, range(200_000), chunksize=1) for _ in range(4)])
+    assert "leave `chunksize`" in advice_of(slow, "small tasks").text
+
+
+def test_long_task_at_the_end_is_given_a_cost():
+    times = [0.005] * 60 + [0.25]
+    slow = report_of(lambda pool: pool.map(time.sleep, times))
+    fast = report_of(lambda pool: pool.map(time.sleep, times, cost=times))
+    advice = advice_of(slow, "tail")
+    assert "1 task of 61 held the run up" in advice.text
+    assert "`cost=`" in advice.text
+    assert kinds(fast) == []
+    assert fast.wall_seconds < 0.8 * slow.wall_seconds
+    assert fast.lower_bound_seconds <= fast.wall_seconds < 1.3 * fast.lower_bound_seconds
+
+
+def weigh(table, key):
+    return len(table) + key
+
+
+def test_large_argument_is_shared():
+    table = {number: str(number) for number in range(200_000)}
+
+    def sent_each_time(pool):
+        for future in [pool.submit(weigh, table, key) for key in range(20)]:
+            future.result()
+
+    def shared(pool):
+        handle = paceline.share(table)
+        for future in [pool.submit(weigh, handle, key) for key in range(20)]:
+            future.result()
+
+    slow, fast = report_of(sent_each_time), report_of(shared)
+    advice = advice_of(slow, "arguments")
+    assert "argument 1 (dict)" in advice.text
+    assert "`paceline.share`" in advice.text
+    assert "arguments" not in kinds(fast)
+    assert fast.wall_seconds < slow.wall_seconds / 2
+
+
+def test_program_that_keeps_its_workers_waiting_submits_more_at_a_time():
+    def one_by_one(pool):
+        for _ in range(20):
+            pool.submit(time.sleep, 0.01).result()
+            time.sleep(0.01)
+
+    def ahead(pool):
+        for _ in pool.imap(time.sleep, [0.01] * 20):
+            time.sleep(0.01)
+
+    slow, fast = report_of(one_by_one), report_of(ahead)
+    assert "`imap`" in advice_of(slow, "waiting for the program").text
+    assert "waiting for the program" not in kinds(fast)
+    assert fast.wall_seconds < 0.8 * slow.wall_seconds
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda pool: pool.map(time.sleep, [0.005] * 80),
+        lambda pool: list(pool.imap_unordered(time.sleep, [0.005] * 80)),
+        lambda pool: pool.map(functools.partial(np.multiply, np.ones(200_000)), range(40)),
+        lambda pool: [pool.map(abs, range(200_000)) for _ in range(3)],
+        lambda pool: [future.result() for future in [pool.submit(time.sleep, 0.002) for _ in range(100)]],
+        # Long tasks, fewer than would even out; and one alone.
+        lambda pool: pool.map(time.sleep, [0.1, 0.1, 0.1]),
+        lambda pool: pool.apply(time.sleep, (0.2,)),
+        # A program that has something else to do from time to time.
+        lambda pool: [pool.map(time.sleep, [0.01] * 8) and time.sleep(0.05) for _ in range(4)],
+        lambda pool: None,
+    ],
+    ids=["map", "unordered", "partial", "small", "submit", "few", "single", "pauses", "idle"],
+)
+def test_healthy_programs_get_no_advice(program):
+    report = report_of(program)
+    assert kinds(report) == [], report
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+
+def stretch(worker, began, ended, **changes):
+    values = {
+        "worker": worker, "function": "f", "first_item": 0, "items": 1, "merged": 1, "attempt": 0,
+        "ending": Ending.DONE, "submitted": 0.0, "began": began, "ended": ended,
+        "busy": ended - began, "longest": ended - began,
+    }  # fmt: skip
+    return Stretch(**{**values, **changes})
+
+
+def test_nothing_is_said_of_nothing():
+    assert diagnose(History((), ()), workers=2, wall=0.0) == ()
+
+
+def test_most_that_can_be_saved_comes_first():
+    short = [stretch(number % 2, number / 10, number / 10 + 0.1) for number in range(20)]
+    history = History((1, 2), (*short, stretch(0, 2.0, 4.0)))
+    found = diagnose(history, workers=2, wall=4.0, transport=Transport(1.0, 21, 21_000_000, None))
+    assert [advice.kind for advice in found] == ["tail", "arguments"]
+    assert found[0].seconds > found[1].seconds
+    assert "25 % of the time went into pickling the arguments, 1 MB each time" in str(found[1])
+
+
+def test_long_task_that_began_first_is_nobodys_fault():
+    short = [stretch(1, number / 10, number / 10 + 0.1) for number in range(10)]
+    assert diagnose(History((1, 2), (stretch(0, 0.0, 4.0), *short)), workers=2, wall=4.0) == ()
+
+
+def test_what_would_save_little_is_not_said():
+    short = [stretch(number % 2, number / 10, number / 10 + 0.1) for number in range(100)]
+    history = History((1, 2), (*short, stretch(0, 10.0, 10.3)))
+    assert diagnose(history, workers=2, wall=10.3) == ()
+
+
+def test_advice_prints_as_its_text():
+    assert str(Advice("kind", "do this", 1.0)) == "do this"
