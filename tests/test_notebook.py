@@ -193,3 +193,12 @@ def test_output_of_calls_that_outlive_their_cell_goes_to_the_latest(notebook, ga
     assert notebook.run(f"future = pool.submit(late, {gate.path!r})\nprint('submitted')") == "submitted\n"
     source = f"with open({gate.path!r}, 'wb', buffering=0) as opened: opened.write(b'.')\nfuture.result()"
     assert notebook.run(source) == "late\n"
+
+
+def test_progress_and_reports_show_in_a_notebook(notebook):
+    outputs = notebook.outputs("results = pool.map(abs, range(-30, 0), progress=True)\nresults[0]")
+    shown = "".join(output.get("text", "") + str(output.get("data", "")) for output in outputs)
+    assert "30/30" in shown
+    [output] = notebook.outputs("pool.report()")
+    assert "<table>" in output["data"]["text/html"]
+    assert len(output["data"]["text/plain"]) < 1_000

@@ -110,7 +110,9 @@ def test_iterator_whose_calls_raise_counts_them(pool):
 
 def test_items_that_are_run_again_count_once(pool):
     seen = []
-    assert pool.options(retries=2, retry_on=OSError).map(once_more, range(N), chunksize=4, progress=seen.append) == [*range(N)]
+    assert pool.options(retries=2, retry_on=OSError).map(once_more, range(N), chunksize=4, progress=seen.append) == [
+        *range(N)
+    ]
     assert max(progress.done for progress in seen) == N
 
 

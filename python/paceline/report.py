@@ -7,7 +7,7 @@ would have gained from is `paceline.diagnosis`'s to say, pictures are drawn by `
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from paceline.engine import LocalEngine
@@ -63,9 +63,9 @@ class Report:
 
     wall_seconds: float
     workers: tuple[WorkerReport, ...]
-    history: History | None = None
+    history: History | None = field(default=None, repr=False)
     capacity: int = 0
-    transport: Transport | None = None
+    transport: Transport | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, engine: AnyEngine) -> Report:
