@@ -156,6 +156,11 @@ def test_long_task_that_began_first_is_nobodys_fault():
     assert diagnose(History((1, 2), (stretch(0, 0.0, 4.0), *short)), workers=2, wall=4.0) == ()
 
 
+def test_long_task_that_was_submitted_late_is_not_the_schedules_fault():
+    short = [stretch(number % 2, number / 10, number / 10 + 0.1) for number in range(20)]
+    assert diagnose(History((1, 2), (*short, stretch(0, 2.0, 4.0, submitted=1.99))), workers=2, wall=4.0) == ()
+
+
 def test_what_would_save_little_is_not_said():
     short = [stretch(number % 2, number / 10, number / 10 + 0.1) for number in range(100)]
     history = History((1, 2), (*short, stretch(0, 10.0, 10.3)))

@@ -9,6 +9,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from paceline import Pool, TaskTimeout, WorkerDied, current_task
+from paceline.__main__ import main
 from paceline.history import History
 from paceline.report import Report, WorkerReport
 
@@ -137,6 +138,31 @@ def test_report_goes_elsewhere(drawing, eventful, tmp_path):
         assert (tmp_path / name).stat().st_size > 1_000
     eventful.to_trace(tmp_path / "run.json")
     assert json.loads((tmp_path / "run.json").read_text())["traceEvents"]
+
+
+def test_saved_report_is_the_same_when_it_is_loaded(eventful, tmp_path, capsys):
+    file = tmp_path / "run.json"
+    eventful.save(file)
+    assert Report.load(file) == eventful
+    small = Report(1.0, (WorkerReport(1, 0.5, 2, ((0, 2),)),))
+    small.save(file)
+    assert Report.load(file) == small
+    for wrong in ('{"paceline_report": 99}', "[]", "not JSON", '{"paceline_report": 1}'):
+        file.write_text(wrong)
+        with pytest.raises(ValueError, match=r"version of Paceline|no report"):
+            Report.load(file)
+        assert main(["report", str(file)]) == 1
+    assert "error:" in capsys.readouterr().err
+
+
+def test_saved_report_is_shown_and_drawn_by_the_command(eventful, tmp_path, capsys):
+    file = tmp_path / "run.json"
+    eventful.save(file)
+    page, trace = tmp_path / "run.html", tmp_path / "trace.json.gz"
+    assert main(["report", str(file), "--plot", str(page), "--trace", str(trace)]) == 0
+    assert capsys.readouterr().out == f"{eventful}\n"
+    assert page.exists()
+    assert trace.exists()
 
 
 def test_run_of_a_million_items_is_told_whole_and_small():

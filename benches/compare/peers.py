@@ -42,6 +42,10 @@ class Peer(ABC):
     def map_singly(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """A map with one item to a chunk."""
 
+    def map_by_cost(self, fn: Callable[[Any], Any], items: Sequence[float]) -> list[Any]:
+        """A map over items that say themselves how long they take, where that can be told."""
+        return self.map(fn, items)
+
     @abstractmethod
     def stream(self, fn: Callable[[Any], Any], item: Any, count: int, window: int) -> Iterator[Any]:
         """The results of `count` calls in order, at most `window` of them under way."""
@@ -126,6 +130,10 @@ class Paceline(_ByAsyncResult):
         import paceline
 
         self.pool = paceline.Pool(workers)
+
+    def map_by_cost(self, fn: Callable[[Any], Any], items: Sequence[float]) -> list[Any]:
+        results: list[Any] = self.pool.map(fn, items, cost=items)
+        return results
 
 
 class PacelineExecutor(_ByFuture):

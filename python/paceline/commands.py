@@ -24,6 +24,7 @@ examples:
   paceline demo --help
   paceline doctor                         does everything work on this machine?
   paceline bench --quick                  how fast is it here, beside the standard library?
+  paceline report run.json                what a program's pool has done
   source <(paceline completion bash)      have the shell complete these commands
 
 exit codes:
@@ -87,6 +88,22 @@ exit codes:
   130  interrupted by Ctrl-C
 """
 
+REPORT = """\
+Shows a report that a program has saved by `pool.report().save(FILE)`: who did what, how well the load was balanced, what
+failed, and what would have made it faster.
+"""
+REPORT_EPILOG = """\
+examples:
+  paceline report run.json
+  paceline report run.json --plot run.html     a page to look into; .svg and .png need matplotlib
+  paceline report run.json --trace trace.json  for ui.perfetto.dev, or chrome://tracing
+
+exit codes:
+  0    the report was shown
+  1    the file is no report, or cannot be read or written
+  2    wrong usage, or what draws is not installed
+"""
+
 COMPLETION = """\
 Prints a script with which a shell completes the commands of `paceline` and their options.
 """
@@ -116,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_doctor(commands)
     _add_bench(commands)
+    _add_report(commands)
     _add_completion(commands)
     return whole
 
@@ -178,6 +196,14 @@ def _add_bench(commands: Commands) -> None:
     bench.set_defaults(run=run_bench)
 
 
+def _add_report(commands: Commands) -> None:
+    report = _add(commands, "report", "show a report that a program has saved", REPORT, REPORT_EPILOG)
+    report.add_argument("file", metavar="FILE", help="what `pool.report().save(FILE)` has written")
+    report.add_argument("--plot", metavar="PICTURE", help="also draw who did what when (.html, .svg, .png)")
+    report.add_argument("--trace", metavar="TRACE", help="also write a trace for Perfetto (.json, .json.gz)")
+    report.set_defaults(run=run_report)
+
+
 def _add_completion(commands: Commands) -> None:
     summary = "print a completion script for a shell"
     completion = _add(commands, "completion", summary, COMPLETION, COMPLETION_EPILOG)
@@ -206,6 +232,25 @@ def run_bench(options: argparse.Namespace) -> int:
     from paceline import bench
 
     return bench.run(quick=options.quick)
+
+
+def run_report(options: argparse.Namespace) -> int:
+    from paceline.report import Report
+
+    try:
+        report = Report.load(options.file)
+        print(report)
+        if options.plot:
+            report.plot(options.plot)
+        if options.trace:
+            report.to_trace(options.trace)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def run_completion(options: argparse.Namespace) -> int:

@@ -144,6 +144,8 @@ def _tail(history: History, workers: int) -> Advice | None:
     begin = min(one.began for one in history.stretches)
     gain = end - begin - max(work / workers, longest)
     late = [one for one in final if one.ended > idle_from and one.busy >= (end - idle_from) / 2]
+    # None could have begun before it was submitted.
+    gain = min([gain, *(one.began - one.submitted for one in late)])
     items = sum(one.items for one in history.stretches)
     if gain <= 0 or not late or end - idle_from <= 0 or items <= workers:
         return None

@@ -6,9 +6,11 @@ would have gained from is `paceline.diagnosis`'s to say, pictures are drawn by `
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
+from pathlib import Path
 
 from paceline.engine import LocalEngine
 from paceline.history import Stretch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from paceline.history import History
 
 _INDICES_SHOWN = 20
+# Of saved reports.
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,39 @@ class Report:
             ],
             "stretches": [_plain(one) for one in self._stretches],
         }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes it as JSON, for `Report.load` and `paceline report`."""
+        transport = None if self.transport is None else asdict(self.transport)
+        saved = {"paceline_report": _VERSION, **self.to_dict(), "transport": transport}
+        saved["pids"] = None if self.history is None else self.history.pids
+        saved["forgotten"] = 0 if self.history is None else self.history.forgotten
+        Path(path).write_text(json.dumps(saved))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Report:
+        """The report that was saved there. Raises `ValueError` if that is none, or one of a later version."""
+        from paceline.diagnosis import Transport
+        from paceline.history import Ending, History
+
+        try:
+            saved = json.loads(Path(path).read_text())
+            version = saved["paceline_report"]
+            if version != _VERSION:
+                raise ValueError(f"{path} was saved by another version of Paceline")
+            workers = tuple(
+                WorkerReport(one["pid"], one["busy_seconds"], one["items"], tuple(map(tuple, one["ranges"])))
+                for one in saved["workers"]
+            )
+            stretches = (Stretch(**{**one, "ending": Ending[one["ending"].upper()]}) for one in saved["stretches"])
+            history = saved["pids"] and History(tuple(saved["pids"]), tuple(stretches), saved["forgotten"])
+            told = saved["transport"]
+            if told is not None:
+                told["largest"] = told["largest"] and tuple(told["largest"])
+            transport = None if told is None else Transport(**told)
+            return cls(saved["wall_seconds"], workers, history, saved["capacity"], transport)
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
+            raise ValueError(f"{path} is no report that Paceline has saved") from None
 
     def to_pandas(self) -> DataFrame:
         """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.

@@ -28,6 +28,7 @@ QUESTIONS: dict[str, Question | Contest] = {
     "second-pool": start.SECOND_POOL,
     "tail-sleep": tail.SLEEPING,
     "tail-burn": tail.BURNING,
+    "tail-mixes": tail.MIXES,
     "megabytes": payload.MEGABYTES,
     "arguments": payload.ARGUMENTS,
     "results": payload.RESULTS,

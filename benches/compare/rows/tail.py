@@ -1,10 +1,13 @@
-"""How far from the best possible end does a map of very unequal tasks end, in each of three orders?
+"""How far from the best possible end does a map of unequal tasks end?
+
+Asked of heavy-tailed ones in each of three orders, of equal ones, of two kinds, and of a giant among dwarfs.
 
 The best possible is max(total / workers, longest task). The tasks either sleep, so that nothing but the chunking
 counts, or use as much time of a core, so that what the pool itself uses of the two cores counts as well.
 
 The longest task has 2.2 % of the total, because of the ascending order: it is begun last, so that whoever takes tasks
-in their order and cannot know their times ends at best at 1 + longest / total of the bound, here 1.022.
+in their order and cannot know their times ends at best at 1 + longest / total of the bound, here 1.022. The giant comes
+last, and takes as long as a worker's half of everything; who can be told what tasks cost is told.
 """
 
 from __future__ import annotations
@@ -52,6 +55,26 @@ def ask(task: Callable[[float], float], peer: type[Peer], quick: bool) -> dict[s
     return figures
 
 
+def ask_others(peer: type[Peer], quick: bool) -> dict[str, float]:
+    scale = TOTAL_S / 4 if quick else TOTAL_S
+    bimodal = [scale / 220 if index % 10 == 0 else scale / 1_800 for index in range(1_000)]
+    mixes = {
+        "uniform": [scale / COUNT] * COUNT,
+        "bimodal": [value * scale / sum(bimodal) for value in bimodal],
+        "giant": [scale / 2 / COUNT] * COUNT + [scale / 2],
+    }
+    pool = peer(WORKERS)
+    pool.map(tasks.noop, range(100))
+    figures = {}
+    for name, items in mixes.items():
+        start = time.perf_counter()
+        results = (pool.map_by_cost if name == "giant" else pool.map)(tasks.sleep, items)
+        elapsed_s = time.perf_counter() - start
+        figures[name] = elapsed_s / max(sum(results) / WORKERS, *results)
+    pool.close()
+    return figures
+
+
 def question(task: Callable[[Any], Any], told: str) -> Question:
     return Question(
         {
@@ -62,5 +85,13 @@ def question(task: Callable[[Any], Any], told: str) -> Question:
     )
 
 
+MIXES = Question(
+    {
+        "uniform": Figure("1,000 equal tasks that sleep: time over the bound", "×", "less", 3),
+        "bimodal": Figure("short tasks and a tenth of long ones: time over the bound", "×", "less", 3),
+        "giant": Figure("1,000 short tasks and one giant, `cost=` if it exists: time over the bound", "×", "less", 3),
+    },
+    ask_others,
+)
 SLEEPING = question(tasks.sleep, "sleep")
 BURNING = question(tasks.burn, "compute")
