@@ -89,8 +89,8 @@ exit codes:
 """
 
 REPORT = """\
-Shows a report that a program has saved by `pool.report().save(FILE)`: who did what, how well the load was balanced, what
-failed, and what would have made it faster.
+Shows a report that a program has saved by `pool.report().save(FILE)`: who did what, how well the load was balanced,
+what failed, and what would have made it faster.
 """
 REPORT_EPILOG = """\
 examples:
