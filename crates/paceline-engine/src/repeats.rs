@@ -6,12 +6,14 @@ use paceline_ipc::arena::Span;
 use paceline_ipc::repeats::{LONGEST, Repeats, SHORTEST, Sighting, sample};
 use paceline_ipc::slabs::Placed;
 
-/// They have a part of what the memory budget allows, and do not count as in flight.
+/// They have a part of what the memory budget allows, and do not count as in flight. More than some would be out of every
+/// cache again.
 const PART_OF_BUDGET: u64 = 8;
+const MOST_BYTES: u64 = 64 << 20;
 
 /// None yet, for a pool with this memory budget.
 pub(crate) fn within(budget: u64) -> Repeats {
-    Repeats::new(budget / PART_OF_BUDGET)
+    Repeats::new((budget / PART_OF_BUDGET).min(MOST_BYTES))
 }
 
 impl Engine {
