@@ -34,6 +34,30 @@ def test_costliest_begin_first_and_results_stand_in_the_items_order(pool, cost):
     assert sorted(range(6), key=lambda x: results[x][2]) == [1, 3, 4, 0, 2, 5], "equal ones in the items' order"
 
 
+def draw(x):
+    return x, paceline.task_random().random()
+
+
+@pytest.mark.parametrize("backend", ["processes", "threads", "serial"])
+def test_random_numbers_of_tasks_do_not_depend_on_the_order(backend):
+    drawn = []
+    for options in ({}, {"cost": COSTS}, {"cost": lambda x: x}):
+        with Pool(2, backend=backend, seed=5) as pool:
+            drawn.append(pool.map(draw, range(6), **options))
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert len({number for _, number in drawn[0]}) == 6
+
+
+def test_time_limits_and_reports_know_the_items_of_another_order():
+    with Pool(2, timeout=0.2) as pool:
+        outcomes = pool.map(time.sleep, [0, 30, 0, 0.01], cost=[1, 2, 9, 5], on_error="return")
+        report = pool.report()
+    assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "TaskTimeout", "NoneType", "NoneType"]
+    assert outcomes[1].index == 1
+    assert sorted(index for worker in report.workers for index in worker.indices) == [0, 1, 2, 3]
+    assert [one.first_item for one in report.history.stretches if one.ending.name == "STOPPED"] == [1]
+
+
 def test_every_map_of_lists_takes_costs(pool):
     assert pool.starmap(pow, [(2, 3), (3, 2)], cost=[1, 2]) == [8, 9]
     assert pool.map_async(abs, [-1, -2], cost=abs).get() == [1, 2]

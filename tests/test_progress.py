@@ -1,18 +1,20 @@
 """The progress of maps and futures: the right counts, whoever shows them, and nothing where nobody looks."""
 
 import asyncio
+import gc
 import itertools
 import os
 import pty
 import subprocess
 import sys
 import termios
+import threading
 import time
 
 import pytest
 
 import paceline
-from paceline import Pool, Progress
+from paceline import ArgumentNotPicklable, Pool, Progress
 
 N = 40
 
@@ -144,6 +146,30 @@ def test_what_shows_it_may_raise_and_the_rest_is_not_run(pool):
     with pytest.raises(LookupError):
         pool.map(nap, range(1_000), chunksize=1, progress=refuse)
     assert pool.map(nap, range(2)) == [0, 1]
+
+
+@pytest.mark.parametrize("how", ["tqdm", "rich"])
+def test_map_that_is_refused_leaves_no_bar(pool, how, monkeypatch):
+    library = pytest.importorskip(how)
+    if how == "tqdm":
+        # It looks after its bars by a thread of its own, which stays.
+        monkeypatch.setattr(library.tqdm, "monitor_interval", 0)
+    for call in (pool.map, pool.map_async):
+        with pytest.raises(ArgumentNotPicklable):
+            call(len, [threading.Lock()], progress=how)
+        with pytest.raises(ValueError, match="costs"):
+            call(abs, [1, 2], cost=[1], progress=how)
+    assert call(abs, [-1]).get() == [1]
+
+
+def test_iterator_that_is_dropped_calls_nobody(pool):
+    seen = []
+    results = pool.imap(nap, itertools.count(), progress=seen.append)
+    next(results)
+    before = len(seen)
+    del results
+    gc.collect()
+    assert len(seen) == before
 
 
 def test_what_is_neither_is_refused_at_the_call(pool):

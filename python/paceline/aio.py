@@ -351,7 +351,7 @@ class AsyncResults(AsyncIterator[R]):
             source.abandon()
         meter: Meter | None = getattr(self, "_meter", None)
         if meter is not None:
-            meter.end()
+            meter.abandon()
 
 
 def _single(future: Future[Any]) -> tuple[list[Any], BaseException | None]:

@@ -477,7 +477,7 @@ class ImapIterator(Iterator["R"]):
 
     def __del__(self) -> None:
         if self._meter is not None:
-            self._meter.end()
+            self._meter.abandon()
         if self._begun:
             self._abandon()
         else:

@@ -199,7 +199,12 @@ class LazyMaps:
         feed.gives_outcomes = policy.is_special
         self._inputs().add(feed)
         meter = meter_for(progress, iterable)
-        feed.start()
+        try:
+            feed.start()
+        except BaseException:
+            if meter is not None:
+                meter.abandon()
+            raise
         return ImapIterator(feed, self, policy, meter)
 
     def map_reduce(

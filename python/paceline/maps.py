@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from paceline.failure_policy import OnError
     from paceline.future import Future
-    from paceline.progress import ProgressTo
+    from paceline.progress import Meter, ProgressTo
 
     R = TypeVar("R")
     T = TypeVar("T")
@@ -301,10 +301,27 @@ class Maps(LazyMaps):
         on_error, max_failures, cost = asked
         failures = map_options(on_error, max_failures)
         meter = meter_for(progress, iterable)
-        if cost is not None:
-            iterable = _ordered(iterable, cost, chunksize, failures)
-        elif max_failures is None and not isinstance(self._engine, LocalEngine):
-            failures["in_pieces"] = True
+        try:
+            if cost is not None:
+                iterable = _ordered(iterable, cost, chunksize, failures)
+            elif max_failures is None and not isinstance(self._engine, LocalEngine):
+                failures["in_pieces"] = True
+            return self._map_all(func, iterable, chunksize, failures, meter, star=star)
+        except BaseException:
+            if meter is not None:
+                meter.abandon()
+            raise
+
+    def _map_all(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        failures: dict[str, Any],
+        meter: Meter | None,
+        *,
+        star: bool,
+    ) -> list[Any]:
         first = self._map(func, iterable, chunksize, None, None, star=star, failures=failures)
         rest = first.take_rest()
         if rest is None and meter is None:
@@ -344,10 +361,15 @@ class Maps(LazyMaps):
         on_error, max_failures, cost = asked
         meter = meter_for(progress, None)
         failures = map_options(on_error, max_failures)
-        if cost is not None:
-            func, iterable, chunksize, *callbacks = what
-            what = (func, _ordered(iterable, cost, chunksize, failures), chunksize, *callbacks)
-        future = self._map(*what, star=star, failures=failures)
+        try:
+            if cost is not None:
+                func, iterable, chunksize, *callbacks = what
+                what = (func, _ordered(iterable, cost, chunksize, failures), chunksize, *callbacks)
+            future = self._map(*what, star=star, failures=failures)
+        except BaseException:
+            if meter is not None:
+                meter.abandon()
+            raise
         if meter is not None:
             meter.watch_elsewhere(future)
         return future

@@ -107,6 +107,12 @@ class Meter:
 
         Thread(target=self.watch, args=([future],), name="paceline-progress", daemon=True).start()
 
+    def abandon(self) -> None:
+        """Nothing more is shown, not even how far it has come."""
+        if not self._ended:
+            self._ended = True
+            self._close()
+
     def _display(self, progress: Progress) -> None:
         raise NotImplementedError
 

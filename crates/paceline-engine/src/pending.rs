@@ -107,10 +107,14 @@ impl Pending {
         })
     }
 
+    /// Where an item stands among those of the job in the caller's order.
+    pub(crate) fn place_of(&self, item: u32) -> u32 {
+        self.label.order.as_ref().and_then(|order| order.get(item as usize)).copied().unwrap_or(item)
+    }
+
     /// The place of an item among those that the caller takes for one map.
     pub(crate) fn index_of(&self, item: u32) -> u32 {
-        let place = self.label.order.as_ref().and_then(|order| order.get(item as usize)).copied().unwrap_or(item);
-        self.label.base.unwrap_or(0).wrapping_add(place)
+        self.label.base.unwrap_or(0).wrapping_add(self.place_of(item))
     }
 
     pub(crate) fn label(&self) -> &Label {

@@ -160,7 +160,7 @@ impl State {
     /// Files the outcomes of the first `count` items of an assignment.
     pub(super) fn keep(&mut self, what: Assignment, count: u32, answer: Answer, spell: Spell) {
         let Some(job) = self.jobs[what.job.0 as usize].job.as_mut() else { return };
-        let first = job.first_item + u64::from(what.first);
+        let first = job.number_of(what.first);
         let fate = if spell.has_failures { fate_of(&answer) } else { Fate::Done };
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
         self.accounts.note_end(spell.ended_ns);
@@ -179,7 +179,7 @@ impl State {
         self.history.add(Stretch {
             worker: u16::try_from(account).unwrap_or(u16::MAX),
             function,
-            first_item: job.first_item + u64::from(what.first),
+            first_item: job.number_of(what.first),
             items: count,
             merged: 1,
             attempt: what.attempt,

@@ -99,6 +99,12 @@ impl Gathered {
 }
 
 impl Job {
+    /// The number of an item among all that were ever submitted to the pool, which does not depend on the order in which
+    /// they are sent: a task's random numbers follow from it.
+    pub(super) fn number_of(&self, item: u32) -> u64 {
+        self.first_item + u64::from(self.pending.place_of(item))
+    }
+
     /// Where the input of one item begins and ends among that of all.
     pub(super) fn input_bounds(&self, item: u32) -> Option<(u64, u64)> {
         let ends = self.ends.as_ref()?;

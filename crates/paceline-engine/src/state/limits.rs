@@ -85,7 +85,7 @@ impl State {
     ) {
         let Some(what) = self.core.chunk(chunk) else { return };
         let Some(job) = self.jobs[what.job.0 as usize].job.as_ref() else { return };
-        let item = job.first_item + u64::from(item);
+        let item = job.number_of(item);
         let word = ToWorker::Stop { item, attempt: what.attempt, drops_chunk: cause == StopCause::Cancelled };
         if let Some(seat) = &self.seats[usize::from(worker.0)] {
             context.supervisor.stop(seat.birth, word);

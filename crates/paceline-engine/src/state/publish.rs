@@ -27,7 +27,7 @@ impl State {
             (None, Some((start, end))) => Input::Inline(slice(&slot.inline, start, end)),
         };
         let (function, function_at) = (job.function.id, job.function.place);
-        let item = job.first_item + u64::from(first);
+        let item = job.number_of(first);
         let first = job.pending.index_of(first);
         let request = Request { function, function_at, item, first, count, attempt, input };
         // SAFETY: the slot is free, so only the parent may touch its body, and it only writes. Should somebody else write

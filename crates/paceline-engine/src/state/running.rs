@@ -48,7 +48,7 @@ impl State {
             Some(Running {
                 pid: seat.pid,
                 function: label.name.as_deref().unwrap_or(&job.function.name).to_owned(),
-                item: job.first_item + u64::from(place),
+                item: job.number_of(place),
                 index: is_of_map.then(|| job.pending.index_of(place)),
                 attempt: what.attempt,
                 began_ns: sight.began_ns,

@@ -111,12 +111,14 @@ impl Runner<'_, '_> {
     fn run_items(&mut self, job: &Job, map: &Map, items: &Range<u32>, number: u64) -> Option<PyErr> {
         const LOOKS_BETWEEN_CLOCKS: u32 = 64;
         let py = self.py;
-        for (turn, number) in items.clone().zip(number..) {
+        // Of the first item of all.
+        let first = number - u64::from(items.start);
+        for turn in items.clone() {
             if map.handling.is_limited() && leaves_out(job, turn..items.end) {
                 return None;
             }
             let place = map.handling.place_of(turn);
-            current::begin_item(number, map.handling.index_of(place));
+            current::begin_item(first + u64::from(place), map.handling.index_of(place));
             let error = self.run_item(map, place as usize).err();
             if let Some(error) = error {
                 let interrupted = self.is_the_callers(&error).then(|| error.clone_ref(py));
