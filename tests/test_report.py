@@ -178,6 +178,14 @@ def test_run_of_a_million_items_is_told_whole_and_small():
     assert sum(stretch.busy for stretch in stretches) == pytest.approx(report.work_seconds, rel=1e-3)
 
 
+def test_report_of_an_unused_pool_is_saved_and_loaded(tmp_path):
+    with Pool(1) as pool:
+        report = pool.report()
+    report.save(tmp_path / "run.json")
+    assert Report.load(tmp_path / "run.json") == report
+    assert str(Report.load(tmp_path / "run.json")) == str(report)
+
+
 def test_thread_pools_have_no_history():
     with Pool(2, backend="threads") as pool:
         pool.map(abs, range(10))

@@ -193,15 +193,17 @@ class LazyMaps:
         if self._carrier is not None:
             # The input may be read later, and by another thread.
             func = self._carrier.wrap(func)
+        # Before the pool knows of the input, because this may be refused.
+        meter = meter_for(progress, iterable)
         limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
         starts = (self._submit, self._start_map)
         feed = Feed(self._engine, starts, func, iterable, chunksize, limit=limit, ordered=ordered)
         feed.gives_outcomes = policy.is_special
         self._inputs().add(feed)
-        meter = meter_for(progress, iterable)
         try:
             feed.start()
-        except BaseException:
+        except BaseException as error:
+            feed.stop(error)
             if meter is not None:
                 meter.abandon()
             raise
@@ -334,6 +336,8 @@ class LazyMaps:
         if self._carrier is not None:
             fn = self._carrier.wrap(fn)
         limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
+        # Before the input is read, because this may be refused.
+        meter = meter_for(progress, items)
         source = Input(
             (self._submit, self._start_map),
             fn,
@@ -344,7 +348,7 @@ class LazyMaps:
             ordered=ordered,
             gives_outcomes=policy.is_special,
         )
-        return AsyncResults(source, self, policy, meter_for(progress, items))
+        return AsyncResults(source, self, policy, meter)
 
 
 def meter_for(progress: ProgressTo, items: object) -> Meter | None:

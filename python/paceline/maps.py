@@ -359,8 +359,8 @@ class Maps(LazyMaps):
         star: bool,
     ) -> Future[list[Any]]:
         on_error, max_failures, cost = asked
-        meter = meter_for(progress, None)
         failures = map_options(on_error, max_failures)
+        meter = meter_for(progress, None)
         try:
             if cost is not None:
                 func, iterable, chunksize, *callbacks = what

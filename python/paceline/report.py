@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from paceline.diagnosis import Advice, Transport
     from paceline.engine import AnyEngine
-    from paceline.history import History
+    from paceline.history import Ending, History
 
 _INDICES_SHOWN = 20
 # Of saved reports.
@@ -119,7 +119,9 @@ class Report:
     @property
     def failures(self) -> dict[str, int]:
         """How many stretches of work ended without results: `raised`, `stopped`, and `lost` with a worker."""
-        counts = Counter(one.ending for one in self._stretches)
+        counts: Counter[Ending] = Counter()
+        for one in self._stretches:
+            counts[one.ending] += one.merged
         return {ending.name.lower(): count for ending, count in sorted(counts.items()) if ending.value}
 
     @property
@@ -189,7 +191,8 @@ class Report:
                 for one in saved["workers"]
             )
             stretches = (Stretch(**{**one, "ending": Ending[one["ending"].upper()]}) for one in saved["stretches"])
-            history = saved["pids"] and History(tuple(saved["pids"]), tuple(stretches), saved["forgotten"])
+            pids = saved["pids"]
+            history = None if pids is None else History(tuple(pids), tuple(stretches), saved["forgotten"])
             told = saved["transport"]
             if told is not None:
                 told["largest"] = told["largest"] and tuple(told["largest"])

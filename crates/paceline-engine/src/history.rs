@@ -11,6 +11,9 @@ use std::sync::Arc;
 const MOST: usize = 1 << 17;
 /// Stretches this close together are the first to be told as one.
 const FIRST_GAP_NS: u64 = 1_000;
+/// Those further apart than some minutes never are; and it takes few steps until then, since the engine's lock is held.
+const LAST_GAP_NS: u64 = 1 << 40;
+const GAP_GROWTH: u64 = 16;
 /// How much closer together stretches must be that did not end well.
 const SPECIAL: u64 = 1 << 20;
 
@@ -140,10 +143,14 @@ impl History {
 
     /// Tells neighbours as one until half of the room is free again.
     fn thin(&mut self) {
-        self.gap_ns = self.gap_ns.max(FIRST_GAP_NS);
-        while self.stretches.len() > MOST / 2 && self.gap_ns < u64::MAX {
-            self.merge();
-            self.gap_ns = self.gap_ns.saturating_mul(2);
+        let mut gap_ns = self.gap_ns.max(FIRST_GAP_NS);
+        self.merge(gap_ns);
+        while self.stretches.len() > MOST / 2 && gap_ns < LAST_GAP_NS {
+            gap_ns *= GAP_GROWTH;
+            self.merge(gap_ns);
+        }
+        if self.stretches.len() <= MOST / 2 {
+            self.gap_ns = gap_ns;
         }
         // Of workers that are replaced all the time, or functions that take turns, there may be nothing to tell as one.
         let surplus = self.stretches.len().saturating_sub(MOST / 2);
@@ -152,8 +159,7 @@ impl History {
     }
 
     /// Tells a stretch and the one that the same worker ran just before as one, if the gap between them is short.
-    fn merge(&mut self) {
-        let gap_ns = self.gap_ns;
+    fn merge(&mut self, gap_ns: u64) {
         let mut kept: Vec<Stretch> = Vec::with_capacity(MOST);
         // Of each worker, its latest and where it stands among those that are kept; the other half of a pair is told as
         // that, and a third is not.

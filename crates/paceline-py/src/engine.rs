@@ -395,7 +395,8 @@ impl Engine {
     /// What each worker did, stretch by stretch: the workers' process ids, the functions' names, how many of the oldest
     /// stretches are forgotten, when the first item was submitted, and of each stretch a row of twelve numbers.
     fn history(&self, py: Python<'_>) -> Chronicle {
-        let (accounts, history) = py.detach(|| (self.native.accounts(), self.native.history()));
+        // In this order: whoever is named in the history is in the accounts by then.
+        let (history, accounts) = py.detach(|| (self.native.history(), self.native.accounts()));
         chronicle(py, &accounts, &history)
     }
 
