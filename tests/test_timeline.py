@@ -12,8 +12,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from histories import stretch
 from paceline.chart import MOST_ROWS, Chart, told
-from paceline.history import Ending, History, Stretch
+from paceline.history import Ending, History
 from paceline.timeline import draw
 from paceline.timeline_page import page
 
@@ -35,21 +36,6 @@ def fonts_that_stay_open(tmp_path_factory):
     """What matplotlib opens once, so that no test is charged with it."""
     if np is not None:
         draw(history_of(stretch(0, 0, 1)), tmp_path_factory.mktemp("fonts") / "run.png")
-
-
-def stretch(worker, began, took, **fields):
-    known = {
-        "function": "simulate",
-        "first_item": 0,
-        "items": 1,
-        "merged": 1,
-        "attempt": 0,
-        "ending": Ending.DONE,
-        "submitted": 0.0,
-        "busy": took,
-        "longest": took,
-    }
-    return Stretch(worker=worker, began=began, ended=began + took, **(known | fields))
 
 
 def history_of(*stretches, pids=None, forgotten=0):

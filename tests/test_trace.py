@@ -8,25 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from paceline.history import Ending, History, Stretch
+from histories import stretch
+from paceline.history import Ending, History
 from paceline.trace import trace, write
 
 METADATA = {"process_name": str, "thread_name": str, "thread_sort_index": int}
-
-
-def stretch(worker, began, took, **fields):
-    known = {
-        "function": "simulate",
-        "first_item": 0,
-        "items": 1,
-        "merged": 1,
-        "attempt": 0,
-        "ending": Ending.DONE,
-        "submitted": 0.0,
-        "busy": took,
-        "longest": took,
-    }
-    return Stretch(worker=worker, began=began, ended=began + took, **(known | fields))
 
 
 def history_of(*stretches, pids=(4916, 4917), forgotten=0):
