@@ -50,13 +50,18 @@ def block_all_signals(seconds):
     time.sleep(seconds)
 
 
-def leave_children(path):
+def leave_child():
     pid = os.fork()
     if pid == 0:
         time.sleep(60)
         os._exit(0)
-    Path(path).write_text(str(pid))
-    time.sleep(60)
+    return pid
+
+
+def never_stop():
+    while True:
+        with contextlib.suppress(TaskInterrupted):
+            time.sleep(60)
 
 
 def clean_up(path):
@@ -169,10 +174,11 @@ def test_task_that_swallows_the_request_counts_as_stopped(limited):
     assert isinstance(limited.submit(swallow_and_return, 0).exception(30), TaskTimeout)
 
 
-def test_process_group_ends_with_the_worker(limited, tmp_path):
-    with Pool(1, timeout=LIMIT_S, grace=0) as pool, pytest.raises(TaskTimeout):
-        pool.submit(leave_children, str(tmp_path / "pid")).result(30)
-    pid = int((tmp_path / "pid").read_text())
+def test_process_group_ends_with_the_worker():
+    with Pool(1) as pool:
+        pid = pool.apply(leave_child)
+        with pytest.raises(TaskTimeout):
+            pool.options(timeout=LIMIT_S, grace=0).submit(never_stop).result(30)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
         assert time.monotonic() < deadline
