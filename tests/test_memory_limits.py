@@ -142,6 +142,17 @@ with Pool(2) as pool:
 """
 
 
+def offer():
+    """How willingly this process is ended when memory runs out."""
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_workers_are_ended_before_the_program_that_runs_them(start_method):
+    with Pool(1, start_method=start_method) as pool:
+        assert pool.apply(offer) == min(offer() + 500, 1000)
+
+
 @pytest.fixture
 def small_group():
     """A control group that may have 200 MB, of the first version or the second."""

@@ -1,8 +1,9 @@
-//! Owns what this process can do with a child of its own, and see of any process from outside. Never decides what becomes
+//! Owns what this process can do with a child of its own, ask of the system for itself, and see of any process from outside. Never decides what becomes
 //! of one.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::Command;
 
@@ -44,6 +45,21 @@ impl Child {
     pub(crate) fn end(&self) {
         let _ = pidfd_send_signal(&self.watch, Signal::KILL);
         how_it_ended(self.watch.as_fd());
+    }
+}
+
+/// How much sooner than its parent a worker is ended when memory runs out, in thousandths of all the memory there may be.
+/// Enough that a worker goes before a parent that has mapped more than it; not so much that small workers are ended for
+/// the hunger of a process that has most of the machine.
+const ENDED_SOONER: i32 = 500;
+
+/// Offers this process to the system before the one that started it, should memory run out: its end costs one task.
+/// Where the system does not let it, nothing changes.
+pub(crate) fn be_ended_before_parent() {
+    let file = "/proc/self/oom_score_adj";
+    let own = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(own) = own {
+        let _ = fs::write(file, own.saturating_add(ENDED_SOONER).min(1000).to_string());
     }
 }
 

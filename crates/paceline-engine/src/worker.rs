@@ -13,6 +13,7 @@ use crate::clock::now_ns;
 use crate::memory_limits::has_memory;
 use crate::memory_use::Scale;
 use crate::patience::Patience;
+use crate::process;
 use crate::run::{Call, Manner, Run};
 use crate::threads::{SMALL_STACK, receive_signal, spawn_quiet};
 use lookout::Lookout;
@@ -152,6 +153,7 @@ pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
 
 impl Worker {
     fn connect(birth: Birth) -> Result<Self, Errno> {
+        process::be_ended_before_parent();
         watch_forks();
         stops::adopt_main_thread();
         let life_line = Arc::new(birth.life_line);
