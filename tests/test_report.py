@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from histories import stretch
 from paceline import Pool, TaskTimeout, WorkerDied, current_task
 from paceline.__main__ import main
 from paceline.history import History
@@ -58,6 +59,15 @@ def test_report_sums_up_its_workers():
     assert report.speedup == 1.5
     assert report.workers[0].indices == (0, 3)
     assert report.workers[1].indices == (1, 2)
+
+
+def test_least_time_goes_by_tasks_and_not_by_the_chunks_they_came_in():
+    whole = stretch(0, 0.0, 4.0, items=40)
+    workers = (WorkerReport(1, 4.0, 40, ((0, 40),)),)
+    assert Report(4.0, workers, History((1,), (whole,)), 2).lower_bound_seconds == 2.0
+    # Neighbours that are told as one are tasks nevertheless.
+    singly = stretch(0, 0.0, 4.0, items=40, merged=40, longest=3.0)
+    assert Report(4.0, workers, History((1,), (singly,)), 2).lower_bound_seconds == 3.0
 
 
 def test_report_with_a_million_indices_prints_at_once():

@@ -112,8 +112,12 @@ class Report:
 
     @property
     def lower_bound_seconds(self) -> float:
-        """No schedule of these tasks on so many workers takes less: their share of the work, or the longest task."""
-        longest = max((one.longest for one in self._stretches), default=0.0)
+        """No schedule of these tasks on so many workers takes less: their share of the work, or the longest task.
+
+        Of tasks that were sent together nobody knows how long each took, so none of them counts as the longest.
+        """
+        # A chunk could have been cut, so what it took is no bound.
+        longest = max((one.longest for one in self._stretches if one.items == one.merged), default=0.0)
         return max(self.work_seconds / max(1, self.capacity), longest)
 
     @property
