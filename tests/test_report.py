@@ -121,6 +121,18 @@ def test_report_of_a_pool_tells_what_went_wrong(eventful):
     assert pickle.loads(pickle.dumps(eventful)) == eventful
 
 
+def test_failures_are_counted_by_items_and_not_by_what_they_travelled_in(tmp_path):
+    with Pool(1) as pool:
+        pool.map(act, ["raise", "work"] * 10, chunksize=20, on_error="return")
+        report = pool.report()
+    assert report.failures == {"raised": 10}
+    assert [stretch.items for stretch in report.history.stretches] == [20]
+    assert "10 raised" in str(report)
+    assert report.to_dict()["failures"] == {"raised": 10}
+    report.save(tmp_path / "run.json")
+    assert Report.load(tmp_path / "run.json") == report
+
+
 def test_history_agrees_with_the_accounts(eventful):
     history, done = eventful.history, {}
     for stretch in history.stretches:

@@ -298,6 +298,10 @@ def test_page_tells_its_sums_without_a_script():
     assert "It took 2.8 s for 4.1 s of work on 2 workers" in text
     assert "<noscript>" in text
     assert "<td>4918</td>" in text
+    # Of the four items that were run together, one was stopped; the others may have results.
+    assert "<td>5</td><td>1</td><td>0</td><td>1</td><td>0</td></tr></tbody>" in text
+    assert '<th scope="col">stretches with items that were stopped</th>' in text
+    assert data_of(text)["some"] == [Ending.RAISED, Ending.STOPPED]
     assert "Nothing has run." in page(History((), ()), title="Nothing")
     assert "the 12 oldest stretches" in page(history_of(stretch(0, 0, 1), forgotten=12), title="A run")
 

@@ -122,9 +122,10 @@ class Engine:
         With `order`, indices of all items of a list, they are sent in that order, one by one; the results stand in that of the list.
         With `in_pieces`, only as many items are read as fit with others into the memory budget; the future's `take_rest` has the others.
         """
-    def history(self) -> tuple[list[int], list[str], int, int, bytes]:
+    def history(self) -> tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]:
         """What each worker did, stretch by stretch: the workers' process ids, the functions' names, how many of the oldest are
-        forgotten, when the first item was submitted, and of each stretch a row of twelve numbers, as `paceline.history` knows them.
+        forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, and of each stretch a
+        row of twelve numbers, as `paceline.history` knows them.
         """
     def transport(self) -> tuple[float, int, int, tuple[int, str, int] | None]:
         """The fields of `paceline.diagnosis.Transport`."""

@@ -19,7 +19,7 @@ _NS = 1e-9
 
 
 class Ending(IntEnum):
-    """How a stretch of work ended: all done, something raised, something stopped, or lost with its worker."""
+    """How a stretch of work ended: all done, something raised, something was stopped, or lost with its worker."""
 
     DONE = 0
     RAISED = 1
@@ -53,17 +53,19 @@ class Stretch:
 class History:
     """What the workers did: `pids` has the process id of each, `stretches` what they did, in the order of time.
 
-    Of the oldest stretches `forgotten` are not there any more.
+    Of the oldest stretches `forgotten` are not there any more. `failed` counts the items that raised, that were stopped,
+    and that were lost, each time that one was run; a stretch with one of them may have others that have results.
     """
 
     pids: tuple[int, ...]
     stretches: tuple[Stretch, ...]
     forgotten: int = 0
+    failed: tuple[int, int, int] = (0, 0, 0)
 
     @classmethod
-    def of(cls, told: tuple[list[int], list[str], int, int, bytes]) -> History:
+    def of(cls, told: tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]) -> History:
         """The history that an engine has told."""
-        pids, names, forgotten, began_ns, rows = told
+        pids, names, forgotten, failed, began_ns, rows = told
         numbers = array("Q", rows)
         columns = [numbers[column::_COLUMNS] for column in range(_COLUMNS)]
 
@@ -80,7 +82,7 @@ class History:
             )
         ]  # fmt: skip
         stretches.sort(key=lambda stretch: stretch.began)
-        return cls(tuple(pids), tuple(stretches), forgotten)
+        return cls(tuple(pids), tuple(stretches), forgotten, failed)
 
     @property
     def end(self) -> float:

@@ -7,7 +7,6 @@ would have gained from is `paceline.diagnosis`'s to say, pictures are drawn by `
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -24,11 +23,13 @@ if TYPE_CHECKING:
 
     from paceline.diagnosis import Advice, Transport
     from paceline.engine import AnyEngine
-    from paceline.history import Ending, History
+    from paceline.history import History
 
 _INDICES_SHOWN = 20
 # Of saved reports.
 _VERSION = 1
+# In the order in which a history counts them.
+_FAILURES = ("raised", "stopped", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,12 @@ class Report:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many stretches of work ended without results: `raised`, `stopped`, and `lost` with a worker."""
-        counts: Counter[Ending] = Counter()
-        for one in self._stretches:
-            counts[one.ending] += one.merged
-        return {ending.name.lower(): count for ending, count in sorted(counts.items()) if ending.value}
+        """How many items ended without results: `raised`, `stopped`, and `lost` with a worker.
+
+        One that was run again counts for each time that it failed. What did not happen is not there.
+        """
+        failed = (0, 0, 0) if self.history is None else self.history.failed
+        return {name: count for name, count in zip(_FAILURES, failed, strict=True) if count}
 
     @property
     def retries(self) -> int:
@@ -177,6 +179,7 @@ class Report:
         saved = {"paceline_report": _VERSION, **self.to_dict(), "transport": transport}
         saved["pids"] = None if self.history is None else self.history.pids
         saved["forgotten"] = 0 if self.history is None else self.history.forgotten
+        saved["failed"] = None if self.history is None else self.history.failed
         Path(path).write_text(json.dumps(saved))
 
     @classmethod
@@ -196,7 +199,9 @@ class Report:
             )
             stretches = (Stretch(**{**one, "ending": Ending[one["ending"].upper()]}) for one in saved["stretches"])
             pids = saved["pids"]
-            history = None if pids is None else History(tuple(pids), tuple(stretches), saved["forgotten"])
+            history = None
+            if pids is not None:
+                history = History(tuple(pids), tuple(stretches), saved["forgotten"], tuple(saved["failed"]))
             told = saved["transport"]
             if told is not None:
                 told["largest"] = told["largest"] and tuple(told["largest"])

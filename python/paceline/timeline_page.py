@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 # The page counts time in whole numbers of these, so that adding up thousands of gaps loses nothing.
 _TICKS_PER_S = 10_000_000
+# Of stretches that ended so, some items may have results nevertheless; nobody knows which.
+_PARTLY = (Ending.RAISED, Ending.STOPPED)
+_HEADS = {
+    Ending.DONE: "stretches all done",
+    Ending.RAISED: "stretches with items that raised",
+    Ending.STOPPED: "stretches with items that were stopped",
+    Ending.LOST: "stretches lost with a worker",
+}
 
 
 def page(history: History, *, title: str, workers: int | None = None) -> str:
@@ -64,6 +72,7 @@ def _data(history: History, chart: Chart) -> dict[str, Any]:
         "pids": list(history.pids),
         "functions": list(numbers),
         "words": [WORDS[ending] for ending in Ending],
+        "some": [int(ending) for ending in _PARTLY],
         "retried": RETRIED,
         "count": len(stretches),
         "ticks": _TICKS_PER_S,
@@ -111,16 +120,17 @@ def _table(history: History) -> str:
     lines = []
     for worker, stretches in history.by_worker():
         pid = history.pids[worker] if worker < len(history.pids) else 0
-        items = dict.fromkeys(Ending, 0)
+        counts = dict.fromkeys(Ending, 0)
         for stretch in stretches:
-            items[stretch.ending] += stretch.items
+            counts[stretch.ending] += stretch.merged
         cells = [
             str(worker + 1),
             str(pid),
             told(sum(stretch.busy for stretch in stretches)),
-            *(f"{items[ending]:,}" for ending in Ending),
+            f"{sum(stretch.items for stretch in stretches):,}",
+            *(f"{counts[ending]:,}" for ending in Ending),
         ]
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    heads = ["worker", "pid", "busy", *(f"items {WORDS[ending]}" for ending in Ending)]
+    heads = ["worker", "pid", "busy", "items", *(_HEADS[ending] for ending in Ending)]
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     return f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"

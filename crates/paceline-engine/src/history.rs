@@ -31,6 +31,17 @@ pub enum Fate {
     Lost = 3,
 }
 
+/// How many items have ended without a result, counted each time that one was run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failed {
+    /// They raised.
+    pub raised: u64,
+    /// They were stopped, being over their time or cancelled.
+    pub stopped: u64,
+    /// They were running when their worker ended.
+    pub lost: u64,
+}
+
 /// What one worker did without a break: some items of one job, run once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -73,6 +84,20 @@ pub struct History {
     last: Option<(u64, u16)>,
     gap_ns: u64,
     forgotten: u64,
+    /// Counted apart from the stretches, in which there is no room for it, and which may be forgotten.
+    failed: Failed,
+}
+
+impl Failed {
+    /// The worst fate among these.
+    pub(crate) fn fate(self) -> Fate {
+        match self {
+            Self { lost: 1.., .. } => Fate::Lost,
+            Self { stopped: 1.., .. } => Fate::Stopped,
+            Self { raised: 1.., .. } => Fate::Raised,
+            Self { raised: 0, stopped: 0, lost: 0 } => Fate::Done,
+        }
+    }
 }
 
 impl History {
@@ -98,6 +123,18 @@ impl History {
             stretch.longest_ns = stretch.longest_ns.min(stretch.busy_ns);
         }
         copy
+    }
+
+    /// How many items have failed, of all that there ever were.
+    #[must_use]
+    pub fn failed(&self) -> Failed {
+        self.failed
+    }
+
+    pub(crate) fn count_failed(&mut self, failed: Failed) {
+        self.failed.raised += failed.raised;
+        self.failed.stopped += failed.stopped;
+        self.failed.lost += failed.lost;
     }
 
     /// How many of the oldest there is nothing left of.
@@ -267,6 +304,19 @@ mod tests {
         assert!(history.stretches().len() <= MOST);
         assert_eq!(history.forgotten() + history.stretches().len() as u64, 2 * MOST as u64);
         assert_eq!(history.stretches().last().map(|one| one.began_ns), Some(2 * MOST as u64 - 1));
+    }
+
+    #[test]
+    fn fate_of_a_stretch_is_the_worst_in_it() {
+        let failed = |raised, stopped, lost| Failed { raised, stopped, lost };
+        assert_eq!(failed(0, 0, 0).fate(), Fate::Done);
+        assert_eq!(failed(9, 0, 0).fate(), Fate::Raised);
+        assert_eq!(failed(9, 1, 0).fate(), Fate::Stopped);
+        assert_eq!(failed(0, 0, 1).fate(), Fate::Lost);
+        let mut history = History::default();
+        history.count_failed(failed(9, 1, 0));
+        history.count_failed(failed(1, 0, 2));
+        assert_eq!(history.failed(), failed(10, 1, 2));
     }
 
     #[test]

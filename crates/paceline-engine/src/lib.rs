@@ -45,7 +45,7 @@ pub use clock::{coarse_ns, now_ns};
 pub use engine::{Announce, Engine, OpenError, Options};
 pub use flight::{Flight, InFlight};
 pub use fork_guard::before_forks;
-pub use history::{Fate, History, Stretch};
+pub use history::{Failed, Fate, History, Stretch};
 pub use memory_limits::{has_memory, memory_limit};
 pub use memory_use::page_faults;
 pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};

@@ -393,7 +393,8 @@ impl Engine {
     }
 
     /// What each worker did, stretch by stretch: the workers' process ids, the functions' names, how many of the oldest
-    /// stretches are forgotten, when the first item was submitted, and of each stretch a row of twelve numbers.
+    /// stretches are forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, and
+    /// of each stretch a row of twelve numbers.
     fn history(&self, py: Python<'_>) -> Chronicle {
         // In this order: whoever is named in the history is in the accounts by then.
         let (history, accounts) = py.detach(|| (self.native.history(), self.native.accounts()));

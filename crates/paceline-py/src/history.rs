@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The history of a pool as Python is told it.
-pub(crate) type Chronicle = (Vec<i32>, Vec<String>, u64, u64, Py<PyBytes>);
+pub(crate) type Chronicle = (Vec<i32>, Vec<String>, u64, (u64, u64, u64), u64, Py<PyBytes>);
 
 pub(crate) fn chronicle(py: Python<'_>, accounts: &Accounts, history: &History) -> Chronicle {
     let mut rows = Vec::with_capacity(history.stretches().len() * 12 * 8);
@@ -30,7 +30,10 @@ pub(crate) fn chronicle(py: Python<'_>, accounts: &Accounts, history: &History) 
     }
     let pids = accounts.workers.iter().map(|account| account.pid).collect();
     let names = history.names().iter().map(ToString::to_string).chain(["(others)".to_owned()]).collect();
-    (pids, names, history.forgotten(), accounts.began_ns.unwrap_or(0), PyBytes::new(py, &rows).unbind())
+    let failed = history.failed();
+    let failed = (failed.raised, failed.stopped, failed.lost);
+    let began_ns = accounts.began_ns.unwrap_or(0);
+    (pids, names, history.forgotten(), failed, began_ns, PyBytes::new(py, &rows).unbind())
 }
 
 /// The accounts of a pool as Python is told them.

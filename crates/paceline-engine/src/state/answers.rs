@@ -1,7 +1,7 @@
 //! Owns the taking in of answers, and the filing of what became of each item. Never decides what they mean.
 
 use super::{Context, State};
-use crate::history::{Fate, Stretch};
+use crate::history::{Failed, Stretch};
 use crate::outcome::{Answer, Part, PartContent, kind, trouble_of};
 use crate::pending::{FailureWatch, Pending};
 use paceline_core::{Assignment, ChunkId, Event, JobId, Trouble};
@@ -161,21 +161,22 @@ impl State {
     pub(super) fn keep(&mut self, what: Assignment, count: u32, answer: Answer, spell: Spell) {
         let Some(job) = self.jobs[what.job.0 as usize].job.as_mut() else { return };
         let first = job.number_of(what.first);
-        let fate = if spell.has_failures { fate_of(&answer) } else { Fate::Done };
+        let failed = if spell.has_failures { failed_in(&answer, count) } else { Failed::default() };
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
         self.accounts.note_end(spell.ended_ns);
         if let Some(account) = self.account_of(spell.owner) {
             self.accounts.add(account, spell.busy_ns, first..first + u64::from(count));
-            self.tell_history(account, what, count, spell, fate);
+            self.tell_history(account, what, count, spell, failed);
         }
     }
 
-    /// Notes what a worker did without a break: the first `count` items of an assignment.
-    pub(super) fn tell_history(&mut self, account: usize, what: Assignment, count: u32, spell: Spell, fate: Fate) {
+    /// Notes what a worker did without a break: the first `count` items of an assignment, of which some may have failed.
+    pub(super) fn tell_history(&mut self, account: usize, what: Assignment, count: u32, spell: Spell, failed: Failed) {
         let Some(job) = self.jobs[what.job.0 as usize].job.as_ref() else { return };
         let function = self.history.number_of(job.function.id, job.pending.label().name.as_ref(), &job.function.name);
         // Both come from the worker, and may be anything.
         let (ended_ns, busy_ns) = (spell.ended_ns, spell.busy_ns.min(spell.ended_ns));
+        self.history.count_failed(failed);
         self.history.add(Stretch {
             worker: u16::try_from(account).unwrap_or(u16::MAX),
             function,
@@ -183,7 +184,7 @@ impl State {
             items: count,
             merged: 1,
             attempt: what.attempt,
-            fate,
+            fate: failed.fate(),
             submitted_ns: job.submitted_ns,
             began_ns: ended_ns - busy_ns,
             ended_ns,
@@ -243,12 +244,17 @@ impl State {
     }
 }
 
-/// How it ended with the worst of these outcomes.
-fn fate_of(answer: &Answer) -> Fate {
-    let of = |kind| match kind {
-        kind::DONE => Fate::Done,
-        kind::STOPPED => Fate::Stopped,
-        _ => Fate::Raised,
-    };
-    answer.kinds().map(of).max_by_key(|fate| *fate as u8).unwrap_or(Fate::Raised)
+/// How many of these outcomes, which should be so many, are failures. One that cannot be read will raise.
+fn failed_in(answer: &Answer, count: u32) -> Failed {
+    let (mut failed, mut readable) = (Failed::default(), 0);
+    for kind in answer.kinds() {
+        readable += 1;
+        match kind {
+            kind::DONE => {}
+            kind::STOPPED => failed.stopped += 1,
+            _ => failed.raised += 1,
+        }
+    }
+    failed.raised += u64::from(count).saturating_sub(readable);
+    failed
 }

@@ -5,7 +5,7 @@ use super::answers::{Failure, Spell};
 use super::workers::Seat;
 use super::{Context, State};
 use crate::clock::now_ns;
-use crate::history::Fate;
+use crate::history::Failed;
 use crate::outcome::{Answer, Loss, Origin, Part, PartContent};
 use crate::pending::FailureWatch;
 use crate::supervisor::Ending;
@@ -105,7 +105,8 @@ impl State {
             self.lost_items.extend((first..first + running).map(|item| LostItem { job: assignment.job, item, ran_ns }));
             if let Some(account) = self.account_of(owner) {
                 let spell = Spell { owner, busy_ns: ran_ns.unwrap_or(0), ended_ns: now, has_failures: true };
-                self.tell_history(account, Assignment { first, ..assignment }, running, spell, Fate::Lost);
+                let failed = Failed { lost: u64::from(running), ..Failed::default() };
+                self.tell_history(account, Assignment { first, ..assignment }, running, spell, failed);
             }
         }
         Some(Found { held: Held { chunk, finished, running }, job: assignment.job, failures })
