@@ -88,6 +88,86 @@ def test_large_argument_is_shared():
     assert fast.wall_seconds < slow.wall_seconds / 2
 
 
+def test_large_argument_that_is_given_by_name_is_called_by_it():
+    table = {number: str(number) for number in range(200_000)}
+
+    def program(pool):
+        for future in [pool.submit(weigh, key=key, table=table) for key in range(20)]:
+            future.result()
+
+    assert "argument `table` (dict)" in advice_of(report_of(program), "arguments").text
+
+
+class Opaque:
+    """Something large whose size nobody knows, and which must not be asked."""
+
+    def __init__(self):
+        self.content = bytes(range(256)) * 4_000
+
+    def __len__(self):
+        raise AssertionError("it was asked")
+
+    nbytes = property(__len__)
+
+
+def ignore(*_, **named):
+    pass
+
+
+def transport_of(*calls):
+    with Pool(1) as pool:
+        for args, named in calls:
+            pool.submit(ignore, *args, **named).result()
+        return pool.report().transport
+
+
+@pytest.mark.parametrize(
+    ("args", "named", "largest"),
+    [
+        ((Opaque(), "short"), {}, (0, "Opaque")),
+        (("short",), {"thing": Opaque()}, ("thing", "Opaque")),
+        # More items than the array has bytes.
+        ((list(range(200_000)), np.ones(10_000)), {}, (0, "list")),
+        (([0] * 3_000, np.ones(200_000)), {}, (1, "ndarray")),
+        (([np.ones(50_000)] * 2, b"x" * 50_000), {}, (0, "list")),
+        # Nobody can tell which of the two.
+        ((Opaque(), Opaque()), {}, None),
+        # There are two halves.
+        ((list(range(100_000)), list(range(100_000, 200_000)), list(range(200_000, 300_000))), {}, None),
+    ],
+    ids=["opaque", "opaque-named", "items", "array", "arrays", "two-opaque", "even"],
+)
+def test_argument_with_most_of_the_bytes_is_named_without_asking_it(args, named, largest):
+    told = transport_of((args, named)).largest
+    assert (told and told[:2]) == largest
+
+
+def test_every_call_counts_whose_arguments_are_pickled():
+    # Each takes less than the clock's step.
+    told = transport_of(*[(({number: number},), {}) for number in range(500)], ((1, "plain"), {}))
+    assert told.items == 500
+    assert 10 < told.bytes / told.items < 50
+
+
+def test_time_of_pickling_is_a_share_of_all_the_time():
+    table = {number: str(number) for number in range(300_000)}
+    text = advice_of(report_of(lambda pool: pool.submit(weigh, table, 0).result()), "arguments").text
+    assert int(text.split(" %")[0]) < 100
+    late = History((1,), (stretch(0, 0.0, 0.25),))
+    (advice,) = diagnose(late, workers=1, wall=0.25, transport=Transport(0.75, 1, 9_000_000, None, before=0.75))
+    assert advice.text.startswith("75 % of the time")
+    (advice,) = diagnose(late, workers=1, wall=0.25, transport=Transport(0.5, 2, 9_000_000, None))
+    assert advice.text.startswith("100 % of the time"), "of two threads"
+
+
+def test_size_of_each_time_is_told_as_the_most_where_it_differs():
+    history = History((1,), (stretch(0, 0.0, 1.0),))
+    often = Transport(0.5, 10, 100_000_000, (1, "dict", 10_000_000))
+    once = Transport(0.5, 1_000, 10_100_000, ("table", "dict", 10_000_000))
+    assert "argument 2 (dict), 10 MB each time" in diagnose(history, workers=1, wall=1.0, transport=often)[0].text
+    assert "argument `table` (dict), up to 10 MB each time" in str(diagnose(history, workers=1, wall=1.0, transport=once)[0])
+
+
 def test_program_that_keeps_its_workers_waiting_submits_more_at_a_time():
     def one_by_one(pool):
         for _ in range(20):

@@ -127,7 +127,7 @@ class Engine:
         forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, and of each stretch a
         row of twelve numbers, as `paceline.history` knows them.
         """
-    def transport(self) -> tuple[float, int, int, tuple[int, str, int] | None]:
+    def transport(self) -> tuple[float, int, int, tuple[int | str, str, int] | None, float]:
         """The fields of `paceline.diagnosis.Transport`."""
     def statistics(self) -> list[tuple[str, int]]:
         """The fields of `paceline.Statistics`, by name."""

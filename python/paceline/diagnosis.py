@@ -31,13 +31,15 @@ _PAUSE_S = 1.0
 class Transport:
     """What handing over arguments that had to be pickled took, in the program: `seconds`, for `items` with `bytes`.
 
-    `largest` is the largest argument of the largest call, as its place among them, the name of its type and its bytes.
+    So many of the seconds were `before` the pool's first submission. `largest` is the argument that has most of the
+    bytes of a large call, as its place among them or its name, the name of its type and its bytes as a pickle.
     """
 
     seconds: float = 0.0
     items: int = 0
     bytes: int = 0
-    largest: tuple[int, str, int] | None = None
+    largest: tuple[int | str, str, int] | None = None
+    before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,15 @@ def _arguments(transport: Transport, wall: float) -> Advice | None:
     """Pickling arguments took much of the time."""
     if not transport.items:
         return None
-    share = f"{100 * transport.seconds / wall:.0f} %" if wall else "much"
-    each = _size(transport.bytes / transport.items)
-    which = "the arguments"
+    # The wall clock runs from the first submission on. Several threads may pickle at a time.
+    span = max(wall + transport.before, transport.seconds)
+    share = f"{100 * transport.seconds / span:.0f} %" if span else "much"
+    mean = transport.bytes / transport.items
+    which, each = "the arguments", _size(mean)
     if transport.largest is not None:
         place, kind, size = transport.largest
-        which, each = f"argument {place + 1} ({kind})", _size(size)
+        which = f"argument {place + 1 if isinstance(place, int) else f'`{place}`'} ({kind})"
+        each = _size(size) if size <= 2 * mean else f"up to {_size(size)}"
     text = (
         f"{share} of the time went into pickling {which}, {each} each time: if calls have it in common, "
         "share it once with `paceline.share`, or bind it with `functools.partial` for a `map`"
@@ -165,7 +170,7 @@ def _caller(history: History, workers: int, wall: float, transport: Transport) -
     """The workers had nothing to do again and again, because nothing had been submitted."""
     # A program that pauses for long, or seldom, does something else meanwhile.
     gaps = [end - begin for begin, end in _without_work(history.stretches) if end - begin < _PAUSE_S]
-    starved = sum(gaps) - transport.seconds
+    starved = sum(gaps) - (transport.seconds - transport.before)
     busy = sum(one.busy for one in history.stretches)
     if len(gaps) < _OFTEN or starved < 0.3 * wall or busy < _LEAST_SECONDS:
         return None

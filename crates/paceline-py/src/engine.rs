@@ -6,7 +6,7 @@ use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
-use crate::history::{Chronicle, Handed, Told, Transport, chronicle, tell};
+use crate::history::{Chronicle, Told, chronicle, tell};
 use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
@@ -14,6 +14,7 @@ use crate::pickle::{Along, bringing, encode_argument, encode_argument_or_failure
 use crate::shared::take_named;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
+use crate::transport::{Handed, Transport};
 use crate::worker::forked_server;
 use paceline_engine::{
     Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share,
@@ -115,9 +116,9 @@ impl Engine {
             if !along.definitions.is_empty() {
                 found = find(&bringing(function, &along.definitions)?)?;
             }
-            if along.pickled_ns() > 0 {
-                let bytes = (input.len() + along.bytes()) as u64;
-                self.transport.add(along.pickled_ns(), ends.as_ref().map_or(1, Vec::len) as u64, bytes);
+            let pickled = along.pickled();
+            if pickled.items > 0 {
+                self.transport.add(pickled);
             }
             if input.len() >= COUNTED_FROM {
                 along.wait_for_room(py, input.len())?;
@@ -162,7 +163,7 @@ impl Engine {
                 }
             };
             let taken = if input.len() < LONG_COPY { submit() } else { py.detach(submit) };
-            taken.map(|()| future.into_any()).map_err(|error| {
+            taken.map(|()| self.transport.note_submission()).map(|()| future.into_any()).map_err(|error| {
                 entry.refused();
                 refusal(py, &error)
             })
@@ -247,7 +248,7 @@ impl Engine {
         let kwargs = kwargs.filter(|kwargs| kwargs.is_truthy().unwrap_or(true));
         let fill = |input: &mut Gather, along: &mut Along<'_>| {
             encode_call(args, kwargs, input, along)?;
-            self.transport.look_at(args, input.len() + along.bytes());
+            self.transport.look_at(args, kwargs, input.len() + along.bytes());
             Ok(None)
         };
         let terms = terms.get();
@@ -401,7 +402,8 @@ impl Engine {
         chronicle(py, &accounts, &history)
     }
 
-    /// What handing over pickled arguments took: seconds, items, bytes, and the largest argument.
+    /// What handing over pickled arguments took: seconds, items, bytes, the largest argument, and the seconds before the first
+    /// submission.
     fn transport(&self) -> Handed {
         self.transport.tell()
     }

@@ -1,10 +1,8 @@
-//! Owns what Python is told of what happened: the workers' accounts, the history, and what handing over arguments took.
-//! Only looks.
+//! Owns what Python is told of what happened: the workers' accounts, and the history. Only looks.
 
 use paceline_engine::{Accounts, History};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use pyo3::types::PyBytes;
 
 /// The history of a pool as Python is told it.
 pub(crate) type Chronicle = (Vec<i32>, Vec<String>, u64, (u64, u64, u64), u64, Py<PyBytes>);
@@ -48,58 +46,4 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
     (seconds(wall), workers.collect())
-}
-
-/// Of an argument: its place, the name of its type, and its bytes.
-type Argument = (usize, String, u64);
-/// Seconds, items, bytes, and the largest argument of the largest call.
-pub(crate) type Handed = (f64, u64, u64, Option<Argument>);
-
-/// Of smaller calls nobody asks which argument is the large one.
-const LARGE_FROM: usize = 256 << 10;
-
-/// What pickling arguments took.
-#[derive(Default)]
-pub(crate) struct Transport(Mutex<Sums>);
-
-#[derive(Default)]
-struct Sums {
-    ns: u64,
-    items: u64,
-    bytes: u64,
-    largest: Option<Argument>,
-}
-
-impl Transport {
-    fn sums(&self) -> MutexGuard<'_, Sums> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn add(&self, ns: u64, items: u64, bytes: u64) {
-        let mut sums = self.sums();
-        sums.ns += ns;
-        sums.items += items;
-        sums.bytes += bytes;
-    }
-
-    /// Notes the largest of some arguments, which have so many bytes together.
-    pub(crate) fn look_at(&self, args: &Bound<'_, PyTuple>, bytes: usize) {
-        if bytes < LARGE_FROM || self.sums().largest.as_ref().is_some_and(|(_, _, known)| *known >= bytes as u64 / 2) {
-            return;
-        }
-        let size = |value: &Bound<'_, PyAny>| {
-            let size = value.getattr("nbytes").and_then(|bytes| bytes.extract::<u64>());
-            size.or_else(|_| value.len().map(|length| length as u64)).unwrap_or(0)
-        };
-        let largest = args.iter().map(|value| size(&value)).enumerate().max_by_key(|(_, size)| *size);
-        let Some((place, size)) = largest else { return };
-        let kind = args.get_item(place).and_then(|value| value.get_type().name()?.extract());
-        self.sums().largest = kind.ok().map(|kind: String| (place, kind, size.max(bytes as u64 / 2)));
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
-    pub(crate) fn tell(&self) -> Handed {
-        let sums = self.sums();
-        (sums.ns as f64 / 1e9, sums.items, sums.bytes, sums.largest.clone())
-    }
 }

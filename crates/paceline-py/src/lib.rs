@@ -7,8 +7,8 @@
 //! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec`, `arrays` and
 //! `pickle` make bytes of objects, which `gather` puts together; `buffers` are the large parts of those, `shared` what is sent once for many calls; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
 //! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call, `flight` says how many bytes
-//! may be under way. `machine` counts the CPUs, `command` says how the fork
-//! server is started. `local` is the pool of threads, which needs none of the bytes.
+//! may be under way. `history` tells what has happened, `transport` what handing over arguments took. `machine` counts the
+//! CPUs, `command` says how the fork server is started. `local` is the pool of threads, which needs none of the bytes.
 
 mod arrays;
 mod buffers;
@@ -32,6 +32,7 @@ mod shared;
 mod stops;
 mod stream;
 mod terms;
+mod transport;
 mod voice;
 mod worker;
 

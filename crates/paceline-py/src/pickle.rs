@@ -9,6 +9,7 @@ use crate::flight::wait_for_room;
 use crate::gather::Gather;
 use crate::outcome::errors;
 use crate::shared::{answering, take_named};
+use crate::transport::Pickled;
 use paceline_engine::{Engine, Foreign, Placed, Share, Span, coarse_ns};
 use pyo3::ffi;
 use pyo3::intern;
@@ -128,8 +129,8 @@ pub(crate) struct Along<'e> {
     bytes: usize,
     /// By address and length in the caller's memory. Only those whose contents are still the same are sent but once.
     known: HashMap<(usize, usize), Known>,
-    /// How long pickling took, with the writing of buffers, and how long there was no room for them.
-    pickled_ns: u64,
+    /// What was pickled, with the buffers that were written, and how long there was no room for them.
+    pickled: Pickled,
     waited_ns: u64,
     /// The items come from a list or a tuple, and none so far was pickled by code that may change another.
     is_still: bool,
@@ -148,7 +149,7 @@ impl<'e> Along<'e> {
             shares: Vec::new(),
             bytes: 0,
             known: HashMap::new(),
-            pickled_ns: 0,
+            pickled: Pickled::default(),
             waited_ns: 0,
             is_still: false,
             item: None,
@@ -208,9 +209,9 @@ impl<'e> Along<'e> {
         Ok(())
     }
 
-    /// How long pickling took.
-    pub(crate) fn pickled_ns(&self) -> u64 {
-        self.pickled_ns
+    /// What was pickled so far.
+    pub(crate) fn pickled(&self) -> Pickled {
+        self.pickled
     }
 
     /// Writes a buffer into shared memory, unless it is there already; where it is.
@@ -289,10 +290,14 @@ pub(crate) fn encode_argument_or_failure(
 
 fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Gather, along: &mut Along<'_>) -> PyResult<()> {
     along.begin_pickle(value);
-    let (began_ns, waited_ns) = (coarse_ns(), along.waited_ns);
+    let (began_ns, waited_ns, bytes) = (coarse_ns(), along.waited_ns, out.len() + along.bytes);
     let result = encode_pickled_itself(value, out, along);
     let waited_ns = along.waited_ns - waited_ns;
-    along.pickled_ns += coarse_ns().saturating_sub(began_ns).saturating_sub(waited_ns);
+    along.pickled.add(Pickled {
+        ns: coarse_ns().saturating_sub(began_ns).saturating_sub(waited_ns),
+        items: 1,
+        bytes: (out.len() + along.bytes).saturating_sub(bytes) as u64,
+    });
     along.shares.append(&mut take_named());
     result
 }
