@@ -14,6 +14,7 @@ import time
 import pytest
 
 import paceline
+import paceline.progress
 from paceline import ArgumentNotPicklable, Pool, Progress
 
 N = 40
@@ -170,6 +171,141 @@ def test_iterator_that_is_dropped_calls_nobody(pool):
     del results
     gc.collect()
     assert len(seen) == before
+
+
+class Refusing(list):
+    """Raises at every second progress that it is shown."""
+
+    def __call__(self, progress):
+        self.append(progress)
+        if len(self) % 2:
+            raise LookupError(progress.done)
+
+
+def patiently(give):
+    """All that is given, whatever is raised in between."""
+    given, refused = [], 0
+    while True:
+        try:
+            given.append(give())
+        except LookupError:
+            refused += 1
+        except StopIteration:
+            return given, refused
+
+
+LAZY = {
+    "imap": lambda pool, items, **options: pool.imap(nap, items, **options),
+    "imap-chunks": lambda pool, items, **options: pool.imap(nap, items, 3, **options),
+    "imap-skip": lambda pool, items, **options: pool.imap(nap, items, on_error="skip", **options),
+    "amap": lambda pool, items, **options: pool.amap(nap, items, **options),
+    "amap-chunks": lambda pool, items, **options: pool.amap(nap, items, chunksize=3, **options),
+    "amap-return": lambda pool, items, **options: pool.amap(nap, items, on_error="return", **options),
+}
+
+
+@pytest.mark.parametrize("way", LAZY)
+def test_result_at_which_showing_it_raises_is_given_later(pool, way, monkeypatch):
+    monkeypatch.setattr(paceline.progress, "_INTERVAL_S", 0.0)
+    seen = Refusing()
+
+    async def collect():
+        results = LAZY[way](pool, range(N), progress=seen)
+        if not hasattr(results, "__anext__"):
+            return patiently(lambda: next(results))
+        given, refused = [], 0
+        while True:
+            try:
+                given.append(await anext(results))
+            except LookupError:
+                refused += 1
+            except StopAsyncIteration:
+                return given, refused
+
+    given, refused = asyncio.run(collect())
+    assert given == [*range(N)]
+    assert refused > 1
+    assert max(progress.done for progress in seen) == N, "each counts once"
+
+
+def test_failure_at_which_showing_it_raises_is_given_later(pool, monkeypatch):
+    monkeypatch.setattr(paceline.progress, "_INTERVAL_S", 0.0)
+    results = pool.imap(odd, range(2), progress=Refusing())
+    with pytest.raises(LookupError):
+        next(results)
+    with pytest.raises(ValueError, match="0"):
+        next(results)
+    assert next(results) == 1
+
+
+def test_future_at_which_showing_it_raises_is_given_later(pool, monkeypatch):
+    monkeypatch.setattr(paceline.progress, "_INTERVAL_S", 0.0)
+    futures = {pool.submit(nap, x) for x in range(5)}
+    completed = paceline.as_completed(futures, progress=Refusing())
+    given, refused = patiently(lambda: next(completed))
+    assert set(given) == futures
+    assert len(given) == 5
+    assert refused > 1
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """What has been shown for the last time."""
+    meters = []
+    monkeypatch.setattr(paceline.progress._Callback, "_close", lambda meter: meters.append(meter))
+    return meters
+
+
+def test_futures_that_are_dropped_unread_leave_no_bar(pool, closed):
+    seen = []
+    completed = paceline.as_completed([pool.submit(nap, 1)], progress=seen.append)
+    assert not closed
+    del completed
+    gc.collect()
+    assert len(closed) == 1
+    assert seen == []
+
+
+def test_closing_an_asynchronous_map_ends_its_bar(pool, closed):
+    seen = []
+
+    async def closing():
+        results = pool.amap(nap, itertools.count(), progress=seen.append)
+        for _ in range(3):
+            await anext(results)
+        await results.aclose()
+        assert len(closed) == 1
+        assert seen[-1].done == 3
+
+    asyncio.run(closing())
+    assert len(closed) == 1
+
+
+def test_asynchronous_map_that_is_refused_leaves_no_bar(pool, closed):
+    async def refused():
+        with pytest.raises(TypeError, match="not iterable"):
+            pool.amap(nap, 3, progress=print)
+
+    asyncio.run(refused())
+    assert len(closed) == 1
+
+
+def test_bar_that_cannot_be_closed_keeps_no_tasks(pool, monkeypatch):
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: complaints.append(what.exc_value))
+
+    def refuse(meter):
+        raise OSError("no bar")
+
+    monkeypatch.setattr(paceline.progress._Callback, "_close", refuse)
+    results = pool.imap(nap, itertools.count(), progress=lambda progress: None)
+    next(results)
+    del results
+    gc.collect()
+    assert [str(one) for one in complaints] == ["no bar"]
+    # It is read no further, or this would never end.
+    pool.close()
+    pool.join()
 
 
 def test_iterators_that_are_refused_leave_the_pool_as_it_was():

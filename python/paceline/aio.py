@@ -283,6 +283,8 @@ class AsyncResults(AsyncIterator[R]):
         self._owner = owner
         self._values: deque[R] = deque()
         self._error: BaseException | None = None
+        # What was to be given when showing the progress raised: results and errors, which are told apart.
+        self._held: deque[tuple[bool, Any]] = deque()
 
     def __aiter__(self) -> Self:
         return self
@@ -294,7 +296,7 @@ class AsyncResults(AsyncIterator[R]):
                 self._values.extend((await self._source.next()).result(0))
             outcome: Any = self._values.popleft()
             if self._meter is not None:
-                self._meter.add(1)
+                self._meter.count(1)
             index, has_result, value = outcome
             if has_result:
                 result: R = value
@@ -308,22 +310,35 @@ class AsyncResults(AsyncIterator[R]):
             if is_given:
                 failure: R = value
                 return failure
+            if self._meter is not None:
+                self._meter.refresh()
 
     async def __anext__(self) -> R:
-        meter = self._meter
-        if meter is None:
-            return await self._next()
-        counts = not self._source.gives_outcomes
+        return await (self._next() if self._meter is None else self._next_metered(self._meter))
+
+    async def _next_metered(self, meter: Meter) -> R:
+        if not self._held:
+            outcome: tuple[bool, Any]
+            try:
+                outcome = True, await self._next()
+            except StopAsyncIteration:
+                meter.end()
+                raise
+            except Exception as error:
+                outcome = False, error
+            self._held.append(outcome)
+            del outcome
+            if not self._source.gives_outcomes:
+                meter.count(1)
+            meter.refresh()
+        has_result, value = self._held.popleft()
         try:
-            result = await self._next()
-        except StopAsyncIteration:
-            meter.end()
-            raise
-        except Exception:
-            meter.add(counts)
-            raise
-        meter.add(counts)
-        return result
+            if not has_result:
+                raise value
+            result: R = value
+            return result
+        finally:
+            del value
 
     async def _next(self) -> R:
         if self._source.gives_outcomes:
@@ -341,8 +356,10 @@ class AsyncResults(AsyncIterator[R]):
         return self._values.popleft()
 
     async def aclose(self) -> None:
-        """Ends the iteration; what has not begun is cancelled."""
+        """Ends the iteration; what has not begun is cancelled. Raises what the function raises that shows the progress."""
         self._source.abandon()
+        if self._meter is not None:
+            self._meter.end()
 
     def __del__(self) -> None:
         # Absent if the constructor raised.

@@ -61,10 +61,10 @@ def as_completed(
     each = _each(waiting, ended, deadline)
     if progress is False:
         return each
-    from paceline.progress import meter_of, metered
+    from paceline.progress import Metered, meter_of
 
     meter = meter_of(progress, len(waiting))
-    return each if meter is None else metered(each, meter)
+    return each if meter is None else Metered(each, meter)
 
 
 def _each(waiting: dict[AnyFuture, None], ended: SimpleQueue[AnyFuture], deadline: float | None) -> Iterator[AnyFuture]:

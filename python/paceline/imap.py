@@ -326,6 +326,8 @@ class ImapIterator(Iterator["R"]):
         self._begun = False
         self._buffer: deque[R] = deque()
         self._error: BaseException | None = None
+        # What was to be given when showing the progress raised: results and errors, which are told apart.
+        self._held: deque[tuple[bool, Any]] = deque()
 
     def __iter__(self) -> Self:
         return self
@@ -339,20 +341,30 @@ class ImapIterator(Iterator["R"]):
         return self._next(timeout) if self._meter is None else self._next_metered(self._meter, timeout)
 
     def _next_metered(self, meter: Meter, timeout: float | None) -> R:
-        try:
-            result = self._next(timeout)
-        except StopIteration:
-            meter.end()
-            raise
-        except TimeoutError:
-            raise
-        except BaseException:
+        if not self._held:
+            outcome: tuple[bool, Any]
+            try:
+                outcome = True, self._next(timeout)
+            except StopIteration:
+                meter.end()
+                raise
+            except Exception as error:
+                if timeout is not None and isinstance(error, TimeoutError):
+                    raise
+                outcome = False, error
+            self._held.append(outcome)
+            del outcome
             if not self._feed.gives_outcomes:
-                meter.add(1)
-            raise
-        if not self._feed.gives_outcomes:
-            meter.add(1)
-        return result
+                meter.count(1)
+            meter.refresh()
+        has_result, value = self._held.popleft()
+        try:
+            if not has_result:
+                raise value
+            result: R = value
+            return result
+        finally:
+            del value
 
     def _next(self, timeout: float | None) -> R:
         feed = self._feed
@@ -373,7 +385,7 @@ class ImapIterator(Iterator["R"]):
                 self._buffer.extend(future.result(0))
             outcome: Any = self._buffer.popleft()
             if self._meter is not None:
-                self._meter.add(1)
+                self._meter.count(1)
             index, has_result, value = outcome
             if has_result:
                 result: R = value
@@ -387,6 +399,8 @@ class ImapIterator(Iterator["R"]):
             if is_given:
                 failure: R = value
                 return failure
+            if self._meter is not None:
+                self._meter.refresh()
 
     def _next_of_chunks(self, timeout: float | None) -> R:
         deadline = None if timeout is None else monotonic() + timeout
@@ -476,10 +490,12 @@ class ImapIterator(Iterator["R"]):
         feed.in_stream.clear()
 
     def __del__(self) -> None:
-        if self._meter is not None:
-            self._meter.abandon()
-        if self._begun:
-            self._abandon()
-        else:
-            # Nobody has ever asked: somebody wants the calls made, and not to see the results.
-            self._feed.lift_the_limit()
+        try:
+            if self._meter is not None:
+                self._meter.abandon()
+        finally:
+            if self._begun:
+                self._abandon()
+            else:
+                # Nobody has ever asked: somebody wants the calls made, and not to see the results.
+                self._feed.lift_the_limit()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.errors import PoolClosed
     from paceline.failure_policy import OnError
     from paceline.imap import Feeds, ImapIterator
-    from paceline.progress import Meter, ProgressTo
+    from paceline.progress import Beginning, ProgressTo
 
     R = TypeVar("R")
     T = TypeVar("T")
@@ -193,21 +193,19 @@ class LazyMaps:
         if self._carrier is not None:
             # The input may be read later, and by another thread.
             func = self._carrier.wrap(func)
-        # Before the pool knows of the input, because this may be refused.
-        meter = meter_for(progress, iterable)
         limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
         starts = (self._submit, self._start_map)
-        feed = Feed(self._engine, starts, func, iterable, chunksize, limit=limit, ordered=ordered)
-        feed.gives_outcomes = policy.is_special
-        self._inputs().add(feed)
-        try:
-            feed.start()
-        except BaseException as error:
-            feed.stop(error)
-            if meter is not None:
-                meter.abandon()
-            raise
-        return ImapIterator(feed, self, policy, meter)
+        # Before the pool knows of the input, because this may be refused.
+        with meter_for(progress, iterable) as meter:
+            feed = Feed(self._engine, starts, func, iterable, chunksize, limit=limit, ordered=ordered)
+            feed.gives_outcomes = policy.is_special
+            self._inputs().add(feed)
+            try:
+                feed.start()
+            except BaseException as error:
+                feed.stop(error)
+                raise
+            return ImapIterator(feed, self, policy, meter)
 
     def map_reduce(
         self,
@@ -337,27 +335,43 @@ class LazyMaps:
             fn = self._carrier.wrap(fn)
         limit = buffersize or chunks_ahead(self._engine.workers, chunksize)
         # Before the input is read, because this may be refused.
-        meter = meter_for(progress, items)
-        source = Input(
-            (self._submit, self._start_map),
-            fn,
-            items,
-            chunksize=chunksize,
-            limit=limit,
-            gauge=None if isinstance(self._engine, LocalEngine) else self._engine.gauge(),
-            ordered=ordered,
-            gives_outcomes=policy.is_special,
-        )
-        return AsyncResults(source, self, policy, meter)
+        with meter_for(progress, items) as meter:
+            source = Input(
+                (self._submit, self._start_map),
+                fn,
+                items,
+                chunksize=chunksize,
+                limit=limit,
+                gauge=None if isinstance(self._engine, LocalEngine) else self._engine.gauge(),
+                ordered=ordered,
+                gives_outcomes=policy.is_special,
+            )
+            return AsyncResults(source, self, policy, meter)
 
 
-def meter_for(progress: ProgressTo, items: object) -> Meter | None:
-    """What shows the progress of a map over `items`, if it is to be shown."""
-    if progress is False:
+class _Nobody:
+    """Stands for a meter where nobody looks."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
         return None
-    from paceline.progress import length_of, meter_of
 
-    return meter_of(progress, length_of(items))
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+_NOBODY = _Nobody()
+
+
+def meter_for(progress: ProgressTo, items: object) -> Beginning | _Nobody:
+    """A context with what shows the progress of a map over `items`, if it is to be shown; until the map has begun."""
+    if progress is False:
+        return _NOBODY
+    from paceline.progress import Beginning, length_of, meter_of
+
+    meter = meter_of(progress, length_of(items))
+    return _NOBODY if meter is None else Beginning(meter)
 
 
 def pool_closed(message: str) -> PoolClosed:

@@ -300,17 +300,12 @@ class Maps(LazyMaps):
         """The list of results, of an input that may be larger than what may be in flight."""
         on_error, max_failures, cost = asked
         failures = map_options(on_error, max_failures)
-        meter = meter_for(progress, iterable)
-        try:
+        with meter_for(progress, iterable) as meter:
             if cost is not None:
                 iterable = _ordered(iterable, cost, chunksize, failures)
             elif max_failures is None and not isinstance(self._engine, LocalEngine):
                 failures["in_pieces"] = True
             return self._map_all(func, iterable, chunksize, failures, meter, star=star)
-        except BaseException:
-            if meter is not None:
-                meter.abandon()
-            raise
 
     def _map_all(
         self,
@@ -360,19 +355,14 @@ class Maps(LazyMaps):
     ) -> Future[list[Any]]:
         on_error, max_failures, cost = asked
         failures = map_options(on_error, max_failures)
-        meter = meter_for(progress, None)
-        try:
+        with meter_for(progress, None) as meter:
             if cost is not None:
                 func, iterable, chunksize, *callbacks = what
                 what = (func, _ordered(iterable, cost, chunksize, failures), chunksize, *callbacks)
             future = self._map(*what, star=star, failures=failures)
-        except BaseException:
             if meter is not None:
-                meter.abandon()
-            raise
-        if meter is not None:
-            meter.watch_elsewhere(future)
-        return future
+                meter.watch_elsewhere(future)
+            return future
 
     def _map(
         self,

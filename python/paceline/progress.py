@@ -5,12 +5,13 @@ Owns what is shown and how often. Whoever hands out results says how many there 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Literal, Self, TypeAlias, TypeVar
 
     from paceline.future import Future
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     ProgressTo: TypeAlias = bool | Literal["tqdm", "rich"] | Callable[["Progress"], object]
     T = TypeVar("T")
 
-__all__ = ["Meter", "Progress", "ProgressTo", "length_of", "meter_of", "metered"]
+__all__ = ["Beginning", "Meter", "Metered", "Progress", "ProgressTo", "length_of", "meter_of"]
 
 # How often it is looked, and shown, at most.
 _INTERVAL_S = 0.1
@@ -66,6 +67,10 @@ class Meter:
         """So many have ended; not more often than anybody can see."""
         self.done = done
         self.total = self.total if total is None else total
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Shows how far it has come, unless that was just done. Raises what the function raises that shows it."""
         now = monotonic()
         if now - self._shown_at >= _INTERVAL_S:
             self._shown_at = now
@@ -76,9 +81,9 @@ class Meter:
             self._shown = self.done, self.total
             self._display(Progress(self.done, self.total, monotonic() - self._began))
 
-    def add(self, count: int) -> None:
-        """So many more have ended."""
-        self.show(self.done + count)
+    def count(self, count: int) -> None:
+        """So many more have ended, which is shown by the next refresh."""
+        self.done += count
 
     def end(self) -> None:
         """Shows how far it has come in the end, and nothing after that."""
@@ -124,6 +129,22 @@ class Meter:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+class Beginning:
+    """Gives the meter of something that is about to begin; if that raises, the meter shows nothing more."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def __enter__(self) -> Meter:
+        return self._meter
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._meter.abandon()
 
 
 class _Callback(Meter):
@@ -212,9 +233,28 @@ def length_of(items: object) -> int | None:
         return None
 
 
-def metered(results: Iterable[T], meter: Meter) -> Iterator[T]:
-    """The same results; those that have been handed out count as ended."""
-    with meter:
-        for result in results:
-            meter.add(1)
-            yield result
+class Metered(Iterator["T"]):
+    """The same results; those that have been handed out count as ended. Dropped, it shows nothing more.
+
+    A result at which showing the progress raises is given by the next call.
+    """
+
+    def __init__(self, results: Iterator[T], meter: Meter) -> None:
+        self._results = results
+        self._meter = meter
+        # No variable elsewhere may keep a result alive while the user works with it.
+        self._held: list[T] = []
+
+    def __next__(self) -> T:
+        if not self._held:
+            try:
+                self._held.append(next(self._results))
+            except BaseException:
+                self._meter.end()
+                raise
+            self._meter.count(1)
+            self._meter.refresh()
+        return self._held.pop()
+
+    def __del__(self) -> None:
+        self._meter.abandon()
