@@ -27,6 +27,13 @@ needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
 
+# What bash would complete, one word to a line.
+ASK_BASH = (
+    'eval "$1"; shift; [[ "$(complete -p paceline)" == "complete -F _paceline paceline" ]] || exit 9; '
+    'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _paceline; printf "%s\\n" "${COMPREPLY[@]}"'
+)
+
+
 def command_line(*arguments, after=""):
     """The command; `after` is what its process does first."""
     if not after:
@@ -268,16 +275,45 @@ def test_completion_knows_every_command_and_option_also_new_ones(shell):
     ids=" ".join,
 )
 def test_bash_completes(words, expected):
-    ask = (
-        'eval "$1"; shift; [[ "$(complete -p paceline)" == "complete -F _paceline paceline" ]] || exit 9; '
-        'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _paceline; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
     script = completions.script(parser(), "bash")
     ran = subprocess.run(
-        ["bash", "--norc", "-uc", ask, "bash", script, *words], capture_output=True, text=True, check=True, timeout=60
+        ["bash", "--norc", "-uc", ASK_BASH, "bash", script, *words], capture_output=True, text=True, check=True, timeout=60
     )
     assert ran.stderr == ""
     assert ran.stdout.split() == expected
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["paceline", "report", ""], ["a run.json", "runs", "-h", "--help", "--plot", "--trace"]),
+        (["paceline", "report", "a"], ["a run.json"]),
+        (["paceline", "report", "a run.json", "--plot", "r"], ["runs"]),
+        (["paceline", "report", "--trace", ""], ["a run.json", "runs"]),
+        (["paceline", "report", "--p"], ["--plot"]),
+        (["paceline", "doctor", "r"], []),
+    ],
+    ids=" ".join,
+)
+def test_bash_completes_names_of_files(words, expected, tmp_path):
+    (tmp_path / "a run.json").touch()
+    (tmp_path / "runs").mkdir()
+    ran = subprocess.run(
+        ["bash", "--norc", "-uc", ASK_BASH, "bash", completions.script(parser(), "bash"), *words],
+        capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert ran.stderr == ""
+    assert sorted(ran.stdout.splitlines()) == sorted(expected or [""])
+
+
+def test_zsh_and_fish_complete_names_of_files_where_there_are_some():
+    zsh, fish = (completions.script(parser(), shell) for shell in ("zsh", "fish"))
+    assert '("report --plot" | "report --trace") _files; return ;;' in zsh
+    assert '("report") _files ;;' in zsh
+    assert "complete -c paceline -n '__fish_seen_subcommand_from report' -F\n" in fish
+    assert fish.count("__fish_seen_subcommand_from report' -l plot -r -F") == 1
+    assert fish.count("-F") == 3
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

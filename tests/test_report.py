@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import time
 from dataclasses import FrozenInstanceError
 
@@ -175,6 +177,81 @@ def test_saved_report_is_the_same_when_it_is_loaded(eventful, tmp_path, capsys):
             Report.load(file)
         assert main(["report", str(file)]) == 1
     assert "error:" in capsys.readouterr().err
+
+
+def places(value, path=()):
+    """Where each value stands in what JSON gives, the whole included."""
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        yield from places(inner, (*path, key))
+
+
+def test_file_with_anything_else_anywhere_is_a_report_or_is_none(eventful, tmp_path):
+    file = tmp_path / "run.json"
+    eventful.save(file)
+    text = file.read_text()
+    others = (None, True, -1, 1.5, 10**400, float("nan"), "text", [], [[]], [1, 2, 3, 4], {}, {"largest": []})
+    refused = 0
+    for place in places(json.loads(text)):
+        for other in others:
+            damaged = json.loads(text)
+            if place:
+                whole = damaged
+                for key in place[:-1]:
+                    whole = whole[key]
+                whole[place[-1]] = other
+            else:
+                damaged = other
+            file.write_text(json.dumps(damaged))
+            try:
+                report = Report.load(file)
+            except ValueError as error:
+                refused += 1
+                assert str(file) in str(error), (place, other, error)
+            else:
+                assert str(report), (place, other)
+                assert report._repr_html_()
+                assert report.to_dict()
+    assert refused > 1_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"paceline_report": 1, "workers": 1' + "0" * 5_000 + "}", "\ud800", '"paceline_report"', "null"],
+    ids=["deep", "digits", "surrogate", "string", "null"],
+)
+def test_file_that_is_no_report_is_called_so(text, tmp_path, capsys):
+    file = tmp_path / "run.json"
+    file.write_text(text, errors="surrogatepass")
+    with pytest.raises(ValueError, match="is no report that Paceline has saved"):
+        Report.load(file)
+    assert main(["report", str(file)]) == 1
+    assert capsys.readouterr().err == f"error: {file} is no report that Paceline has saved\n"
+
+
+def test_picture_of_another_kind_is_wrong_use_before_anything_is_shown(eventful, tmp_path, capsys):
+    file = tmp_path / "run.json"
+    eventful.save(file)
+    with pytest.raises(SystemExit) as wrong:
+        main(["report", str(file), "--plot", str(tmp_path / "run.txt")])
+    assert wrong.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "usage: paceline report" in err
+    assert ".html, .svg, .png" in err
+
+
+def test_report_whose_reader_has_left_ends_quietly(tmp_path):
+    # More than a pipe holds, or the program buffers.
+    workers = tuple(WorkerReport(pid, 1.0, 40, ((0, 40),)) for pid in range(1_000, 3_000))
+    Report(1.0, workers).save(tmp_path / "run.json")
+    command = [sys.executable, "-m", "paceline", "report", str(tmp_path / "run.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("Process")
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (141, "")
 
 
 def test_saved_report_is_shown_and_drawn_by_the_command(eventful, tmp_path, capsys):

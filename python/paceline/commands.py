@@ -1,7 +1,8 @@
 """The commands of the command line, with their options and their help.
 
 Owns the parser. What a command does is in the module of its name, which is imported only when the command is called,
-so that help and wrong usage are told at once.
+so that help and wrong usage are told at once. What stands for the name of a file has the metavar `FILE`, by which the
+shells know what to complete there.
 """
 
 from __future__ import annotations
@@ -158,6 +159,14 @@ def positive(text: str) -> int:
     return number
 
 
+def picture(text: str) -> str:
+    from paceline.timeline import KINDS
+
+    if not text.lower().endswith(KINDS):
+        raise argparse.ArgumentTypeError(f"a picture's name ends with {', '.join(KINDS)}, and not as in `{text}`")
+    return text
+
+
 def _add(commands: Commands, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
@@ -199,8 +208,10 @@ def _add_bench(commands: Commands) -> None:
 def _add_report(commands: Commands) -> None:
     report = _add(commands, "report", "show a report that a program has saved", REPORT, REPORT_EPILOG)
     report.add_argument("file", metavar="FILE", help="what `pool.report().save(FILE)` has written")
-    report.add_argument("--plot", metavar="PICTURE", help="also draw who did what when (.html, .svg, .png)")
-    report.add_argument("--trace", metavar="TRACE", help="also write a trace for Perfetto (.json, .json.gz)")
+    report.add_argument(
+        "--plot", type=picture, metavar="FILE", help="also draw who did what when (.html, .svg, .png)"
+    )
+    report.add_argument("--trace", metavar="FILE", help="also write a trace for Perfetto (.json, .json.gz)")
     report.set_defaults(run=run_report)
 
 
@@ -244,6 +255,9 @@ def run_report(options: argparse.Namespace) -> int:
             report.plot(options.plot)
         if options.trace:
             report.to_trace(options.trace)
+    except BrokenPipeError:
+        # Nobody reads any more, which is no mistake of the file's.
+        raise
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

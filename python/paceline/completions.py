@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["script"]
 
+# What the parser calls the name of a file.
+_FILE = "FILE"
+
 
 @dataclass(frozen=True)
 class Word:
@@ -25,15 +28,18 @@ class Word:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its options, what else it takes, and which options are followed by a value.
+    """One command: its options, what else it takes, and which options are followed by a value, or by a file's name.
 
-    The whole program is one as well; its name is empty, and what it takes are the commands.
+    The whole program is one as well; its name is empty, and what it takes are the commands. With `takes_files`, names of
+    files may stand where words may.
     """
 
     name: str
     options: list[Word]
     words: list[Word]
     valued: list[str]
+    before_files: list[str]
+    takes_files: bool
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -51,14 +57,18 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[Command]:
 
 
 def _command(name: str, parser: argparse.ArgumentParser) -> Command:
-    command = Command(name, [], [], [])
-    for action in _actions(parser):
+    actions = _actions(parser)
+    takes_files = any(action.metavar == _FILE and not action.option_strings for action in actions)
+    command = Command(name, [], [], [], [], takes_files)
+    for action in actions:
         meaning = (action.help or "").replace("%%", "%")
         if action.help == argparse.SUPPRESS:
             continue
         if action.option_strings:
             command.options.extend(Word(text, meaning) for text in action.option_strings)
-            if action.nargs != 0:
+            if action.metavar == _FILE:
+                command.before_files.extend(action.option_strings)
+            elif action.nargs != 0:
                 command.valued.extend(action.option_strings)
         elif action.nargs == argparse.PARSER:
             command.words.extend(Word(each.dest, each.help or "") for each in _summaries(action))
@@ -81,6 +91,16 @@ def _after_values(commands: list[Command]) -> str:
     return " | ".join(f'"{command.name} {option}"' for command in commands for option in command.valued) or '""'
 
 
+def _before_files(commands: list[Command]) -> str:
+    """The same where the name of a file stands."""
+    return " | ".join(f'"{command.name} {option}"' for command in commands for option in command.before_files) or '""'
+
+
+def _taking_files(commands: list[Command]) -> str:
+    """The same for the command alone, where it takes names of files."""
+    return " | ".join(f'"{command.name}"' for command in commands if command.takes_files) or '" "'
+
+
 # -- bash --------------------------------------------------------------------------------------------------------------
 
 
@@ -94,15 +114,27 @@ def _bash(program: str, commands: list[Command]) -> str:
 # Completion of `{program}` for bash. To be read by: source <({program} completion bash)
 _{program}() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD - 1]}}" command="" word words
+    local -a files
     COMPREPLY=()
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD - 1}}"; do
         case "$word" in {names}) command="$word"; break ;; esac
     done
     case "$command $previous" in {_after_values(commands)}) return ;; esac
+    mapfile -t files < <(compgen -f -- "$current")
+    case "$command $previous" in {_before_files(commands)})
+        # Folders get a slash, and blanks are quoted, where the shell itself asks.
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=("${{files[@]}}")
+        return ;;
+    esac
     case "$command" in
 {cases}
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
+    case "$command" in {_taking_files(commands)})
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=("${{files[@]}}" "${{COMPREPLY[@]}}") ;;
+    esac
 }}
 complete -F _{program} {program}
 """
@@ -128,11 +160,15 @@ _{program}() {{
     for word in "${{(@)words[2,CURRENT - 1]}}"; do
         case "$word" in ({names}) command="$word"; break ;; esac
     done
-    case "$command ${{words[CURRENT - 1]}}" in ({_after_values(commands)}) _message value; return ;; esac
+    case "$command ${{words[CURRENT - 1]}}" in
+        ({_after_values(commands)}) _message value; return ;;
+        ({_before_files(commands)}) _files; return ;;
+    esac
     case "$command" in
 {cases}
     esac
     (( $#words_here )) && _describe -t commands {program} words_here
+    case "$command" in ({_taking_files(commands)}) _files ;; esac
     _describe -o -t options option options
 }}
 if [[ "${{funcstack[1]}}" == "_{program}" ]]; then
@@ -164,9 +200,11 @@ def _fish(program: str, commands: list[Command]) -> str:
         where = f"__fish_seen_subcommand_from {command.name}" if command.name else "__fish_use_subcommand"
         start = f"complete -c {program} -n '{where}'"
         lines.extend(f"{start} -a {word.text} -d {_fish_quoted(word.meaning)}" for word in command.words)
+        if command.takes_files:
+            lines.append(f"{start} -F")
         for option in command.options:
             form = f"-l {option.text[2:]}" if option.text.startswith("--") else f"-s {option.text[1:]}"
-            value = " -x" if option.text in command.valued else ""
+            value = " -x" if option.text in command.valued else " -r -F" if option.text in command.before_files else ""
             lines.append(f"{start} {form}{value} -d {_fish_quoted(option.meaning)}")
     return "\n".join(lines) + "\n"
 

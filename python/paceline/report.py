@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from paceline.engine import LocalEngine
-from paceline.history import Stretch
+from paceline.history import Ending, History, Stretch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from paceline.diagnosis import Advice, Transport
     from paceline.engine import AnyEngine
-    from paceline.history import History
 
 _INDICES_SHOWN = 20
 # Of saved reports.
 _VERSION = 1
+# No saved number is as large: nanoseconds of centuries.
+_MOST = 2**63
 # In the order in which a history counts them.
 _FAILURES = ("raised", "stopped", "lost")
 
@@ -80,7 +81,6 @@ class Report:
         if isinstance(engine, LocalEngine):
             return cls(wall_seconds, workers)
         from paceline.diagnosis import Transport
-        from paceline.history import History
 
         transport = Transport(*engine.transport())
         return cls(wall_seconds, workers, History.of(engine.history()), engine.workers, transport)
@@ -184,31 +184,49 @@ class Report:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Report:
-        """The report that was saved there. Raises `ValueError` if that is none, or one of a later version."""
-        from paceline.diagnosis import Transport
-        from paceline.history import Ending, History
+        """The report that was saved there.
 
+        Raises `ValueError` if that is none, or one of another version, and `OSError` if it cannot be read.
+        """
         try:
             saved = json.loads(Path(path).read_text())
             version = saved["paceline_report"]
-            if version != _VERSION:
-                raise ValueError(f"{path} was saved by another version of Paceline")
-            workers = tuple(
-                WorkerReport(one["pid"], one["busy_seconds"], one["items"], tuple(map(tuple, one["ranges"])))
-                for one in saved["workers"]
-            )
-            stretches = (Stretch(**{**one, "ending": Ending[one["ending"].upper()]}) for one in saved["stretches"])
-            pids = saved["pids"]
-            history = None
-            if pids is not None:
-                history = History(tuple(pids), tuple(stretches), saved["forgotten"], tuple(saved["failed"]))
-            told = saved["transport"]
-            if told is not None:
-                told["largest"] = told["largest"] and tuple(told["largest"])
-            transport = None if told is None else Transport(**told)
-            return cls(saved["wall_seconds"], workers, history, saved["capacity"], transport)
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
+            report = cls._of_saved(saved) if version == _VERSION else None
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise ValueError(f"{path} is no report that Paceline has saved") from None
+        if report is None:
+            raise ValueError(f"{path} was saved by another version of Paceline")
+        return report
+
+    @classmethod
+    def _of_saved(cls, saved: Any) -> Report:
+        """The same of what stands in the file. Raises `KeyError`, `TypeError` or `ValueError` if anything is wrong."""
+        from paceline.diagnosis import Transport
+
+        workers = tuple(
+            WorkerReport(
+                _count(one["pid"]),
+                _number(one["busy_seconds"]),
+                _count(one["items"]),
+                tuple((_count(first), _count(count)) for first, count in _list(one["ranges"])),
+            )
+            for one in _list(saved["workers"])
+        )
+        history = transport = None
+        if saved["pids"] is not None:
+            pids = tuple(map(_count, _list(saved["pids"])))
+            stretches = tuple(_stretch(one, len(pids)) for one in _list(saved["stretches"]))
+            raised, stopped, lost = map(_count, _list(saved["failed"]))
+            history = History(pids, stretches, _count(saved["forgotten"]), (raised, stopped, lost))
+        if (told := saved["transport"]) is not None:
+            largest = None
+            if told["largest"] is not None:
+                place, kind, size = _list(told["largest"])
+                largest = place if type(place) is str else _count(place), _text(kind), _count(size)
+            transport = Transport(
+                _number(told["seconds"]), _count(told["items"]), _count(told["bytes"]), largest, _number(told["before"])
+            )
+        return cls(_number(saved["wall_seconds"]), workers, history, _count(saved["capacity"]), transport)
 
     def to_pandas(self) -> DataFrame:
         """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.
@@ -284,6 +302,42 @@ class Report:
             f"<div>{escape(' '.join(line.split()))}</div>" for line in str(self).splitlines()[len(self.workers) :]
         )
         return f"<table>{head}{rows}</table>{told}"
+
+
+# Of a saved report nothing is believed: a number or a name may be anything that JSON has.
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < _MOST:
+        raise ValueError("no count")
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in {int, float} or not 0 <= value < _MOST:  # type: ignore[operator]
+        raise ValueError("no number")
+    return value  # type: ignore[return-value]
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError("no text")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if type(value) is not list:
+        raise ValueError("no list")
+    return value
+
+
+def _stretch(saved: dict[str, Any], workers: int) -> Stretch:
+    counts = {name: _count(saved[name]) for name in ("worker", "first_item", "items", "merged", "attempt")}
+    times = {name: _number(saved[name]) for name in ("submitted", "began", "ended", "busy", "longest")}
+    if counts["worker"] >= workers or not 1 <= counts["merged"] <= counts["items"] or times["began"] > times["ended"]:
+        raise ValueError("no stretch")
+    ending = Ending[_text(saved["ending"]).upper()]
+    return Stretch(function=_text(saved["function"]), ending=ending, **counts, **times)
 
 
 def _plain(stretch: Stretch) -> dict[str, Any]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from paceline.history import History, Stretch
 
+# How the name of a picture may end.
+KINDS = (".html", ".svg", ".png")
 _DOTS_PER_INCH = 150
 # Inches.
 _WIDTH, _LEFT, _RIGHT = 12.0, 1.15, 0.35
@@ -88,7 +90,7 @@ def draw(
 
         with open(name, "w", encoding="utf-8") as file:
             file.write(page(history, title=shown, workers=workers))
-    elif kind in {".svg", ".png"}:
+    elif kind in KINDS:
         figure = _Picture(Chart.of(history, workers), _DARK if dark else _LIGHT).figure(shown, history.forgotten)
         # Without a date, the same history is the same picture.
         metadata = {"Title": shown, "Date": None} if kind == ".svg" else {"Title": shown}
