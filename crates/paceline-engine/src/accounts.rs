@@ -38,6 +38,11 @@ impl Accounts {
         self.workers.len() - 1
     }
 
+    /// The process id of that worker has become known.
+    pub(crate) fn name(&mut self, worker: usize, pid: i32) {
+        self.workers[worker].pid = pid;
+    }
+
     pub(crate) fn add(&mut self, worker: usize, busy_ns: u64, items: Range<u64>) {
         let account = &mut self.workers[worker];
         // It comes from the worker, and may be anything.

@@ -29,6 +29,10 @@ impl State {
             return;
         }
         let mut ending = ending;
+        if self.seats[usize::from(worker)].as_ref().is_some_and(|seat| seat.pid == 0) {
+            // The news of its birth was lost, or never told.
+            self.on_forked(worker, birth, ending.death.pid);
+        }
         if let Some(Seat { outgrown_bytes: Some(bytes), .. }) = &self.seats[usize::from(worker)] {
             ending.death.is_over_limit = true;
             ending.death.peak_bytes = ending.death.peak_bytes.max(*bytes);

@@ -58,6 +58,10 @@ impl State {
             && seat.birth == birth
         {
             seat.pid = pid;
+            // It may have answered before the news of its birth came.
+            if let Some(account) = seat.account {
+                self.accounts.name(account, pid);
+            }
         }
     }
 
@@ -80,5 +84,32 @@ impl State {
 
     pub(crate) fn pids(&self) -> Vec<i32> {
         self.seats.iter().flatten().map(|seat| seat.pid).filter(|pid| *pid != 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flight::Flight;
+    use paceline_ipc::arena::Arena;
+
+    #[test]
+    fn worker_that_answers_before_the_news_of_its_birth_gets_its_process_id() {
+        let mut state = State::new(1, (0, false), Arena::create("inputs").unwrap(), Flight::new(u64::MAX));
+        state.seats[0] = Some(Seat {
+            birth: 7,
+            pid: 0,
+            arena: Arc::new(ArenaReader::create("results").unwrap()),
+            account: None,
+            outgrown_bytes: None,
+            scale: Scale::default(),
+            is_dismissed: false,
+        });
+        let account = state.account_of(0).unwrap();
+        assert_eq!(state.accounts().workers[account].pid, 0);
+        state.on_forked(0, 6, 4915);
+        assert_eq!(state.accounts().workers[account].pid, 0, "that was another's");
+        state.on_forked(0, 7, 4916);
+        assert_eq!(state.accounts().workers[account].pid, 4916);
     }
 }
