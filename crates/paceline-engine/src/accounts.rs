@@ -43,10 +43,16 @@ impl Accounts {
         self.workers[worker].pid = pid;
     }
 
-    pub(crate) fn add(&mut self, worker: usize, busy_ns: u64, items: Range<u64>) {
+    /// It was busy for so long, with what it has not ended.
+    pub(crate) fn add_time(&mut self, worker: usize, busy_ns: u64) {
         let account = &mut self.workers[worker];
         // It comes from the worker, and may be anything.
         account.busy_ns = account.busy_ns.saturating_add(busy_ns.min(LONGEST_NS));
+    }
+
+    pub(crate) fn add(&mut self, worker: usize, busy_ns: u64, items: Range<u64>) {
+        self.add_time(worker, busy_ns);
+        let account = &mut self.workers[worker];
         match account.items.last_mut() {
             Some(last) if last.end == items.start => last.end = items.end,
             _ => account.items.push(items),

@@ -90,25 +90,35 @@ impl State {
         let (span, claimed) = left.answer();
         let claimed = claimed.min(assignment.count);
         let now = now_ns();
-        let began = left.marks().began_ns();
-        let busy_ns = if began == 0 { 0 } else { now.saturating_sub(began) };
+        // It comes from the worker, and may be anything.
+        let began = left.marks().began_ns().min(now);
         // A worker says that it begins before it looks at what it is to run. One that has not said so has run nothing.
         let most_running = if began == 0 { 0 } else { left.most_running() };
         let (answer, finished) = salvage(left, span, claimed, (&arena, &self.flight));
         let mut failures = Vec::new();
+        let running = most_running.min(assignment.count - finished);
+        let since = self.core.running_since(chunk).map(|since| since.0.clamp(began, now));
+        let since = since.or((finished == 0).then_some(began));
+        // Workers do not say when they begin with each item, and nobody has looked if there are no limits. All the time of
+        // the chunk is told as that of the item that was lost then: for that it ended where it did is known.
+        let lost_from = if running == 0 { now } else { since.unwrap_or(began) };
         if let Some(answer) = answer {
             failures = self.failures_in(assignment.job, assignment.first, &answer);
-            let spell = Spell { owner, busy_ns, ended_ns: now, has_failures: left.marks().progress().has_failures() };
-            self.keep(assignment, finished, answer, spell);
+            let has_failures = left.marks().progress().has_failures();
+            let busy_ns = if began == 0 { 0 } else { lost_from - began };
+            self.keep(assignment, finished, answer, Spell { owner, busy_ns, ended_ns: lost_from, has_failures });
         }
-        let running = most_running.min(assignment.count - finished);
         if running > 0 {
-            let since = self.core.running_since(chunk).map(|since| since.0).or((finished == 0).then_some(began));
-            let ran_ns = since.map(|since| now.saturating_sub(since));
+            let ran_ns = since.map(|since| now - since);
             let first = assignment.first + finished;
             self.lost_items.extend((first..first + running).map(|item| LostItem { job: assignment.job, item, ran_ns }));
+            self.accounts.note_end(now);
             if let Some(account) = self.account_of(owner) {
-                let spell = Spell { owner, busy_ns: ran_ns.unwrap_or(0), ended_ns: now, has_failures: true };
+                let spell = Spell { owner, busy_ns: now - lost_from, ended_ns: now, has_failures: true };
+                // Calls that linger side by side share the time, and nobody knows how.
+                if !left.marks().progress().is_side_by_side() {
+                    self.accounts.add_time(account, spell.busy_ns);
+                }
                 let failed = Failed { lost: u64::from(running), ..Failed::default() };
                 self.tell_history(account, Assignment { first, ..assignment }, running, spell, failed);
             }

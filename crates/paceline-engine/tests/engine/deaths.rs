@@ -1,7 +1,7 @@
 //! A worker's death costs the item that was running, with its cause told, and nothing else.
 
 use crate::pool::{Choice, Pool, eventually, is_alone, kill, read};
-use paceline_engine::{Death, Outcome, Sizing, worker};
+use paceline_engine::{Death, FailureWatch, Fate, Outcome, Sizing, Terms, worker};
 use std::time::Duration;
 
 fn ways() -> Vec<(&'static str, Option<i32>, Option<i32>)> {
@@ -91,6 +91,38 @@ fn death_in_the_middle_of_a_chunk_keeps_what_is_finished_and_runs_the_rest_once(
                 (_, false) => assert_eq!(answer.unwrap(), number.to_string()),
             }
             assert_eq!(std::fs::remove_file(mark(number)).is_ok(), number != 7, "item {number} was run");
+        }
+        pool.finish();
+    }
+}
+
+#[test]
+fn time_of_a_chunk_that_was_lost_is_told_as_lost() {
+    // One item is lost after none; after two, and nobody has looked how far it was; and after two with a limit of time,
+    // so that somebody has.
+    for (before, timeout_ms) in [(0, 0), (2, 0), (2, 2_000)] {
+        let pool = Pool::open(1);
+        pool.run("echo there");
+        let mut items = vec!["sleep 150"; before];
+        items.extend(["sleep 300; signal 9", "echo after"]);
+        let terms = Terms { timeout_ns: timeout_ms * 1_000_000, ..Terms::default() };
+        let job = pool.submit_chunks(&items, 4, terms, FailureWatch::Core);
+        assert!(pool.answers(&job)[before].is_err());
+        let (history, accounts) = (pool.engine.history(), pool.engine.accounts());
+        let lost: Vec<_> = history.stretches().iter().filter(|one| one.fate == Fate::Lost).collect();
+        let ([lost], [dead, ..]) = (&*lost, &*accounts.workers) else { panic!("{lost:?}") };
+        assert_eq!((lost.items, history.failed().lost), (1, 1));
+        assert!(lost.ended_ns <= accounts.ended_ns);
+        let took_ns = 300_000_000 * u64::try_from(before / 2 + 1).unwrap();
+        assert!(dead.busy_ns >= took_ns, "{dead:?}");
+        let told: Vec<_> = history.stretches().iter().filter(|one| one.first_item == 1 && *one != *lost).collect();
+        assert_eq!(told.len(), before / 2);
+        let done_ns = told.iter().map(|done| done.busy_ns).sum::<u64>();
+        assert!(done_ns + lost.busy_ns >= took_ns);
+        assert_eq!(done_ns > 0, timeout_ms > 0, "{told:?}");
+        if let [done] = *told {
+            assert_eq!((done.items, done.fate), (2, Fate::Done));
+            assert!(done.ended_ns <= lost.began_ns, "one worker is at one thing at a time");
         }
         pool.finish();
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 const MS: u64 = 1_000_000;
 
 impl Pool {
-    fn submit_chunks(&self, steps: &[&str], size: u32, terms: Terms, watch: FailureWatch) -> Arc<Pending> {
+    pub(crate) fn submit_chunks(&self, steps: &[&str], size: u32, terms: Terms, watch: FailureWatch) -> Arc<Pending> {
         let (mut input, mut ends) = (Vec::new(), Vec::new());
         for steps in steps {
             input.extend(item(steps.as_bytes()));
