@@ -89,7 +89,7 @@ class Maps(LazyMaps):
         small ones cost little and long ones spread evenly. Chunks are an affair of transport only: a call that raises,
         or whose worker dies, spoils no other item. All items are read before anything else happens, unless they are
         larger than a part of the pool's `memory_budget`: the others are then read as room is made (unless there are
-        `max_failures`).
+        `max_failures`, or a `cost`).
 
         Raises what the first item in order that failed raised, when all have ended. With `on_error="return"` the
         exception stands in the place of the result instead, with `on_error="skip"` there is none; either way each
@@ -100,7 +100,8 @@ class Maps(LazyMaps):
 
         With `cost`, a function of an item or a sequence of numbers, the items that cost most begin first, which keeps a
         long one from being the last; only the order of the numbers matters. Results, indices and errors are those of
-        the items' order all the same.
+        the items' order all the same. All items are read first then, and sent at once, whatever the `memory_budget` is:
+        the longest may be the last of them.
 
         `progress=True` shows a bar (of tqdm, in a terminal or in a notebook; nothing where the output is no terminal,
         unless it is asked for as `"tqdm"`), `"rich"` one of rich; a function is called with a `paceline.Progress` some
