@@ -208,3 +208,25 @@ def test_terminate_ends_whoever_waits_for_imap(gate):
     pool.join()
     thread.join()
     assert type(ended.get()).__name__ == "CancelledError"
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_limit_that_is_lifted_while_a_result_is_taken_stays_lifted(pool, sized):
+    class Gauge:
+        """As that of an engine that has no room, which is closed at the worst moment."""
+
+        def note(self, future):
+            results._feed.lift_the_limit()
+            return True
+
+        def has_room(self, ahead):
+            return ahead == 0
+
+    items = range(50)
+    results = pool.imap(tasks.square, items if sized else iter(items), buffersize=2)
+    results._feed.gauge = Gauge()
+    assert next(results) == 0
+    assert (results._feed.gauge, results._feed.asked_gauge) == (None, None)
+    pool.close()
+    pool.join()
+    assert list(results) == [number**2 for number in items[1:]]

@@ -165,6 +165,17 @@ class Feed:
         """Notes that a future has gone into the stream, or come out of it; a quick one may come out first."""
         self.in_stream ^= {future}
 
+    def note(self, gauge: Gauge, taken: Future[Any]) -> None:
+        """Has the gauge know of a result that is taken, and is asked from now on if there have been large ones."""
+        asked = gauge if gauge.note(taken) else None
+        # It seldom changes, so nearly every result needs no lock.
+        if asked is not self.asked_gauge:
+            with self.changed:
+                # Unless the limit has been lifted meanwhile, by another thread.
+                if self.gauge is gauge:
+                    self.asked_gauge = asked
+                    self.tell()
+
     def lift_the_limit(self) -> None:
         """Everything is to be read, whether or not anyone takes the results."""
         with self.changed:
@@ -449,7 +460,7 @@ class ImapIterator(Iterator["R"]):
                 taken = self._take_unordered(feed.stream, remaining)
             if taken is not None:
                 if (gauge := feed.gauge) is not None:
-                    feed.asked_gauge = gauge if gauge.note(taken) else None
+                    feed.note(gauge, taken)
                 if feed.sized and not feed.in_caller:
                     feed.top_up()
                 return taken

@@ -107,8 +107,9 @@ class LazyMaps:
         0
 
         The input is read only so far ahead that `buffersize` chunks (by default enough to keep the workers busy) are
-        submitted and not yet taken, and no more bytes than the pool's `memory_budget`; so it may be endless. After
-        `close` it is read to its end. An input that raises does so in the place of the item it did not give. The
+        submitted and not yet taken, and no more bytes than the pool's `memory_budget`; so it may be endless. How large
+        results are is known by those that have been seen: what had been sent when the first large one came, at most
+        `buffersize` chunks, may exceed the budget together. After `close` the input is read to its end. An input that raises does so in the place of the item it did not give. The
         iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
         begun.
 
