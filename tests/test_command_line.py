@@ -187,10 +187,13 @@ def test_limits_of_control_groups_are_read_in_both_versions(tmp_path, groups, fi
         file = tmp_path / "sys" / "fs" / "cgroup" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    root = str(tmp_path)
-    assert machine.cpu_quota(root) == quota
-    assert machine.group_memory_limit(root) == limit
-    assert machine.out_of_memory_kills(root) == kills
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:  2000 kB\nMemAvailable:  1000 kB\n")
+    told = machine.limits(str(tmp_path))
+    assert told == machine.Limits(quota, 2_048_000, 1_024_000, limit, kills)
+
+
+def test_machine_that_tells_nothing_has_no_limits(tmp_path):
+    assert machine.limits(str(tmp_path)) == machine.Limits(None, None, None, None, 0)
 
 
 # -- probes ------------------------------------------------------------------------------------------------------------

@@ -362,6 +362,9 @@ def sharers() -> int:
 def share_machine(sharers: int) -> None:
     """Makes this process one of that many that share its CPUs."""
 
+def machine_limits(root: str = "") -> tuple[float | None, int | None, int | None, int | None, int]:
+    """The fields of `paceline.machine.Limits`, as they are told below the folder `root`."""
+
 def promise_to_listen() -> bool:
     """Tells whether the caller is to start a thread that asks `next_output` for ever; only one caller is."""
 

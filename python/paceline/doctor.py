@@ -131,7 +131,7 @@ def check_system() -> Iterator[Finding]:
 def check_cpus() -> Iterator[Finding]:
     from paceline.engine import default_workers
 
-    there, usable, quota = machine.cpus(), machine.usable_cpus(), machine.cpu_quota()
+    there, usable, quota = machine.cpus(), machine.usable_cpus(), machine.limits().cpu_quota
     workers = default_workers()
     limits = "no quota" if quota is None else f"a quota of {quota:.3g} CPUs"
     what = f"{usable} of {_counted(there, 'CPU')} may be used, {limits}: a pool has {_counted(workers, 'worker')}"
@@ -146,8 +146,7 @@ def check_cpus() -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    total, available = machine.memory("MemTotal"), machine.memory("MemAvailable")
-    limit, kills = machine.group_memory_limit(), machine.out_of_memory_kills()
+    _, total, available, limit, kills = machine.limits()
     if total is None or available is None:
         yield Finding("note", "the system does not tell how much memory it has", "is /proc mounted?")
         return

@@ -12,6 +12,7 @@
 mod accounts;
 mod answers;
 mod clock;
+mod control_groups;
 mod driver;
 mod engine;
 mod flight;
@@ -21,6 +22,7 @@ mod history;
 #[cfg(any(test, feature = "hostile"))]
 pub mod hostile;
 pub mod local;
+mod machine;
 mod memory_limits;
 mod memory_use;
 mod outcome;
@@ -46,6 +48,7 @@ pub use engine::{Announce, Engine, OpenError, Options};
 pub use flight::{Flight, InFlight};
 pub use fork_guard::before_forks;
 pub use history::{Failed, Fate, History, Stretch};
+pub use machine::Machine;
 pub use memory_limits::{has_memory, memory_limit};
 pub use memory_use::page_faults;
 pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};

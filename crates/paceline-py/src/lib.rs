@@ -55,7 +55,7 @@ mod _paceline {
     #[pymodule_export]
     use super::local::LocalEngine;
     #[pymodule_export]
-    use super::machine::{default_workers, share_machine, sharers};
+    use super::machine::{default_workers, machine_limits, share_machine, sharers};
     #[pymodule_export]
     use super::output::{flush_worker_output, next_output, promise_to_listen, renounce_listening, write_output};
     #[pymodule_export]

@@ -1,5 +1,6 @@
-//! Owns how many CPUs are this process's to use. Never uses one.
+//! Owns how many CPUs are this process's to use, and passes on what the system tells of the machine. Never uses any of it.
 
+use paceline_engine::Machine;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,4 +25,13 @@ pub(crate) fn sharers() -> usize {
 #[pyfunction]
 pub(crate) fn share_machine(sharers: usize) {
     SHARERS.store(sharers, Ordering::Relaxed);
+}
+
+/// How many CPUs' time there is; bytes of memory: of the machine, those that are available, and of the control group; and
+/// how often processes were ended for want of it. What is not told, or has no limit, is none.
+#[pyfunction]
+#[pyo3(signature = (root = ""))]
+pub(crate) fn machine_limits(root: &str) -> (Option<f64>, Option<u64>, Option<u64>, Option<u64>, u64) {
+    let Machine { cpu_quota, memory_bytes, available_bytes, group_limit_bytes, out_of_memory_kills } = Machine::look(root);
+    (cpu_quota, memory_bytes, available_bytes, group_limit_bytes, out_of_memory_kills)
 }

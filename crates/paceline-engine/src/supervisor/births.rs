@@ -171,7 +171,7 @@ impl Life {
             words,
             stacks,
             is_ready: false,
-            out_of_memory_kills: memory_limits::out_of_memory_kills(),
+            out_of_memory_kills: memory_limits::out_of_memory_kills(""),
             pid: 0,
             watch: None,
             server,

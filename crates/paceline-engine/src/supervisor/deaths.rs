@@ -59,7 +59,7 @@ impl House {
         }
         let stack = life.read_stacks();
         let is_memory_short = may_be_for_memory(
-            (life.out_of_memory_kills, memory_limits::out_of_memory_kills()),
+            (life.out_of_memory_kills, memory_limits::out_of_memory_kills("")),
             life.to_be_killed,
             ended.signal,
         );
