@@ -23,6 +23,9 @@ class TaskFuture:
         """Of a map: the results before the first failed item, and that item's exception (or None)."""
     def progress(self) -> tuple[int, int]:
         """How many items there are, and how many of them have an outcome: of a call there is one."""
+    def history(self) -> tuple[int, tuple[float, tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]]]:
+        """How many workers there are, how many seconds it has taken, and what `Engine.history` tells, of it alone. Items
+        have their numbers in the call, and moments count from its submission."""
     def take_rest(self) -> tuple[Iterator[Any], int] | None:
         """Of a map in pieces: the items that were left, if there may be any, and how many there were before them."""
     def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
@@ -65,6 +68,7 @@ class Engine:
         memory_budget: int = 0,
         start_timeout_ns: int = 0,
         start_method: str = "forkserver",
+        resources: Sequence[tuple[str, float]] = (),
     ) -> Engine:
         """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
 
@@ -74,8 +78,11 @@ class Engine:
 
         `future_type` gives the class of futures when the first is to be made. With `prefix_output`, every line that a
         worker writes begins with its process id, unless the worker itself has put more before it. `start_method` is
-        `"forkserver"`, `"spawn"`, or `"fork"`, for which this process is forked before this returns.
+        `"forkserver"`, `"spawn"`, or `"fork"`, for which this process is forked before this returns. `resources` are the
+        amounts, by name, that its calls may have at once.
         """
+    def tokens(self, wanted: Sequence[tuple[str, float]]) -> list[int]:
+        """What stands for these amounts of its resources in `Terms`. Raises `ValueError` for what it can never give."""
     def submit(
         self,
         terms: Terms,
@@ -231,9 +238,10 @@ class Terms:
         retry_failures: bool = False,
         retry_alone: bool = False,
         name: str | None = None,
+        tokens: Sequence[int] = ...,
     ) -> Terms:
         """Times are in seconds. The `retry_...` tell after what a call is run again; of failures, the worker knows.
-        `name` stands for the function in errors.
+        `name` stands for the function in errors; `tokens` are what the engine's method of that name gives.
 
         Of the calls that wait, what has the highest `priority` (an i16) goes first.
         """
@@ -254,6 +262,9 @@ class Task:
     @property
     def attempt(self) -> int:
         """How often it had been begun before."""
+    @property
+    def devices(self) -> int:
+        """The devices that it has, as a set with a bit for each."""
     @property
     def kept(self) -> dict[str, Any]:
         """What is kept until it ends."""
@@ -349,6 +360,8 @@ class LocalEngine:
         """How many of them have nothing to do."""
     def pids(self) -> list[int]:
         """The system's ids of the threads that there are now."""
+    def history(self) -> tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]:
+        """As of `Engine`, with the ids of threads in the place of those of processes."""
     def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
         """As of `Engine`, with the ids of threads in the place of those of processes."""
 

@@ -40,7 +40,7 @@ from paceline._paceline import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from threading import Thread
     from typing import Any, Protocol, TypeAlias
     from weakref import WeakSet
@@ -106,12 +106,17 @@ def open_engine(
     max_memory_per_child: int | str | None = None,
     start_timeout: float | None = None,
     start_method: str = "forkserver",
+    resources: Mapping[str, float] | None = None,
 ) -> Engine:
     """Starts an engine; returns before its workers are ready."""
     if start_method not in START_METHODS:
         raise ValueError(f"start_method must be 'forkserver', 'spawn' or 'fork', not {start_method!r}")
     looks = _looks(workers, threads_per_worker, prefix_output=bool(prefix_output))
-    limits: dict[str, int] = {}
+    limits: dict[str, Any] = {}
+    if resources is not None:
+        from paceline.limits import check_resources
+
+        limits["resources"] = list((check_resources(resources) or {}).items())
     if memory_budget is not None:
         from paceline.limits import bytes_of
 

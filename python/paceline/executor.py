@@ -19,7 +19,7 @@ from paceline.processes import send_signal, worker_processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from signal import Signals
     from threading import Thread
     from typing import Any, Literal, Protocol
@@ -85,6 +85,7 @@ class ProcessPoolExecutor(EngineExecutor):
         threads_per_worker: int | None = None,
         prefix_output: bool = False,
         start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         if max_workers is None:
             max_workers = default_workers()
@@ -125,6 +126,7 @@ class ProcessPoolExecutor(EngineExecutor):
             max_memory_per_child=max_memory_per_child,
             start_timeout=start_timeout,
             start_method=start_method,
+            resources=resources,
         )
         self._open(engine, options)
 

@@ -1,11 +1,15 @@
-"""Limits as users write them: amounts of memory, and seconds.
+"""Limits as users write them: amounts of memory and of resources, and seconds.
 
 Owns how they are read and what is wrong with them. The engine keeps them.
 """
 
 from __future__ import annotations
 
-__all__ = ["bytes_of", "check_seconds", "nanoseconds_of"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["bytes_of", "check_resources", "check_seconds", "nanoseconds_of"]
 
 _UNITS = {
     "": 1,
@@ -59,6 +63,22 @@ def check_seconds(name: str, seconds: object) -> float:
     if not seconds >= 0:
         raise ValueError(f"{name} must be at least 0 seconds, not {seconds!r}")
     return float(seconds)
+
+
+def check_resources(resources: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Amounts by name; none at all is None. Raises `TypeError` for what is none; which amounts there may be, the engine
+    knows.
+    """
+    if resources is None:
+        return None
+    from collections.abc import Mapping
+
+    if not isinstance(resources, Mapping):
+        raise TypeError(f"resources must be a dict such as {{'gpu': 1}}, not {resources!r}")
+    for name, amount in resources.items():
+        if type(name) is not str or isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise TypeError(f"resources must be numbers by name, such as {{'gpu': 1}}, not {name!r}: {amount!r}")
+    return {name: float(amount) for name, amount in resources.items()} or None
 
 
 def nanoseconds_of(name: str, seconds: float | None) -> int:

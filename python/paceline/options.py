@@ -6,14 +6,14 @@ Owns the options' names, defaults and checks. What an option does is the engine'
 from __future__ import annotations
 
 from paceline.engine import LocalEngine, Terms, on_terms
-from paceline.limits import check_seconds
+from paceline.limits import check_resources, check_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-    from paceline.engine import AnyEngine
+    from paceline.engine import AnyEngine, Engine
 
     Kind = type[BaseException]
 
@@ -38,12 +38,13 @@ class Options:
     them. `backoff` is how many seconds it then waits the first time, doubled each time, and shortened by chance to no
     less than half. With `retry_alone`, what ran out of memory is run again while nothing else of its pool runs: tasks
     must not wait for one another then. Of the calls that wait, those of the highest `priority` (from -32768 to 32767)
-    begin first. `name` stands for the function in errors and in `paceline.dump`.
+    begin first. `name` stands for the function in errors and in `paceline.dump`. `resources` is what each has to have of
+    its pool's `resources` while it is out, by name.
 
     Raises `TypeError` and `ValueError` for what is none of these.
     """
 
-    __slots__ = ("backoff", "grace", "name", "priority", "retries", "retry_alone", "retry_on", "timeout")
+    __slots__ = ("backoff", "grace", "name", "priority", "resources", "retries", "retry_alone", "retry_on", "timeout")
 
     timeout: float | None
     grace: float
@@ -53,6 +54,7 @@ class Options:
     retry_alone: bool
     priority: int
     name: str | None
+    resources: dict[str, float] | None
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Options:
         retry_alone: bool = False,
         priority: int = 0,
         name: str | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         for option, number in (("retries", retries), ("priority", priority)):
             if type(number) is not int:
@@ -86,6 +89,7 @@ class Options:
             "retry_alone": bool(retry_alone),
             "priority": priority,
             "name": name,
+            "resources": check_resources(resources),
         }
         for option, value in values.items():
             object.__setattr__(self, option, value)
@@ -108,7 +112,8 @@ class Options:
     def bind(self, engine: AnyEngine) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The engine's `submit` and `map` with these options.
 
-        Raises `ValueError` for a time limit where the workers are threads.
+        Raises `ValueError` for a time limit, and for resources, where the workers are threads, and for resources that
+        the pool does not have.
         """
         if not self._given():
             return on_terms(engine, Terms())
@@ -116,12 +121,12 @@ class Options:
             terms = Terms(priority=self.priority, name=self.name)
             wrap = self._wrap_in_thread(engine)
         else:
-            terms = self._terms()
+            terms = self._terms(engine)
             wrap = self._wrap()
         submit, start_map = on_terms(engine, terms)
         return (submit, start_map) if wrap is None else (_wrapping(wrap, submit), _wrapping(wrap, start_map))
 
-    def _terms(self) -> Terms:
+    def _terms(self, engine: Engine) -> Terms:
         deaths = outgrowths = True
         overruns = False
         if self.retry_on is not None:
@@ -143,6 +148,7 @@ class Options:
             retry_failures=bool(self._kinds_raised()),
             retry_alone=self.retry_alone,
             name=self.name,
+            **({} if self.resources is None else {"tokens": engine.tokens(list(self.resources.items()))}),
         )
 
     def _kinds_raised(self) -> tuple[Kind, ...]:
@@ -163,6 +169,8 @@ class Options:
                 "timeout is for worker processes: a thread cannot be stopped\n"
                 "hint: use `backend='processes'`, or have the function itself look at the clock"
             )
+        if self.resources is not None:
+            raise ValueError("resources are for worker processes: use `backend='processes'`, or a semaphore")
         kinds = self._kinds_raised()
         if not kinds:
             return None
@@ -171,7 +179,7 @@ class Options:
         return lambda function: RetriedInThread(function, kinds, self.retries, self.backoff, engine)
 
 
-_ORDER = ("timeout", "grace", "retries", "retry_on", "backoff", "retry_alone", "priority", "name")
+_ORDER = ("timeout", "grace", "retries", "retry_on", "backoff", "retry_alone", "priority", "name", "resources")
 _DEFAULTS: dict[str, Any] = {
     "timeout": None,
     "grace": DEFAULT_GRACE_S,
@@ -181,6 +189,7 @@ _DEFAULTS: dict[str, Any] = {
     "retry_alone": False,
     "priority": 0,
     "name": None,
+    "resources": None,
 }
 # The engine knows functions by identity, so the same stand-in is used for the same function.
 _MOST_KEPT = 256

@@ -24,7 +24,7 @@ from paceline.engine import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from contextvars import ContextVar
     from threading import Thread
     from types import TracebackType
@@ -79,6 +79,9 @@ class Pool(Calls):
     read no further ahead. One item is always taken, however large, and results that `submit` and `map` are to give are
     never held back. `statistics` tells how many bytes there are. An initializer that takes longer than `start_timeout`
     seconds breaks the pool.
+
+    `resources` is what the pool's tasks may use at once, by name: `{"gpu": 2, "mem_gb": 64}`. A call takes its part by
+    `options(resources={"gpu": 1, "mem_gb": 16})`, and is not sent before there is enough; see there.
 
     Raises `ValueError` for a number below one, `TypeError` for an initializer that cannot be called, and
     `ArgumentNotPicklable` for one that cannot be sent. An initializer that raises breaks the pool: every call then
@@ -136,6 +139,7 @@ class Pool(Calls):
         threads_per_worker: int | None = None,
         prefix_output: bool = False,
         start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         if processes is None:
             processes = default_workers()
@@ -183,6 +187,7 @@ class Pool(Calls):
                 max_memory_per_child=max_memory_per_child,
                 start_timeout=start_timeout,
                 start_method=start_method,
+                resources=resources,
             )
         elif backend not in {"threads", "serial"}:
             raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
@@ -193,6 +198,8 @@ class Pool(Calls):
                 "memory_limit, max_memory_per_child, memory_budget and start_timeout are for worker processes: "
                 "threads share the memory of this process, and cannot be ended"
             )
+        elif resources is not None:
+            raise ValueError("resources are for worker processes: use `backend='processes'`, or a semaphore")
         elif start_method != "forkserver":
             raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
         else:
@@ -228,7 +235,16 @@ class Pool(Calls):
         `name` stands for the function in errors. They are given here because all keywords of `submit` belong to the
         function.
 
-        Raises `TypeError` for other options, and `ValueError` for values that are out of range.
+        `resources`, such as `{"gpu": 1, "mem_gb": 4}`, is what a call (of a map: a chunk, by its items in turn) has of
+        the pool's `resources` from the moment it is sent to a worker until it has ended. Calls wait until there is
+        enough for them, and those that need none of it pass them by; of those that want the same, the older goes first,
+        however much it wants. In a pool that runs other calls as well, a higher `priority` has what was given back used
+        again at once. Amounts are counted in thousandths. Of `gpu`, a call has whole ones or a part of one; which these
+        are tells `paceline.current_task().devices`, and `CUDA_VISIBLE_DEVICES` says so while the call runs, to
+        libraries that are initialised in it (for coroutines, which share a process, it does not).
+
+        Raises `TypeError` for other options, and `ValueError` for values that are out of range, and for resources that
+        the pool can never give.
         """
         return PoolView(self, self._own_options().replace(**options))
 

@@ -163,11 +163,7 @@ impl Scheduler {
         if self.chunks.published() == 0
             && let Some(Waiting { job: number, item, attempt, .. }) = self.again.alone.pop_front()
         {
-            let job = self.jobs.job(number);
-            let chunk = self.chunks.open(number, job, Range::again(item, attempt));
-            self.limits.note_published(self.now, job.terms.timeout_ns);
-            self.again.lonely = Some(chunk);
-            commands.push(Command::Publish { chunk, job: number, first: item, count: 1, attempt });
+            self.again.lonely = Some(self.publish(number, Range::again(item, attempt), commands));
         }
         false
     }

@@ -59,6 +59,7 @@ impl Scheduler {
         let number = assignment.job;
         let job = self.jobs.job(number);
         self.chunks.take_back(chunk, job);
+        self.purse.take_back(chunk.index, &mut self.backlog);
         if job.ending().is_some() {
             self.end_if_over(number, commands);
             return self.dispatch(commands);

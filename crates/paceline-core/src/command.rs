@@ -59,6 +59,8 @@ pub enum Command {
         count: u32,
         /// How often the first item has been begun before; zero for the first time.
         attempt: u16,
+        /// The devices that it has for itself meanwhile, or a part of: a set, with a bit for each.
+        devices: u32,
     },
     /// Try to take a chunk back from the table, and report it as withdrawn or kept: its job is to be cancelled, or
     /// something more urgent is to go first.

@@ -3,7 +3,7 @@
 
 use crate::backlog::Entry;
 use crate::command::Command;
-use crate::ids::JobId;
+use crate::ids::{ChunkId, JobId};
 use crate::jobs::{Progress, Range};
 use crate::scheduler::Scheduler;
 
@@ -12,12 +12,13 @@ impl Scheduler {
     ///
     /// Order is strict, from the most urgent job on and by age within a priority: when the first must not go on (it has
     /// as many chunks out as it may have, or its cancel is being decided), those behind it wait with it. Both end by
-    /// themselves: a chunk ends, the engine answers. A more urgent job that comes meanwhile stands before it.
+    /// themselves: a chunk ends, the engine answers. A more urgent job that comes meanwhile stands before it. Only one for
+    /// which there are no tokens steps aside.
     pub(crate) fn dispatch(&mut self, commands: &mut Vec<Command>) {
         if self.again.is_anything_alone() && !self.dispatch_alone(commands) {
             return;
         }
-        while let Some(Entry { place, priority, job: number }) = self.backlog.front() {
+        while let Some(entry @ Entry { place, priority, job: number }) = self.backlog.front() {
             let overtakes = self.chunks.has_less_urgent_than(priority);
             if !overtakes && !self.chunks.has_room_for(priority) {
                 return;
@@ -26,6 +27,12 @@ impl Scheduler {
                 self.backlog.drop_front();
                 continue;
             };
+            let tokens = job.terms.tokens;
+            if !tokens.is_empty() && !self.purse.may_give(entry, &tokens) {
+                self.backlog.drop_front();
+                self.purse.set_aside(entry, tokens);
+                continue;
+            }
             if job.progress == Progress::Cancelling || job.chunks_out >= job.most_chunks_out(self.workers) {
                 return;
             }
@@ -39,11 +46,20 @@ impl Scheduler {
                 self.backlog.drop_front();
             }
             self.backlog.remove_items(range.count);
-            let chunk = self.chunks.open(number, job, range);
-            self.limits.note_published(self.now, job.terms.timeout_ns);
-            let Range { first, count, attempt } = range;
-            commands.push(Command::Publish { chunk, job: number, first, count, attempt });
+            self.publish(number, range, commands);
         }
+    }
+
+    /// Publishes items for which there is room, and tokens.
+    pub(crate) fn publish(&mut self, number: JobId, range: Range, commands: &mut Vec<Command>) -> ChunkId {
+        let job = self.jobs.job(number);
+        let chunk = self.chunks.open(number, job, range);
+        self.limits.note_published(self.now, job.terms.timeout_ns);
+        let tokens = &job.terms.tokens;
+        let devices = if tokens.is_empty() { 0 } else { self.purse.give(chunk.index, tokens) };
+        let Range { first, count, attempt } = range;
+        commands.push(Command::Publish { chunk, job: number, first, count, attempt, devices });
+        chunk
     }
 
     /// Puts items that were published back into the backlog, before everything younger of their priority.

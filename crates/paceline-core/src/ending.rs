@@ -4,6 +4,7 @@
 //! What waits is dropped, what lies in the table is asked back. What a worker has cannot be asked back; of a job that is
 //! cancelled it is stopped (`limits`), of one that is given up it is left to finish. The job ends with the last of it.
 
+use crate::backlog::Entry;
 use crate::chunks::Assignment;
 use crate::command::{Command, JobEnd};
 use crate::event::Trouble;
@@ -28,6 +29,8 @@ impl Scheduler {
         job.progress = Progress::Ending(end);
         let dropped = job.drop_waiting();
         self.backlog.remove_items(dropped);
+        let entry = Entry { place: job.place, priority: job.terms.priority, job: number };
+        self.purse.forget(entry, &job.terms.tokens, &mut self.backlog);
         self.again.drop_job(number);
         if self.end_if_over(number, commands) {
             return;

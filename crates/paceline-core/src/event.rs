@@ -1,6 +1,7 @@
 //! Owns the closed list of what can happen to a pool; the engine reports these and nothing else.
 
 use crate::ids::{ChunkId, JobId, Moment, WorkerId};
+use crate::tokens::Tokens;
 
 /// How the items of a job are grouped into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Terms {
     pub grace_ns: u64,
     /// With more failed items than this, the rest of the job is given up.
     pub most_failures: u32,
+    /// What each of its chunks has to have while it is out; a job that wants more than there is must not be submitted.
+    pub tokens: Tokens,
 }
 
 impl Default for Terms {
@@ -41,6 +44,7 @@ impl Default for Terms {
             timeout_ns: 0,
             grace_ns: 0,
             most_failures: u32::MAX,
+            tokens: Tokens::default(),
         }
     }
 }

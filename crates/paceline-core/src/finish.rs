@@ -14,6 +14,7 @@ impl Scheduler {
         job.pace.note(assignment.count, busy_ns);
         job.note_begun();
         let again = self.chunks.close(chunk, job);
+        self.purse.take_back(chunk.index, &mut self.backlog);
         self.seats.note_progress();
         self.end_items(assignment.job, assignment.count - again, commands);
         self.dispatch(commands);

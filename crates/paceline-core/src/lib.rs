@@ -7,7 +7,7 @@
 //!
 //! The map: `event`, `command` and `ids` are the contract. [`Scheduler`] hands each event to the file named for what
 //! happens (`submit`, `finish`, `lost`, `cancel`, `ending`, `again`, `limits`, `overtake`, `workers`, `damage`, `shutdown`), and
-//! `dispatch` fills the table afterwards. What is known is kept in `jobs`, `chunks`, `backlog` and `seats`; `sizing` chooses
+//! `dispatch` fills the table afterwards. What is known is kept in `jobs`, `chunks`, `backlog`, `tokens` and `seats`; `sizing` chooses
 //! how many items make a chunk.
 
 #![forbid(unsafe_code)]
@@ -34,6 +34,7 @@ mod seats;
 mod shutdown;
 mod sizing;
 mod submit;
+mod tokens;
 mod workers;
 
 pub use chunks::Assignment;
@@ -41,3 +42,4 @@ pub use command::{Breakage, Command, JobEnd, StopCause};
 pub use event::{Event, Held, RetryOn, Sizing, Terms, Trouble, WorkerExit};
 pub use ids::{ChunkId, JobId, Moment, WorkerId};
 pub use scheduler::{Config, Scheduler};
+pub use tokens::{MOST_DEVICES, TOKEN_KINDS, Tokens, WHOLE_TOKEN};

@@ -302,7 +302,13 @@ mod tests {
 
     #[test]
     fn memory_is_looked_at_as_long_as_something_runs() {
-        let config = crate::Config { workers: 1, table_slots: 4, start_timeout_ns: 0, is_memory_limited: true };
+        let config = crate::Config {
+            workers: 1,
+            table_slots: 4,
+            start_timeout_ns: 0,
+            is_memory_limited: true,
+            tokens: crate::Tokens::default(),
+        };
         let mut pool = Rehearsal { scheduler: Scheduler::new(config), now: Moment(0) };
         pool.tell(Event::PoolOpened);
         assert_eq!(pool.scheduler.next_look(), None);

@@ -31,6 +31,7 @@ impl Scheduler {
         let job = self.jobs.job(number);
         job.note_begun();
         let again = self.chunks.close(chunk, job);
+        self.purse.take_back(chunk.index, &mut self.backlog);
         if job.ending().is_some() {
             self.end_if_over(number, commands);
             return;

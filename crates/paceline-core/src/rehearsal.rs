@@ -4,6 +4,7 @@ use crate::command::{Command, JobEnd};
 use crate::event::{Event, Held, Sizing, Terms, WorkerExit};
 use crate::ids::{ChunkId, JobId, Moment, WorkerId};
 use crate::scheduler::{Config, Scheduler};
+use crate::tokens::Tokens;
 
 /// A scheduler and the time it is told.
 pub(crate) struct Rehearsal {
@@ -18,10 +19,19 @@ impl Rehearsal {
 
     /// One whose workers may take only so long to start.
     pub(crate) fn limited(workers: u16, table_slots: u32, start_timeout_ns: u64) -> Self {
-        Self {
-            scheduler: Scheduler::new(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false }),
-            now: Moment(0),
-        }
+        Self::of(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false, tokens: Tokens::default() })
+    }
+
+    /// An open one that has so many tokens.
+    pub(crate) fn with_tokens(workers: u16, table_slots: u32, tokens: Tokens) -> Self {
+        let config = Config { workers, table_slots, start_timeout_ns: 0, is_memory_limited: false, tokens };
+        let mut rehearsal = Self::of(config);
+        rehearsal.tell(Event::PoolOpened);
+        rehearsal
+    }
+
+    fn of(config: Config) -> Self {
+        Self { scheduler: Scheduler::new(config), now: Moment(0) }
     }
 
     pub(crate) fn open(workers: u16, table_slots: u32) -> Self {
@@ -101,11 +111,11 @@ pub(crate) fn chunk((index, generation): (u32, u32)) -> ChunkId {
 }
 
 pub(crate) fn publish(id: (u32, u32), job: u32, first: u32, count: u32) -> Command {
-    Command::Publish { chunk: chunk(id), job: JobId(job), first, count, attempt: 0 }
+    Command::Publish { chunk: chunk(id), job: JobId(job), first, count, attempt: 0, devices: 0 }
 }
 
 pub(crate) fn publish_again(id: (u32, u32), job: u32, item: u32, attempt: u16) -> Command {
-    Command::Publish { chunk: chunk(id), job: JobId(job), first: item, count: 1, attempt }
+    Command::Publish { chunk: chunk(id), job: JobId(job), first: item, count: 1, attempt, devices: 0 }
 }
 
 pub(crate) fn start(worker: u16) -> Command {

@@ -11,6 +11,7 @@ use crate::jobs::Jobs;
 use crate::limits::Limits;
 use crate::seats::Seats;
 use crate::shutdown::Phase;
+use crate::tokens::{Purse, Tokens};
 
 /// What a pool is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub start_timeout_ns: u64,
     /// Whether the engine is to look at its workers' memory while they have something to run.
     pub is_memory_limited: bool,
+    /// What its chunks may have at once, in all.
+    pub tokens: Tokens,
 }
 
 /// Of the table's slots, chunks that may be overtaken again fill one in so many, or two for each worker.
@@ -38,6 +41,7 @@ pub struct Scheduler {
     pub(crate) jobs: Jobs,
     pub(crate) chunks: Chunks,
     pub(crate) backlog: Backlog,
+    pub(crate) purse: Purse,
     pub(crate) seats: Seats,
     pub(crate) again: Again,
     pub(crate) limits: Limits,
@@ -63,6 +67,7 @@ impl Scheduler {
             jobs: Jobs::default(),
             chunks: Chunks::new(config.table_slots, few),
             backlog: Backlog::default(),
+            purse: Purse::new(config.tokens),
             seats: Seats::new(config.workers, config.start_timeout_ns),
             again: Again::default(),
             limits: Limits::new(config.is_memory_limited),
@@ -115,7 +120,7 @@ impl Scheduler {
         self.backlog.waiting_items()
     }
 
-    /// Whether any item waits outside the task table for nothing but room in it.
+    /// Whether any item waits outside the task table for nothing but room in it, or tokens.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
         self.backlog.waiting_items() > 0 || self.again.is_anything_alone()

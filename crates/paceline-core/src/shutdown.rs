@@ -78,6 +78,7 @@ impl Scheduler {
         self.phase = Phase::GivenUp;
         self.chunks.close_all();
         self.backlog.clear();
+        self.purse.clear();
         self.again.clear();
         self.limits.clear();
         self.jobs.dismiss_all(|job| {

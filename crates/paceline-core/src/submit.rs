@@ -18,6 +18,7 @@ impl Scheduler {
     ) {
         assert!(self.is_accepting(), "job {} is submitted to a pool that takes no jobs ({:?})", number.0, self.phase);
         assert!(!self.jobs.is_live(number), "job {} is submitted though its number is in use", number.0);
+        assert!(self.purse.could_give(&terms.tokens), "job {} wants more tokens than the pool has", number.0);
         if items == 0 {
             commands.push(Command::FinishJob { job: number, end: JobEnd::Complete });
             return;

@@ -14,12 +14,12 @@ use crate::state::{
 use crate::supervisor::{Start, Supervisor};
 use crate::wait::{Target, WaitRoom, Waited};
 use crate::worker::MappedTable;
-use paceline_core::{Event, Sizing, Terms};
-use paceline_ipc::SEATS;
+use paceline_core::{Config, Event, Sizing, Terms, Tokens};
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::INLINE_BYTES;
 use paceline_ipc::memory::MemoryFile;
 use paceline_ipc::share::Share;
+use paceline_ipc::{SEATS, SLOTS};
 use rustix::io::Errno;
 use std::any::Any;
 use std::os::fd::AsFd;
@@ -40,6 +40,8 @@ pub struct Options {
     pub memory_budget: u64,
     /// How long a worker may take to start, in nanoseconds; zero for any time.
     pub start_timeout_ns: u64,
+    /// What chunks may have at once, in all. A job that wants more is never to be submitted.
+    pub tokens: Tokens,
     /// The bytes that set up each worker.
     pub setup: Vec<u8>,
     /// Every line that a worker writes begins with its process id, or with what the worker has put before it.
@@ -250,6 +252,13 @@ impl Engine {
         }
         let generation = fork_guard::settle();
         let system = OpenError::System;
+        let config = Config {
+            workers: options.workers,
+            table_slots: u32::try_from(SLOTS).expect("the table is small"),
+            start_timeout_ns: options.start_timeout_ns,
+            is_memory_limited: options.memory_limit > 0,
+            tokens: options.tokens,
+        };
         let (maker, server) = options.start.divide();
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
         let arena = Arena::create_lent("paceline-inputs", options.memory_budget.min(MOST_KEPT_WARM))
@@ -260,12 +269,7 @@ impl Engine {
         let shared = Shared {
             table: MappedTable::map(&table_file).map_err(system)?,
             waiting: WaitRoom::new(),
-            state: Mutex::new(State::new(
-                options.workers,
-                (options.start_timeout_ns, options.memory_limit > 0),
-                arena,
-                Arc::clone(&flight),
-            )),
+            state: Mutex::new(State::new(config, arena, Arc::clone(&flight))),
             supervisor: Supervisor::of_this_process(generation).map_err(system)?,
             files: Files {
                 table: table_file,

@@ -52,7 +52,7 @@ pub use machine::Machine;
 pub use memory_limits::{has_memory, memory_limit};
 pub use memory_use::page_faults;
 pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartContent, Parts, RecordBytes, kind};
-pub use paceline_core::{RetryOn, Sizing, Terms, Trouble};
+pub use paceline_core::{MOST_DEVICES, RetryOn, Sizing, TOKEN_KINDS, Terms, Tokens, Trouble, WHOLE_TOKEN};
 pub use paceline_ipc::arena::{AllocateError, ArenaReader, OwnCopy, Span};
 pub use paceline_ipc::foreign::Foreign;
 pub use paceline_ipc::share::{Name, OpenShare, Share};

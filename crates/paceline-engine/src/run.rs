@@ -21,6 +21,8 @@ pub struct Call<'a> {
     pub count: u32,
     /// How often the first item has been begun before. Of several items, none has.
     pub attempt: u16,
+    /// The devices that it has for itself meanwhile, or a part of: a set, with a bit for each.
+    pub devices: u32,
     /// When this worker began with it, in nanoseconds of the monotonic clock.
     pub began_ns: u64,
 }

@@ -136,15 +136,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(
-        workers: u16,
-        (start_timeout_ns, is_memory_limited): (u64, bool),
-        arena: Arena,
-        flight: Arc<Flight>,
-    ) -> Self {
-        let slots = u32::try_from(SLOTS).expect("the table is small");
+    pub(crate) fn new(config: Config, arena: Arena, flight: Arc<Flight>) -> Self {
         Self {
-            core: Scheduler::new(Config { workers, table_slots: slots, start_timeout_ns, is_memory_limited }),
+            core: Scheduler::new(config),
             commands: Vec::new(),
             finished: Vec::new(),
             feeder: Feeder::new(SLOTS),
@@ -158,7 +152,7 @@ impl State {
             flight,
             released: Arc::default(),
             next_function: 1,
-            seats: (0..workers).map(|_| None).collect(),
+            seats: (0..config.workers).map(|_| None).collect(),
             accounts: Accounts::default(),
             history: History::default(),
             moment_ns: 0,
@@ -203,10 +197,15 @@ impl State {
         }
     }
 
+    /// How many workers there are to be.
+    pub(crate) fn capacity(&self) -> usize {
+        self.seats.len()
+    }
+
     fn carry_out(&mut self, command: Command, context: &Context<'_>, commands: &mut Vec<Command>) {
         match command {
-            Command::Publish { chunk, job, first, count, attempt } => {
-                self.publish(chunk, (job, attempt), first, count, context);
+            Command::Publish { chunk, job, first, count, attempt, devices } => {
+                self.publish(chunk, (job, attempt, devices), first, count, context);
             }
             Command::Withdraw { chunk } => {
                 let place = self.place_of_chunk[chunk.index as usize];

@@ -290,7 +290,7 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
     if manner(body, inputs, run) == Manner::Lingers {
         return None;
     }
-    let Body { function, item, first, count, .. } = *body;
+    let Body { function, item, first, count, devices, .. } = *body;
     let (attempt, began_ns) = (attempt(body), body.marks.began_ns());
     if body.input.segment == INLINE_SEGMENT {
         // The answer may take the input's place.
@@ -300,7 +300,7 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         copy[..length].copy_from_slice(bytes);
         let mut answers = Answers::begin(body, outputs);
         run.run(
-            &Call { function, input: &copy[..length], buffers: inputs, item, first, count, attempt, began_ns },
+            &Call { function, input: &copy[..length], buffers: inputs, item, first, count, attempt, devices, began_ns },
             &mut answers,
         );
         answers.end();
@@ -308,7 +308,7 @@ fn answer(body: &mut Body, inputs: &ArenaReader, outputs: &mut Arena, run: &mut 
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
         let mut answers = Answers::begin(body, outputs);
         run.run(
-            &Call { function, input: view.bytes(), buffers: inputs, item, first, count, attempt, began_ns },
+            &Call { function, input: view.bytes(), buffers: inputs, item, first, count, attempt, devices, began_ns },
             &mut answers,
         );
         answers.end();
@@ -341,7 +341,7 @@ fn manner(body: &Body, inputs: &ArenaReader, run: &mut impl Run) -> Manner {
 fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
     // Should this worker die from here on, none of the items may be taken for one that was not begun.
     body.marks.begin_side_by_side();
-    let Body { function, item, first, count, .. } = *body;
+    let Body { function, item, first, count, devices, .. } = *body;
     let (attempt, began_ns) = (attempt(body), body.marks.began_ns());
     if body.input.segment == INLINE_SEGMENT {
         run.begin(
@@ -354,6 +354,7 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
                 first,
                 count,
                 attempt,
+                devices,
                 began_ns,
             },
         );
@@ -361,7 +362,7 @@ fn begin(body: &Body, inputs: &ArenaReader, number: usize, run: &mut impl Run) {
         let Ok(view) = inputs.view(body.input) else { exit_now(EXIT_DISCONNECTED) };
         run.begin(
             number,
-            &Call { function, input: view.bytes(), buffers: inputs, item, first, count, attempt, began_ns },
+            &Call { function, input: view.bytes(), buffers: inputs, item, first, count, attempt, devices, began_ns },
         );
     }
 }

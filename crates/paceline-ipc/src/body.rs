@@ -29,7 +29,9 @@ pub struct Body {
     /// How many items.
     pub count: u32,
     /// How often the first item has been begun before.
-    pub attempt: u64,
+    pub attempt: u32,
+    /// The devices that it has for itself meanwhile, or a part of: a set, with a bit for each.
+    pub devices: u32,
     /// The items' input bytes, in the parent's arena or inline.
     pub input: Span,
     /// Where the function itself lies in the parent's arena.
@@ -63,6 +65,8 @@ pub struct Request<'a> {
     pub count: u32,
     /// How often the first item has been begun before.
     pub attempt: u16,
+    /// The devices that it has for itself meanwhile, or a part of: a set, with a bit for each.
+    pub devices: u32,
     /// The items' input bytes.
     pub input: Input<'a>,
 }
@@ -85,7 +89,8 @@ impl Body {
         self.item = request.item;
         self.first = request.first;
         self.count = request.count;
-        self.attempt = u64::from(request.attempt);
+        self.attempt = u32::from(request.attempt);
+        self.devices = request.devices;
         self.answers[0] = Span::default();
         self.input = match request.input {
             Input::Inline(bytes) => {

@@ -1,7 +1,7 @@
 //! Owns the coroutines of a worker: which call each belongs to, and what became of it. How they run is Python's
 //! `paceline.loop`.
 
-use crate::current::{self, Task};
+use crate::current::{self, Place, Task};
 use crate::stops;
 use paceline_engine::Call;
 use pyo3::ffi;
@@ -78,7 +78,8 @@ impl<'py> Coroutines<'py> {
             let (item, index) = (call.item + u64::from(place), call.first.wrapping_add(place));
             let place = place as usize;
             let mut start = |coroutine| {
-                let started = self.start((number, place), &coroutine, item, (index, call.attempt));
+                let known = Place { index, attempt: call.attempt, devices: call.devices };
+                let started = self.start((number, place), &coroutine, item, known);
                 started.map_err(|error| Ended::Itself(Err(error)))
             };
             let result = make(item, index).and_then(&mut start);
@@ -94,13 +95,7 @@ impl<'py> Coroutines<'py> {
         self.calls[number] = begun;
     }
 
-    fn start(
-        &mut self,
-        key: (usize, usize),
-        coroutine: &Bound<'py, PyAny>,
-        item: u64,
-        place: (u32, u16),
-    ) -> PyResult<()> {
+    fn start(&mut self, key: (usize, usize), coroutine: &Bound<'py, PyAny>, item: u64, place: Place) -> PyResult<()> {
         let py = self.py;
         let task = Task::create(py, current::seed(), item, place)?;
         if self.event_loop.is_none() {

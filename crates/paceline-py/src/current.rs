@@ -12,13 +12,21 @@ use std::cell::{Cell, RefCell};
 /// Stands for "no task".
 const NONE: u64 = u64::MAX;
 
+/// What a task is beside its number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    /// Its place in its job.
+    pub(crate) index: u32,
+    /// How often it had been begun before.
+    pub(crate) attempt: u16,
+    /// The devices that it has: a set, with a bit for each.
+    pub(crate) devices: u32,
+}
+
 /// What a thread knows of the task it runs.
 pub(crate) struct Current {
     item: Cell<u64>,
-    /// Its place in its job.
-    index: Cell<u32>,
-    /// How often it had been begun before.
-    attempt: Cell<u16>,
+    place: Cell<Place>,
     /// The worker's item and its attempt, as long as it may be stopped; another that it calls meanwhile is none of these.
     stoppable: Cell<(u64, u16)>,
     /// Whether something is to be stopped that has not begun.
@@ -33,8 +41,7 @@ thread_local! {
         const {
             Current {
                 item: Cell::new(NONE),
-                index: Cell::new(0),
-                attempt: Cell::new(0),
+                place: Cell::new(Place { index: 0, attempt: 0, devices: 0 }),
                 stoppable: Cell::new((NONE, 0)),
                 awaits_stop: Cell::new(false),
                 run: Cell::new(0),
@@ -60,19 +67,18 @@ pub(crate) struct Task {
     /// How often it had been begun before.
     #[pyo3(get)]
     attempt: u16,
+    /// The devices that it has: a set, with a bit for each.
+    #[pyo3(get)]
+    devices: u32,
     /// What is kept until it ends.
     #[pyo3(get)]
     kept: Py<PyDict>,
 }
 
 impl Task {
-    pub(crate) fn create(
-        py: Python<'_>,
-        seed: u128,
-        item: u64,
-        (index, attempt): (u32, u16),
-    ) -> PyResult<Bound<'_, Self>> {
-        Bound::new(py, Self { seed, item, index, attempt, kept: PyDict::new(py).unbind() })
+    pub(crate) fn create(py: Python<'_>, seed: u128, item: u64, place: Place) -> PyResult<Bound<'_, Self>> {
+        let Place { index, attempt, devices } = place;
+        Bound::new(py, Self { seed, item, index, attempt, devices, kept: PyDict::new(py).unbind() })
     }
 }
 
@@ -94,19 +100,18 @@ pub(crate) fn seed() -> u128 {
 impl Current {
     /// The thread begins this item.
     #[inline]
-    fn begin(&self, item: u64, index: u32, attempt: u16) {
+    fn begin(&self, item: u64, place: Place) {
         self.item.set(item);
-        self.index.set(index);
-        self.attempt.set(attempt);
+        self.place.set(place);
         self.run.set(self.run.get().wrapping_add(1));
     }
 
     /// The worker begins this item of a job, begun so often before, which may be stopped from here on. Whether some item
     /// is to be stopped already.
     #[inline]
-    pub(crate) fn begin_attempt(&self, item: u64, index: u32, attempt: u16) -> bool {
-        self.begin(item, index, attempt);
-        self.stoppable.set((item, attempt));
+    pub(crate) fn begin_attempt(&self, item: u64, place: Place) -> bool {
+        self.begin(item, place);
+        self.stoppable.set((item, place.attempt));
         self.awaits_stop.get()
     }
 
@@ -140,14 +145,14 @@ pub(crate) fn here<R>(tell: impl FnOnce(&Current) -> R) -> R {
 
 /// Tells this thread that it begins this item of a job, for the first time.
 pub(crate) fn begin_item(item: u64, index: u32) {
-    here(|current| current.begin(item, index, 0));
+    here(|current| current.begin(item, Place { index, ..Place::default() }));
 }
 
 /// Tells this thread, if it runs an item, that it begins that again, having begun it so often before.
 pub(crate) fn begin_again(attempt: u16) {
     here(|current| {
         if current.item.get() != NONE {
-            current.begin(current.item.get(), current.index.get(), attempt);
+            current.begin(current.item.get(), Place { attempt, ..current.place.get() });
         }
     });
 }
@@ -157,8 +162,9 @@ pub(crate) fn begin_again_in_context(py: Python<'_>, attempt: u16) -> PyResult<(
     let variable = variable(py)?;
     let known = variable.call_method1(pyo3::intern!(py, "get"), (py.None(),))?;
     if let Ok(known) = known.cast::<Task>() {
-        let Task { seed, item, index, .. } = *known.get();
-        variable.call_method1(pyo3::intern!(py, "set"), (Task::create(py, seed, item, (index, attempt))?,))?;
+        let Task { seed, item, index, devices, .. } = *known.get();
+        let again = Task::create(py, seed, item, Place { index, attempt, devices })?;
+        variable.call_method1(pyo3::intern!(py, "set"), (again,))?;
     }
     Ok(())
 }
@@ -172,19 +178,17 @@ pub(crate) fn end_item() {
 pub(crate) fn within<R>(seed: u128, item: u64, call: impl FnOnce() -> R) -> R {
     struct Restore {
         item: u64,
-        index: u32,
-        attempt: u16,
+        place: Place,
         run: u64,
         seed: u128,
         made: Option<(u64, Py<Task>)>,
     }
     impl Drop for Restore {
         fn drop(&mut self) {
-            let Self { item, index, attempt, run, seed, ref mut made } = *self;
+            let Self { item, place, run, seed, ref mut made } = *self;
             CURRENT.with(|current| {
                 current.item.set(item);
-                current.index.set(index);
-                current.attempt.set(attempt);
+                current.place.set(place);
                 current.run.set(run);
                 current.seed.set(seed);
             });
@@ -193,8 +197,8 @@ pub(crate) fn within<R>(seed: u128, item: u64, call: impl FnOnce() -> R) -> R {
         }
     }
     let (outer, run, outer_seed) = read();
-    let (index, attempt) = here(|current| (current.index.get(), current.attempt.get()));
-    let _restore = Restore { item: outer, index, attempt, run, seed: outer_seed, made: MADE.take() };
+    let place = here(|current| current.place.get());
+    let _restore = Restore { item: outer, place, run, seed: outer_seed, made: MADE.take() };
     set_seed(seed);
     begin_item(item, 0);
     call()
@@ -230,7 +234,7 @@ pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
     let task = if let Some(task) = made {
         task.into_bound(py)
     } else {
-        let place = CURRENT.with(|current| (current.index.get(), current.attempt.get()));
+        let place = CURRENT.with(|current| current.place.get());
         let task = Task::create(py, seed, item, place)?;
         drop(MADE.replace(Some((run, task.clone().unbind()))));
         task

@@ -11,6 +11,7 @@ use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Along, bringing, encode_argument, encode_argument_or_failure, encode_call};
+use crate::resources::Resources;
 use crate::shared::take_named;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
@@ -18,7 +19,7 @@ use crate::transport::{Handed, Transport};
 use crate::worker::forked_server;
 use paceline_engine::{
     Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share,
-    ShownFailure, Sizing, StartMethod, SubmitError, now_ns,
+    ShownFailure, Sizing, StartMethod, SubmitError, TOKEN_KINDS, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
     /// Kept from call to call, so that a small one needs no allocation.
     scratch: Mutex<Vec<u8>>,
     transport: Transport,
+    resources: Resources,
     /// What the set-up of workers names in shared memory.
     _setup_shares: Vec<Arc<Share>>,
 }
@@ -181,7 +183,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         *, workers, setup, future_type, max_tasks_per_worker = None, prefix_output = false, memory_limit = 0,
-        memory_budget = 0, start_timeout_ns = 0, start_method = "forkserver"
+        memory_budget = 0, start_timeout_ns = 0, start_method = "forkserver", resources = Vec::new()
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -195,7 +197,9 @@ impl Engine {
         memory_budget: u64,
         start_timeout_ns: u64,
         start_method: &str,
+        resources: Vec<(String, f64)>,
     ) -> PyResult<Self> {
+        let resources = Resources::of(resources)?;
         let workers = u16::try_from(workers).map_err(|_| too_many_workers())?;
         let options = Options {
             workers,
@@ -203,6 +207,7 @@ impl Engine {
             memory_limit,
             memory_budget: if memory_budget == 0 { default_memory_budget(workers) } else { memory_budget },
             start_timeout_ns,
+            tokens: resources.all(),
             setup,
             prefix_output,
             start: start_from(py, start_method)?,
@@ -224,8 +229,14 @@ impl Engine {
             functions: Functions::new(py)?,
             scratch: Mutex::default(),
             transport: Transport::default(),
+            resources,
             _setup_shares: take_named(),
         })
+    }
+
+    /// What stands for so many of its resources in the terms of a call.
+    fn tokens(&self, wanted: Vec<(String, f64)>) -> PyResult<[u32; TOKEN_KINDS]> {
+        Ok(self.resources.demand(wanted)?.0)
     }
 
     /// Calls `fn(*args, **kwargs)` in a worker; the future of it.

@@ -28,6 +28,7 @@ mod machine;
 mod outcome;
 mod output;
 mod pickle;
+mod resources;
 mod shared;
 mod stops;
 mod stream;

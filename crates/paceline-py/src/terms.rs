@@ -1,7 +1,7 @@
 //! Owns the terms of a call as Python hands them over, made once for many calls. Never decides what they mean.
 
 use crate::outcome::OnError;
-use paceline_engine::{FailureWatch, RetryOn};
+use paceline_engine::{FailureWatch, RetryOn, TOKEN_KINDS, Tokens};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -25,7 +25,8 @@ impl Terms {
     #[new]
     #[pyo3(signature = (
         *, retries = 0, priority = 0, timeout = None, grace = 1.0, backoff = 0.0, retry_deaths = true,
-        retry_overruns = false, retry_outgrowths = true, retry_failures = false, retry_alone = false, name = None
+        retry_overruns = false, retry_outgrowths = true, retry_failures = false, retry_alone = false, name = None,
+        tokens = [0; TOKEN_KINDS]
     ))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn new(
@@ -40,6 +41,7 @@ impl Terms {
         retry_failures: bool,
         retry_alone: bool,
         name: Option<Bound<'_, PyString>>,
+        tokens: [u32; TOKEN_KINDS],
     ) -> PyResult<Self> {
         let retry_on = RetryOn {
             death: retry_deaths,
@@ -55,6 +57,7 @@ impl Terms {
             // A limit of less than a nanosecond is one all the same.
             timeout_ns: timeout.map_or(Ok(0), |timeout| nanoseconds("timeout", timeout).map(|limit| limit.max(1)))?,
             grace_ns: nanoseconds("grace", grace)?,
+            tokens: Tokens(tokens),
             ..paceline_engine::Terms::default()
         };
         let asks_workers = retries > 0 && (retry_failures || retry_overruns);

@@ -4,7 +4,7 @@
 use crate::buffers::{self, Buffer, Given};
 use crate::codec::{Decoder, GAP};
 use crate::coroutines::{Coroutines, Ended, run_to_end};
-use crate::current::{self, Current};
+use crate::current::{self, Current, Place};
 use crate::functions::{COROUTINE, Style};
 use crate::gather::Gather;
 use crate::outcome::read_inert;
@@ -170,6 +170,15 @@ struct PythonRun<'py> {
     /// The calls of these, by number.
     lingering: HashMap<usize, Lingering>,
     most_coroutines: usize,
+}
+
+/// Has libraries that a task loads see these devices alone; none for all of them.
+#[cold]
+fn show_devices(py: Python<'_>, devices: u32) {
+    let shown = py.import("paceline.devices").and_then(|module| module.call_method1(intern!(py, "show"), (devices,)));
+    if let Err(error) = shown {
+        error.write_unraisable(py, None);
+    }
 }
 
 /// One attempt at an item, for whoever tells of its end.
@@ -396,13 +405,17 @@ impl Run for PythonRun<'_> {
         let mut decoder = Decoder::new(call.input, loads).with_buffers(call.buffers);
         let items = call.item..call.item + u64::from(call.count);
         begin_call(items.clone(), &loaded.function);
+        if call.devices != 0 {
+            show_devices(self.py, call.devices);
+        }
         // Known of the first item only: to look at the clock for each would take as long as a short call.
         let mut began_ns = Some(call.began_ns);
         current::here(|current| {
             for (item, place) in items.zip(0..) {
                 let index = call.first.wrapping_add(place);
                 let input = decoder.rest();
-                let is_over = current.begin_attempt(item, index, call.attempt) && stops_at_once(item, call.attempt);
+                let begun = Place { index, attempt: call.attempt, devices: call.devices };
+                let is_over = current.begin_attempt(item, begun) && stops_at_once(item, call.attempt);
                 let mut result = if is_over { decoder.next() } else { self.call(&loaded, &mut decoder) };
                 run_to_end(&mut result);
                 flush_if_owed(self.py);
@@ -425,6 +438,9 @@ impl Run for PythonRun<'_> {
             }
             current.end();
         });
+        if call.devices != 0 {
+            show_devices(self.py, 0);
+        }
         buffers::let_go_of_given();
         shared::take_back();
         if self.lingering.is_empty() {
@@ -445,7 +461,8 @@ impl Run for PythonRun<'_> {
         // Taken out, because making a coroutine needs the rest of this.
         let mut coroutines = std::mem::replace(&mut self.coroutines, Coroutines::new(self.py));
         coroutines.begin(number, call, |item, index| {
-            let begin = |current: &Current| current.begin_attempt(item, index, call.attempt);
+            let place = Place { index, attempt: call.attempt, devices: call.devices };
+            let begin = |current: &Current| current.begin_attempt(item, place);
             let is_over = current::here(begin) && stops_at_once(item, call.attempt);
             let made = if is_over { decoder.next() } else { self.call(&loaded, &mut decoder) };
             let stopped = current::here(stops::end_item);

@@ -3,14 +3,19 @@
 
 use std::time::Instant;
 
-use paceline_core::{ChunkId, Command, Config, Event, JobId, Moment, Scheduler, Sizing, Terms};
+use paceline_core::{ChunkId, Command, Config, Event, JobId, Moment, Scheduler, Sizing, Terms, Tokens};
 
 const JOBS: u32 = 2_000_000;
 
 /// A pool whose chunks finish in the order in which they were published, with so many jobs in it at all times.
 fn nanoseconds_a_job(jobs_ahead: u32, table_slots: u32) -> f64 {
-    let mut scheduler =
-        Scheduler::new(Config { workers: 2, table_slots, start_timeout_ns: 0, is_memory_limited: false });
+    let mut scheduler = Scheduler::new(Config {
+        workers: 2,
+        table_slots,
+        start_timeout_ns: 0,
+        is_memory_limited: false,
+        tokens: Tokens::default(),
+    });
     let mut commands = Vec::new();
     let mut out: std::collections::VecDeque<ChunkId> = std::collections::VecDeque::new();
     scheduler.handle(Moment(0), Event::PoolOpened, &mut commands);

@@ -59,7 +59,7 @@ impl World<'_> {
 
     fn carry_out(&mut self, command: Command) -> Result<(), Violation> {
         match command {
-            Command::Publish { chunk, job, first, count, attempt } => {
+            Command::Publish { chunk, job, first, count, attempt, .. } => {
                 let position = self.ledger.position(job).expect("only running jobs are published");
                 self.table.publish(chunk, position, (first, count), attempt);
                 self.wake_workers();

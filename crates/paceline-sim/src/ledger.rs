@@ -1,11 +1,12 @@
 //! Owns the book of a run: what is known to be true from the facts so far, kept apart from what the core believes.
 //! Never judges: the invariants do, each fact before it is written down here.
 //!
-//! `job` and `out` are what is known of a job and of a chunk; `told` takes in what the core hears, `asked` what it says.
+//! `job` and `out` are what is known of a job and of a chunk; `told` takes in what the core hears, `asked` what it says;
+//! `tokens` is what follows from those that are held.
 
 use std::cmp::Reverse;
 
-use paceline_core::{ChunkId, JobEnd, JobId, Sizing};
+use paceline_core::{ChunkId, JobEnd, JobId, Sizing, Tokens};
 
 use crate::fact::{Counts, Fact};
 use crate::scenario::{STEP_NS, Scenario};
@@ -13,6 +14,7 @@ use crate::scenario::{STEP_NS, Scenario};
 mod asked;
 mod job;
 mod out;
+mod tokens;
 mod told;
 
 pub(crate) use job::{ItemState, Job};
@@ -37,6 +39,8 @@ pub(crate) struct Ledger {
     /// How many slots of the table have not been given up.
     pub(crate) table_slots: u32,
     pub(crate) start_timeout_ns: u64,
+    /// What its chunks may have at once, in all.
+    pub(crate) tokens: Tokens,
     /// The longest that the engine sleeps over the moment of a look.
     pub(crate) look_delay_ns: u64,
     pub(crate) jobs: Vec<Job>,
@@ -88,12 +92,13 @@ pub(crate) struct Seat {
 
 impl Ledger {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let &Scenario { workers, table_slots, start_timeout_ns, .. } = scenario;
+        let &Scenario { workers, table_slots, start_timeout_ns, tokens, .. } = scenario;
         Self {
             now_ns: 0,
             workers: u32::from(workers),
             table_slots,
             start_timeout_ns,
+            tokens,
             look_delay_ns: 2 * u64::from(scenario.longest_look_delay_steps) * STEP_NS,
             jobs: Vec::new(),
             out: Vec::new(),
@@ -148,9 +153,9 @@ impl Ledger {
         is_open && self.chunks_out(job).any(|out| out.is_asked_back)
     }
 
-    /// The most urgent job with items that wait for sure, and of several the oldest.
+    /// The most urgent job with items that wait for sure, and of several the oldest; of those for which there are tokens.
     pub(crate) fn next_in_backlog(&self) -> Option<(usize, &Job)> {
-        let waiting = self.unfinished().filter(|(_, job)| job.waiting > 0);
+        let waiting = self.unfinished().filter(|&(position, job)| job.waiting > 0 && self.has_tokens_for(position));
         waiting.max_by_key(|&(position, _)| self.rank(position))
     }
 

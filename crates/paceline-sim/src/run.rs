@@ -62,6 +62,6 @@ fn prepare(seed: u64) -> (Scenario, Random) {
 }
 
 fn honest(scenario: &Scenario) -> Scheduler {
-    let &Scenario { workers, table_slots, start_timeout_ns, .. } = scenario;
-    Scheduler::new(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false })
+    let &Scenario { workers, table_slots, start_timeout_ns, tokens, .. } = scenario;
+    Scheduler::new(Config { workers, table_slots, start_timeout_ns, is_memory_limited: false, tokens })
 }

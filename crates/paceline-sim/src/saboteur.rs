@@ -45,6 +45,7 @@ impl Saboteur {
                 table_slots,
                 start_timeout_ns,
                 is_memory_limited: false,
+                tokens: self::hearsay::distort_tokens(mistake, scenario.tokens),
             }),
             mistake,
             published: vec![None; table_slots as usize],

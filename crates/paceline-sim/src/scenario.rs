@@ -1,6 +1,6 @@
 //! Owns what a seed stands for: the pool, what its user does and when, and how bad the luck is. Never plays it.
 
-use paceline_core::{RetryOn, Sizing, Terms};
+use paceline_core::{RetryOn, Sizing, TOKEN_KINDS, Terms, Tokens, WHOLE_TOKEN};
 
 use crate::fate::Character;
 use crate::random::Random;
@@ -29,6 +29,8 @@ pub(crate) struct Scenario {
     /// How many chunks a worker holds at most.
     pub(crate) chunks_per_worker: u16,
     pub(crate) table_slots: u32,
+    /// What chunks may have at once, in all.
+    pub(crate) tokens: Tokens,
     pub(crate) jobs: Vec<PlannedJob>,
     pub(crate) close_at_step: Option<u32>,
     /// Whether closing cancels what waits; and closing a second time.
@@ -90,7 +92,10 @@ impl Scenario {
             troubled_percent: if random.chance(70) { 60 } else { 0 },
             limited_percent: if random.chance(50) { 60 } else { 0 },
             forced_percent: if random.chance(60) { 50 } else { 0 },
+            tokens: Tokens::default(),
         };
+        let tokens = if random.chance(35) { some_tokens(random) } else { Tokens::default() };
+        let habits = Habits { tokens, ..habits };
         let count = random.between(1, 9);
         let jobs = (0..count).map(|_| PlannedJob::from_random(random, &habits)).collect();
         let is_terminated = random.chance(25);
@@ -100,6 +105,7 @@ impl Scenario {
             workers: u16::try_from(random.between(1, 4)).unwrap_or(1),
             chunks_per_worker: if random.chance(50) { u16::try_from(random.between(2, 4)).unwrap_or(1) } else { 1 },
             table_slots: random.between(1, 9),
+            tokens,
             jobs,
             close_at_step: is_closed.then(|| random.below(span * 2)),
             is_closing_with_cancel: [random.chance(40), random.chance(40)],
@@ -142,6 +148,8 @@ struct Habits {
     limited_percent: u32,
     /// How many of the cancels stop what runs.
     forced_percent: u32,
+    /// What there is for all jobs together.
+    tokens: Tokens,
 }
 
 /// A time of so many steps, or a little less than one of them.
@@ -189,6 +197,35 @@ impl PlannedJob {
     }
 }
 
+/// Few tokens of few kinds, devices among them or not.
+fn some_tokens(random: &mut Random) -> Tokens {
+    let mut amounts = [0; TOKEN_KINDS];
+    amounts[0] = if random.chance(60) { random.between(1, 3) * WHOLE_TOKEN } else { 0 };
+    for amount in &mut amounts[1..3] {
+        *amount = if random.chance(60) { random.between(1, 5_000) } else { 0 };
+    }
+    Tokens(amounts)
+}
+
+/// What chunks of a job want of them, if anything.
+fn demand(random: &mut Random, all: &Tokens) -> Tokens {
+    let mut wanted = Tokens::default();
+    if random.chance(40) {
+        return wanted;
+    }
+    let devices = all.0[0] / WHOLE_TOKEN;
+    if devices > 0 && random.chance(70) {
+        let is_part = random.chance(40);
+        wanted.0[0] = if is_part { random.between(1, WHOLE_TOKEN) } else { random.between(1, devices) * WHOLE_TOKEN };
+    }
+    for (wanted, all) in wanted.0.iter_mut().zip(all.0).skip(1) {
+        if all > 0 && random.chance(60) {
+            *wanted = random.between(1, all);
+        }
+    }
+    wanted
+}
+
 fn terms(random: &mut Random, habits: &Habits, is_limited: bool) -> Terms {
     let retry_on = RetryOn {
         death: random.chance(70),
@@ -204,5 +241,6 @@ fn terms(random: &mut Random, habits: &Habits, is_limited: bool) -> Terms {
         timeout_ns: if is_limited { time_ns(random, 1, 60).max(1) } else { 0 },
         grace_ns: if random.chance(70) { time_ns(random, 1, 16) } else { 0 },
         most_failures: if random.chance(30) { random.below(4) } else { u32::MAX },
+        tokens: if habits.tokens.is_empty() { Tokens::default() } else { demand(random, &habits.tokens) },
     }
 }

@@ -21,6 +21,7 @@ fn options(workers: u16) -> Options {
         memory_limit: 0,
         memory_budget: u64::MAX,
         start_timeout_ns: 0,
+        tokens: Tokens::default(),
         setup: Vec::new(),
         prefix_output: false,
         start: StartMethod::ForkServer(fork_server),

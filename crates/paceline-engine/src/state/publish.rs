@@ -9,7 +9,7 @@ impl State {
     pub(super) fn publish(
         &mut self,
         chunk: ChunkId,
-        (job, attempt): (JobId, u16),
+        (job, attempt, devices): (JobId, u16, u32),
         first: u32,
         count: u32,
         context: &Context<'_>,
@@ -29,7 +29,7 @@ impl State {
         let (function, function_at) = (job.function.id, job.function.place);
         let item = job.number_of(first);
         let first = job.pending.index_of(first);
-        let request = Request { function, function_at, item, first, count, attempt, input };
+        let request = Request { function, function_at, item, first, count, attempt, devices, input };
         // SAFETY: the slot is free, so only the parent may touch its body, and it only writes. Should somebody else write
         // there all the same, the worker that claims the task reads nonsense; the parent reads nothing.
         let write = |body: *mut Body| unsafe { (*body).put_request(&request) };

@@ -4,7 +4,7 @@ use crate::worker_program;
 use paceline_engine::output::{listen, promise_to_listen};
 use paceline_engine::{
     Announce, Death, Engine, FailureWatch, Function, Label, OpenError, Options, Outcome, Part, PartContent, Pending,
-    ShownFailure, Sizing, StartMethod, SubmitError, Terms, Waited, kind, now_ns,
+    ShownFailure, Sizing, StartMethod, SubmitError, Terms, Tokens, Waited, kind, now_ns,
 };
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -104,6 +104,7 @@ impl Pool {
             memory_limit: choice.memory_limit,
             memory_budget: choice.memory_budget,
             start_timeout_ns: 0,
+            tokens: Tokens::default(),
             chunks_per_worker: choice.chunks_per_worker,
             setup: choice.setup.as_bytes().to_vec(),
             prefix_output: false,

@@ -1,5 +1,5 @@
 //! What is published is always the lowest waiting item of the most urgent job with waiting items (of several, the
-//! oldest), and what follows it: nothing goes out while something more urgent waits. What is to run alone has its own
+//! oldest), and what follows it: nothing goes out while something more urgent waits for which there are tokens. What is to run alone has its own
 //! order.
 
 use paceline_core::Command;
@@ -25,10 +25,12 @@ pub(super) fn backlog_order_is_kept(ledger: &Ledger, fact: Fact) -> Result<(), S
         });
         return require(sooner.is_none(), || format!("item {first} of job {} overtakes job {sooner:?}", number.0));
     }
-    let Some((_, job)) = ledger.next_in_backlog() else {
+    let Some((position, job)) = ledger.position(number).map(|position| (position, &ledger.jobs[position])) else {
         return Err(format!("item {first} of job {} is published though nothing waits", number.0));
     };
-    require(job.number == number, || format!("job {} overtakes job {}", number.0, job.number.0))?;
+    // The next may be one of which it is not sure whether there are tokens for it.
+    let passed_by = ledger.next_in_backlog().filter(|&(next, _)| ledger.rank(next) > ledger.rank(position));
+    require(passed_by.is_none(), || format!("job {} overtakes {passed_by:?}", number.0))?;
     let lowest = job.items.iter().position(|item| item.state == ItemState::Waiting);
     require(lowest == Some(first as usize), || {
         format!("item {first} of job {} is published, not {lowest:?}", number.0)

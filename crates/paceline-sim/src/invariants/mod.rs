@@ -33,6 +33,7 @@ mod room_is_used;
 mod seats_are_in_order;
 mod stopped_jobs_end_as_cancelled;
 mod table_is_never_overfull;
+mod tokens_are_given_in_turn;
 mod urgent_items_go_first;
 mod what_runs_alone_runs_alone;
 
@@ -71,6 +72,7 @@ const INVARIANTS: &[(&str, Invariant)] = invariants![
     overdue_items_are_stopped_in_time,
     what_runs_alone_runs_alone,
     table_is_never_overfull,
+    tokens_are_given_in_turn,
     measured_jobs_keep_few_chunks_out,
     chunks_have_their_size,
     backlog_order_is_kept,

@@ -16,6 +16,7 @@ impl Ledger {
                 (first..first + count).for_each(|item| job.set(item, ItemState::Out));
                 self.out.push(out);
                 self.generations[chunk.index as usize] = Some(chunk.generation);
+                self.note_tokens(command);
             }
             Command::Withdraw { chunk } => {
                 let Some(Out { job, .. }) = self.find_out(chunk) else { return };

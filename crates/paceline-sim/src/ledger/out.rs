@@ -1,7 +1,7 @@
 //! Owns what is known of a published chunk: who has it, how far that one really is, what was asked about it. Never knows
 //! what its items are.
 
-use paceline_core::{ChunkId, StopCause, WorkerId};
+use paceline_core::{ChunkId, StopCause, Tokens, WorkerId};
 
 /// The longest and the shortest time from one look to the next, and the part of a limit that it may be.
 const LONGEST_PERIOD_NS: u64 = 25_000_000;
@@ -32,6 +32,9 @@ pub(crate) struct Out {
     pub(crate) first: u32,
     pub(crate) count: u32,
     pub(crate) published_ns: u64,
+    /// The tokens that it holds, and which devices are among them.
+    pub(crate) tokens: Tokens,
+    pub(crate) devices: u32,
     /// It went out to run while nothing else does.
     pub(crate) is_lonely: bool,
     pub(crate) is_asked_back: bool,
@@ -67,6 +70,8 @@ impl Out {
             first,
             count,
             published_ns,
+            tokens: Tokens::default(),
+            devices: 0,
             is_lonely: false,
             is_asked_back: false,
             is_overtaken: false,

@@ -1,9 +1,17 @@
 //! Owns what the core is told instead of the truth. Never touches its answers.
 
-use paceline_core::{ChunkId, Event, Held, Moment, RetryOn, Sizing, Terms, Trouble, WorkerExit};
+use paceline_core::{ChunkId, Event, Held, Moment, RetryOn, Sizing, Terms, Tokens, Trouble, WorkerExit};
 
 use super::{Mistake, Saboteur};
 use crate::scenario::STEP_NS;
+
+/// The tokens that the core is told to have.
+pub(super) fn distort_tokens(mistake: Mistake, mut tokens: Tokens) -> Tokens {
+    if mistake == Mistake::BelieveInMoreTokens {
+        tokens.0.iter_mut().skip(1).for_each(|amount| *amount *= 2);
+    }
+    tokens
+}
 
 impl Saboteur {
     /// What the core is told instead, if anything.
@@ -83,6 +91,7 @@ impl Saboteur {
                 terms.retry_on = RetryOn { alone_after_outgrowth, ..retry_on };
             }
             Mistake::IgnorePriority => terms.priority = 0,
+            Mistake::IgnoreTokens => terms.tokens = Tokens::default(),
             Mistake::IgnoreBackoff => terms.backoff_ns = 0,
             Mistake::RestTooLong => terms.backoff_ns *= 3,
             Mistake::IgnoreLimit => terms.timeout_ns = 0,

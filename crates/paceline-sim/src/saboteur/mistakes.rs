@@ -58,6 +58,12 @@ mistakes! {
     GiveCancelUp => nothing_goes_out_while_a_cancel_is_decided,
     /// An urgent job is taken for one like all others.
     IgnorePriority => backlog_order_is_kept,
+    /// Jobs that want tokens are taken for such as want none.
+    IgnoreTokens => tokens_are_given_in_turn,
+    /// The core believes that there are twice as many tokens of each kind but devices.
+    BelieveInMoreTokens => tokens_are_given_in_turn,
+    /// Chunks are said to have the next device.
+    BlameOtherDevice => tokens_are_given_in_turn,
     /// What is less urgent is left in the table before something urgent.
     OvertakeNothing => urgent_items_go_first,
     /// Chunks that were asked back are taken for answered, but for the first.
