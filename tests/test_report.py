@@ -11,6 +11,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from histories import stretch
+import tasks
 from paceline import Pool, TaskTimeout, WorkerDied, current_task
 from paceline.__main__ import main
 from paceline.history import History
@@ -285,12 +286,80 @@ def test_report_of_an_unused_pool_is_saved_and_loaded(tmp_path):
     assert str(Report.load(tmp_path / "run.json")) == str(report)
 
 
-def test_thread_pools_have_no_history():
-    with Pool(2, backend="threads") as pool:
-        pool.map(abs, range(10))
-        report = pool.report()
-    assert report.history is None
+def test_report_without_a_history_cannot_be_drawn():
+    report = Report(1.0, (WorkerReport(1, 0.5, 1, ((0, 1),)),))
     assert report.advice == ()
     assert report.to_dict()["stretches"] == []
-    with pytest.raises(ValueError, match="kept of pools of processes"):
+    with pytest.raises(ValueError, match="has no history"):
         report.plot("run.svg")
+
+
+# -- of one call -------------------------------------------------------------------------------------------------------
+
+
+def test_report_of_one_map_has_its_items_alone(pool):
+    pool.map(tasks.square, range(50))
+    future = pool.map_async(tasks.square, range(300), chunksize=10)
+    pool.map(tasks.square, range(50))
+    future.wait()
+    report = future.report()
+    assert report.items == 300
+    assert sorted(index for worker in report.workers for index in worker.indices) == list(range(300))
+    assert report.capacity == 2
+    assert 0 < report.work_seconds <= 2 * report.wall_seconds
+    assert {one.function for one in report.history.stretches} == {"square"}
+    assert "Total work done" in str(report)
+
+
+def fail_twice():
+    if current_task().attempt < 3:
+        raise OSError("not yet")
+
+
+def test_report_of_a_call_that_failed_and_was_run_again(pool):
+    future = pool.options(retries=3, retry_on=OSError).submit(fail_twice)
+    future.wait()
+    report = future.report()
+    assert report.retries == 2
+    assert report.failures == {"raised": 2}
+    assert [worker.indices for worker in report.workers if worker.items]
+
+
+@pytest.mark.parametrize("backend", ["threads", "serial"])
+def test_threads_have_a_history_too(backend):
+    with Pool(2, backend=backend) as pool:
+        pool.map(tasks.square, range(10))
+        starred = pool.starmap_async(tasks.fail_on, [(3, number) for number in range(5)], on_error="return", chunksize=1)
+        starred.wait()
+        assert starred.report().items == 5
+        assert starred.report().failures == {"raised": 1}
+        report = pool.report()
+    assert report.items == 15
+    assert {one.function for one in report.history.stretches} == {"square", "fail_on"}
+    assert report.capacity == (2 if backend == "threads" else 1)
+    assert report.history.pids[report.history.stretches[0].worker] in [worker.pid for worker in report.workers]
+    assert all(one.submitted <= one.began <= one.ended for one in report.history.stretches)
+
+
+def test_idle_time_is_told_and_how_much_of_it_nothing_was_there_to_do():
+    rows = [
+        # worker, submitted, began, ended
+        (0, 0.0, 0.0, 1.0),
+        (1, 0.0, 0.5, 1.0),
+        (0, 2.0, 2.0, 3.0),
+    ]
+    made = [stretch(worker, began, ended - began, submitted=submitted) for worker, submitted, began, ended in rows]
+    history = History((11, 12), tuple(made))
+    assert history.idleness(2, 4.0) == {0: (2.0, 2.0), 1: (3.5, 3.0)}
+
+
+def test_workers_tell_how_much_memory_they_had_and_how_long_they_were_idle(pool):
+    pool.map(time.sleep, [0.05, 0.05])
+    time.sleep(0.1)
+    pool.map(time.sleep, [0.05, 0.05])
+    report = pool.report()
+    for worker in report.workers:
+        assert worker.peak_bytes > 5_000_000
+        assert 0.09 < worker.waiting_seconds <= worker.idle_seconds < report.wall_seconds
+    assert "nothing submitted in" in str(report)
+    assert "peak (MB)" in report._repr_html_()

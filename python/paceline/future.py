@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
+    from paceline.report import Report
+
     R = TypeVar("R")
 
     class _NativeFuture(concurrent.futures.Future[R]):
         def cancel(self, *, force: bool = False) -> bool: ...
         def prefix(self, timeout: float | None = None) -> tuple[list[Any], BaseException | None]: ...
         def progress(self) -> tuple[int, int]: ...
+        def history(self) -> tuple[int, tuple[float, tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]]]: ...
         def take_rest(self) -> tuple[Iterator[Any], int] | None: ...
 
 else:
@@ -96,6 +99,24 @@ class Future(_NativeFuture["R"]):
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
         return not self.cancelled() and self.exception() is None
+
+    def report(self) -> Report:
+        """What the workers did for this call or map, in the form of `Pool.report`; items are numbered from its first.
+
+        >>> from paceline import Pool
+        >>> with Pool(2) as pool:
+        ...     roots = pool.map_async(abs, range(-50, 50))
+        ...     roots.wait()
+        ...     print(roots.report().items)
+        True
+        100
+
+        While it runs, it tells what has ended so far. In the history of a long run, stretches that lie close together
+        are told as one, and may then have items of the calls beside it.
+        """
+        from paceline.report import Report
+
+        return Report.of_call(self)
 
     def _wait_for_callback(self, deadline: float | None) -> None:
         if self._delivery is not None and not self._delivery.wait(deadline):

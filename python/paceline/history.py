@@ -11,7 +11,7 @@ from enum import IntEnum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # The numbers in a row that the engine tells of a stretch.
 _COLUMNS = 12
@@ -95,3 +95,52 @@ class History:
         for stretch in self.stretches:
             of_each.setdefault(stretch.worker, []).append(stretch)
         yield from sorted(of_each.items())
+
+    def idleness(self, workers: int, wall: float) -> dict[int, tuple[float, float]]:
+        """For how long each worker, by its number, had nothing to do; and how much of that nothing was there to be done.
+
+        There are to be so many `workers` at a time, `wall` seconds long: the first of them from the beginning, the last
+        to the end. The others are known from the first to the last that they did.
+        """
+        known = dict(self.by_worker())
+        waiting = _union((one.submitted, one.began) for one in self.stretches)
+        told = {}
+        for worker, stretches in known.items():
+            busy = _union((one.began, one.ended) for one in stretches)
+            first = 0.0 if worker < workers else busy[0][0]
+            last = wall if worker >= len(self.pids) - workers else busy[-1][1]
+            gaps = _gaps(busy, first, last)
+            idle = sum(end - begin for begin, end in gaps)
+            told[worker] = idle, idle - _common(gaps, waiting)
+        return told
+
+
+def _union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same time in spans of which none touches another, in order."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _gaps(spans: list[tuple[float, float]], first: float, last: float) -> list[tuple[float, float]]:
+    """What is between such spans, from `first` to `last`."""
+    ends = [first, *(end for _, end in spans)]
+    begins = [*(begin for begin, _ in spans), last]
+    return [(end, begin) for end, begin in zip(ends, begins, strict=True) if begin > end]
+
+
+def _common(some: list[tuple[float, float]], others: list[tuple[float, float]]) -> float:
+    """How much time is in both."""
+    total, place = 0.0, 0
+    for begin, end in some:
+        while place < len(others) and others[place][1] <= begin:
+            place += 1
+        at = place
+        while at < len(others) and others[at][0] < end:
+            total += min(end, others[at][1]) - max(begin, others[at][0])
+            at += 1
+    return total

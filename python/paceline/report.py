@@ -13,6 +13,7 @@ from pathlib import Path
 
 from paceline.engine import LocalEngine
 from paceline.history import Ending, History, Stretch
+from paceline.processes import peak_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from paceline.diagnosis import Advice, Transport
     from paceline.engine import AnyEngine
+    from paceline.future import Future
 
 _INDICES_SHOWN = 20
 # Of saved reports.
@@ -39,12 +41,20 @@ class WorkerReport:
 
     Of a pool of threads it is what one thread has done, and `pid` the thread's id, its `native_id` in `threading`.
     `ranges` holds the items' numbers in the pool's order of submission, as pairs (first, count).
+
+    `idle_seconds` is how long it had nothing to do, and `waiting_seconds` the part of that in which nothing had been
+    submitted that had not begun; a worker that was replaced counts from its first to its last item. `peak_bytes` is the
+    most memory that the process has had, with what it shares, as long as it lives. Where these are not known they are
+    None.
     """
 
     pid: int
     busy_seconds: float
     items: int
     ranges: tuple[tuple[int, int], ...]
+    idle_seconds: float | None = None
+    waiting_seconds: float | None = None
+    peak_bytes: int | None = None
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -64,7 +74,7 @@ class Report:
 
     `wall_seconds` runs from the first submission to the last end so far (to now, while tasks are out). `workers` has
     an entry for each process that has run anything, also for those that have since been replaced. `history` tells what
-    each of them did when (of pools of processes), and `capacity` how many workers the pool has.
+    each of them did when, and `capacity` how many workers the pool has.
     """
 
     wall_seconds: float
@@ -77,13 +87,36 @@ class Report:
     def of(cls, engine: AnyEngine) -> Report:
         """The report of what an engine has done so far."""
         wall_seconds, told = engine.report()
-        workers = tuple(WorkerReport(*worker[:3], tuple(worker[3])) for worker in told if worker[2])
-        if isinstance(engine, LocalEngine):
-            return cls(wall_seconds, workers)
-        from paceline.diagnosis import Transport
+        transport = None
+        if not isinstance(engine, LocalEngine):
+            from paceline.diagnosis import Transport
 
-        transport = Transport(*engine.transport())
-        return cls(wall_seconds, workers, History.of(engine.history()), engine.workers, transport)
+            transport = Transport(*engine.transport())
+        history = History.of(engine.history())
+        idleness = history.idleness(engine.workers, wall_seconds)
+        idle = {history.pids[worker]: times for worker, times in idleness.items()}
+        alive = set(engine.pids()) if transport is not None else set()
+        workers = tuple(
+            WorkerReport(
+                pid,
+                busy,
+                items,
+                tuple(ranges),
+                *idle.get(pid, (None, None)),
+                peak_memory(pid) if pid in alive else None,
+            )
+            for pid, busy, items, ranges in told
+            if items
+        )
+        return cls(wall_seconds, workers, history, engine.workers, transport)
+
+    @classmethod
+    def of_call(cls, future: Future[Any]) -> Report:
+        """The report of what has been done for one call, or one map."""
+        capacity, (wall_seconds, chronicle) = future.history()
+        history = History.of(chronicle)
+        workers = tuple(_account(history.pids[worker], stretches) for worker, stretches in history.by_worker())
+        return cls(wall_seconds, workers, history, capacity)
 
     @property
     def work_seconds(self) -> float:
@@ -167,7 +200,8 @@ class Report:
             "retries": self.retries,
             "advice": [{"kind": one.kind, "text": one.text, "seconds": one.seconds} for one in self.advice],
             "workers": [
-                {"pid": one.pid, "busy_seconds": one.busy_seconds, "items": one.items, "ranges": list(one.ranges)}
+                {name: getattr(one, name) for name in WorkerReport.__slots__ if name != "ranges"}
+                | {"ranges": list(one.ranges)}
                 for one in self.workers
             ],
             "stretches": [_plain(one) for one in self._stretches],
@@ -209,6 +243,8 @@ class Report:
                 _number(one["busy_seconds"]),
                 _count(one["items"]),
                 tuple((_count(first), _count(count)) for first, count in _list(one["ranges"])),
+                *(None if one[name] is None else _number(one[name]) for name in ("idle_seconds", "waiting_seconds")),
+                None if one["peak_bytes"] is None else _count(one["peak_bytes"]),
             )
             for one in _list(saved["workers"])
         )
@@ -243,7 +279,7 @@ class Report:
     def plot(self, path: str | PathLike[str], *, dark: bool = False) -> None:
         """Draws who worked on what when, as the suffix of `path` says: `.svg`, `.png`, or a page to look into, `.html`.
 
-        Raises `ValueError` for other suffixes and where there is no history (on threads), and `ModuleNotFoundError` if
+        Raises `ValueError` for other suffixes and of a report without a history, and `ModuleNotFoundError` if
         what draws (matplotlib) is missing.
         """
         from paceline.timeline import draw
@@ -258,7 +294,7 @@ class Report:
 
     def _known_history(self) -> History:
         if self.history is None:
-            raise ValueError("there is no history of this pool: it is kept of pools of processes")
+            raise ValueError("this report has no history: it was made by hand, or saved without one")
         return self.history
 
     def __str__(self) -> str:
@@ -284,6 +320,13 @@ class Report:
             f"      Least possible  (s){self.lower_bound_seconds:13.4f}",
             f"      Efficiency         {100 * self.efficiency:11.1f} %",
         ]
+        if any(one.idle_seconds for one in self.workers):
+            idle, waiting = (
+                sum(getattr(one, name) or 0.0 for one in self.workers) for name in ("idle_seconds", "waiting_seconds")
+            )
+            lines.append(f"      Workers idle    (s){idle:13.4f}, nothing submitted in {waiting:.4f} of it")
+        if peaks := [one.peak_bytes for one in self.workers if one.peak_bytes]:
+            lines.append(f"      Largest worker     {max(peaks) / 1e6:13.1f} MB")
         if self.failures:
             lines.append("      Failures           " + ", ".join(f"{n} {what}" for what, n in self.failures.items()))
         if self.retries:
@@ -294,10 +337,14 @@ class Report:
         from html import escape
 
         rows = "".join(
-            f"<tr><td>{number}</td><td>{one.pid}</td><td>{one.busy_seconds:.4f}</td><td>{one.items}</td></tr>"
+            f"<tr><td>{number}</td><td>{one.pid}</td><td>{one.busy_seconds:.4f}</td>"
+            f"<td>{'' if one.idle_seconds is None else f'{one.idle_seconds:.4f}'}</td>"
+            f"<td>{'' if one.peak_bytes is None else f'{one.peak_bytes / 1e6:.0f}'}</td><td>{one.items}</td></tr>"
             for number, one in enumerate(self.workers, 1)
         )
-        head = "<tr><th>worker</th><th>process</th><th>busy (s)</th><th>items</th></tr>"
+        head = (
+            "<tr><th>worker</th><th>process</th><th>busy (s)</th><th>idle (s)</th><th>peak (MB)</th><th>items</th></tr>"
+        )
         told = "".join(
             f"<div>{escape(' '.join(line.split()))}</div>" for line in str(self).splitlines()[len(self.workers) :]
         )
@@ -338,6 +385,16 @@ def _stretch(saved: dict[str, Any], workers: int) -> Stretch:
         raise ValueError("no stretch")
     ending = Ending[_text(saved["ending"]).upper()]
     return Stretch(function=_text(saved["function"]), ending=ending, **counts, **times)
+
+
+def _account(pid: int, stretches: list[Stretch]) -> WorkerReport:
+    ranges: list[tuple[int, int]] = []
+    for one in stretches:
+        if ranges and sum(ranges[-1]) == one.first_item:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + one.items)
+        else:
+            ranges.append((one.first_item, one.items))
+    return WorkerReport(pid, sum(one.busy for one in stretches), sum(one.items for one in stretches), tuple(ranges))
 
 
 def _plain(stretch: Stretch) -> dict[str, Any]:

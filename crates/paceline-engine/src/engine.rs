@@ -512,6 +512,20 @@ impl Engine {
         if self.shared.is_foreign() { History::default() } else { self.shared.lock().history() }
     }
 
+    /// How many workers it is to have.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        if self.shared.is_foreign() { 0 } else { self.shared.lock().capacity() }
+    }
+
+    /// What of that was done for one job of so many items. Items have their numbers in the job, and nothing is told from
+    /// before its submission.
+    #[must_use]
+    pub fn history_of(&self, pending: &Pending, items: u64) -> History {
+        let first = pending.first_item();
+        self.history().of_job(&(first..first + items), pending.failed())
+    }
+
     /// What each worker has done so far.
     #[must_use]
     pub fn accounts(&self) -> Accounts {

@@ -5,6 +5,7 @@
 //! the history of a run of any length is whole, and coarse where nothing can be seen apart anyway.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// So many stretches are told apart.
@@ -89,6 +90,12 @@ pub struct History {
 }
 
 impl Failed {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.raised += other.raised;
+        self.stopped += other.stopped;
+        self.lost += other.lost;
+    }
+
     /// The worst fate among these.
     pub(crate) fn fate(self) -> Fate {
         match self {
@@ -132,9 +139,17 @@ impl History {
     }
 
     pub(crate) fn count_failed(&mut self, failed: Failed) {
-        self.failed.raised += failed.raised;
-        self.failed.stopped += failed.stopped;
-        self.failed.lost += failed.lost;
+        self.failed.add(failed);
+    }
+
+    /// What of it was done for these items, which are numbered from their first, and of which so many have failed.
+    pub(crate) fn of_job(mut self, items: &Range<u64>, failed: Failed) -> Self {
+        self.stretches.retain(|stretch| items.contains(&stretch.first_item));
+        for stretch in &mut self.stretches {
+            stretch.first_item -= items.start;
+        }
+        self.failed = failed;
+        self
     }
 
     /// How many of the oldest there is nothing left of.
@@ -157,7 +172,8 @@ impl History {
         }
     }
 
-    fn number(&mut self, name: &str) -> u16 {
+    /// The place of a name.
+    pub(crate) fn number(&mut self, name: &str) -> u16 {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
@@ -317,6 +333,19 @@ mod tests {
         history.count_failed(failed(9, 1, 0));
         history.count_failed(failed(1, 0, 2));
         assert_eq!(history.failed(), failed(10, 1, 2));
+    }
+
+    #[test]
+    fn history_of_a_job_has_its_items_alone_numbered_from_its_first() {
+        let mut history = History::default();
+        for number in 0..6 {
+            history.add(stretch(0, number, 1, Fate::Done));
+        }
+        let failed = Failed { raised: 1, ..Failed::default() };
+        let of_job = history.of_job(&(2..5), failed);
+        let firsts: Vec<_> = of_job.stretches().iter().map(|one| one.first_item).collect();
+        assert_eq!(firsts, [0, 1, 2]);
+        assert_eq!(of_job.failed(), failed);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use self::wait::Followers;
 use crate::accounts::Accounts;
 use crate::clock::now_ns;
 use crate::fork_guard;
+use crate::history::{Failed, History, Stretch};
 use crate::pending::{Attachment, Stage};
 use crate::wait::{Target, Waited};
 use std::ops::Range;
@@ -36,10 +37,32 @@ pub struct Local<T> {
     /// Nothing is to be run again any more.
     refusing: Condvar,
     followers: Followers,
-    accounts: Mutex<Accounts>,
+    books: Mutex<Books>,
     unfinished: AtomicUsize,
     workers: u16,
     generation: u32,
+}
+
+/// What the threads have done.
+#[derive(Clone, Debug, Default)]
+struct Books {
+    accounts: Accounts,
+    history: History,
+}
+
+/// What a thread has done without a break.
+#[derive(Clone, Debug)]
+pub struct Spell<'a> {
+    /// Which items of a job.
+    pub items: Range<u32>,
+    /// How many of them raised.
+    pub raised: u32,
+    /// The name of the function.
+    pub function: &'a str,
+    /// When it began, in nanoseconds of the monotonic clock.
+    pub began_ns: u64,
+    /// When it ended.
+    pub ended_ns: u64,
 }
 
 #[derive(Debug)]
@@ -131,7 +154,7 @@ impl<T> Local<T> {
             leaving: Condvar::new(),
             refusing: Condvar::new(),
             followers: Followers::default(),
-            accounts: Mutex::default(),
+            books: Mutex::default(),
             unfinished: AtomicUsize::new(0),
             workers,
             generation: fork_guard::settle(),
@@ -185,10 +208,9 @@ impl<T> Local<T> {
             Phase::Closing => return Err(Refusal::Closed),
             Phase::Broken => return Err(Refusal::Broken),
         }
-        if state.began_ns.is_none() {
-            state.began_ns = Some(now_ns());
-        }
-        job.set_number(state.next_item);
+        let now_ns = now_ns();
+        state.began_ns.get_or_insert(now_ns);
+        job.enter(state.next_item, now_ns);
         state.next_item += u64::from(job.items());
         self.unfinished.fetch_add(1, Ordering::Relaxed);
         Ok(state)
@@ -198,7 +220,7 @@ impl<T> Local<T> {
     #[must_use]
     pub fn enter(&self, thread_id: i32) -> usize {
         self.lock().present.push(thread_id);
-        self.accounts().open(thread_id)
+        self.books().accounts.open(thread_id)
     }
 
     /// A thread of the pool has nothing more to do with it, or, with no id, one that was to be started was not.
@@ -238,11 +260,34 @@ impl<T> Local<T> {
         }
     }
 
-    /// Adds to the account of a thread.
-    pub fn account(&self, account: usize, busy_ns: u64, items: Range<u64>, now_ns: u64) {
-        let mut accounts = self.accounts();
-        accounts.ended_ns = accounts.ended_ns.max(now_ns);
-        accounts.add(account, busy_ns, items);
+    /// Notes in the books what a thread has done.
+    pub fn note(&self, account: usize, job: &Job<T>, spell: &Spell<'_>) {
+        let numbers = job.numbers(&spell.items);
+        let busy_ns = spell.ended_ns.saturating_sub(spell.began_ns);
+        let failed = Failed { raised: u64::from(spell.raised), ..Failed::default() };
+        if spell.raised > 0 {
+            job.count_raised(failed.raised);
+        }
+        let mut books = self.books();
+        let Books { accounts, history } = &mut *books;
+        accounts.note_end(spell.ended_ns);
+        accounts.add(account, busy_ns, numbers.clone());
+        history.count_failed(failed);
+        let function = history.number(spell.function);
+        history.add(Stretch {
+            worker: u16::try_from(account).unwrap_or(u16::MAX),
+            function,
+            first_item: numbers.start,
+            items: spell.items.end - spell.items.start,
+            merged: 1,
+            attempt: 0,
+            fate: failed.fate(),
+            submitted_ns: job.submitted_ns(),
+            began_ns: spell.began_ns,
+            ended_ns: spell.ended_ns,
+            busy_ns,
+            longest_ns: busy_ns,
+        });
     }
 
     /// A job that was begun has its outcome; what was hung on it, unless it had ended otherwise before.
@@ -371,8 +416,14 @@ impl<T> Local<T> {
         self.generation != fork_guard::generation()
     }
 
-    fn accounts(&self) -> MutexGuard<'_, Accounts> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many threads there may be.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        usize::from(self.workers)
     }
 
     /// The system's ids of the threads that there are.
@@ -396,16 +447,30 @@ impl<T> Local<T> {
     /// What each thread has done so far.
     #[must_use]
     pub fn report(&self) -> Accounts {
+        let (mut accounts, _) = self.history();
+        accounts.workers.retain(|account| !account.items.is_empty());
+        accounts
+    }
+
+    /// The same of all threads that there were, and what each did when.
+    #[must_use]
+    pub fn history(&self) -> (Accounts, History) {
         if self.is_foreign() {
-            return Accounts::default();
+            return Default::default();
         }
         let began_ns = self.lock().began_ns;
-        let mut accounts = Accounts { began_ns, ..self.accounts().clone() };
-        accounts.workers.retain(|account| !account.items.is_empty());
-        if self.unfinished.load(Ordering::Relaxed) > 0 {
-            accounts.ended_ns = now_ns();
-        }
-        accounts
+        let Books { accounts, history } = self.books().clone();
+        let is_over = self.unfinished.load(Ordering::Relaxed) == 0;
+        let ended_ns = if is_over { accounts.ended_ns } else { now_ns() };
+        (Accounts { began_ns, ended_ns, ..accounts }, history)
+    }
+
+    /// What of that was done for one job. Items have their numbers in the job.
+    #[must_use]
+    pub fn history_of(&self, job: &Job<T>) -> (Accounts, History) {
+        let (accounts, history) = self.history();
+        let failed = Failed { raised: job.raised(), ..Failed::default() };
+        (accounts, history.of_job(&job.numbers(&(0..job.items())), failed))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns what a caller holds of a job: its outcome, once there is one, and who wants to know. Never waits; see
 //! [`crate::wait`].
 
+use crate::history::Failed;
 use crate::outcome::Outcome;
 use paceline_core::JobId;
 use rustix::event::{EventfdFlags, eventfd};
@@ -8,7 +9,7 @@ use rustix::io::Errno;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const NO_JOB: u32 = u32::MAX;
@@ -59,6 +60,10 @@ pub struct Pending {
     stage: AtomicU8,
     outcome: Mutex<Option<Outcome>>,
     job: AtomicU32,
+    /// The number of its first item in the pool's order of submission.
+    first_item: AtomicU64,
+    /// How many of its items have failed, counted each time that one was run.
+    failed: Mutex<Failed>,
     followed: AtomicBool,
     /// Whether the driver is to announce the end; changed only under the engine's lock.
     attention: AtomicBool,
@@ -97,6 +102,8 @@ impl Pending {
             stage: AtomicU8::new(Stage::Pending as u8),
             outcome: Mutex::new(None),
             job: AtomicU32::new(NO_JOB),
+            first_item: AtomicU64::new(0),
+            failed: Mutex::default(),
             followed: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             attachment: Mutex::new(None),
@@ -167,8 +174,21 @@ impl Pending {
         (job != NO_JOB && !self.is_done()).then_some(JobId(job))
     }
 
-    pub(crate) fn begin(&self, job: JobId) {
+    pub(crate) fn begin(&self, job: JobId, first_item: u64) {
+        self.first_item.store(first_item, Ordering::Relaxed);
         self.job.store(job.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn first_item(&self) -> u64 {
+        self.first_item.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_failed(&self, failed: Failed) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).add(failed);
+    }
+
+    pub(crate) fn failed(&self) -> Failed {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the outcome; whether somebody follows this job and must be woken.

@@ -5,6 +5,7 @@
 //! is announced by the engine's driver, and `_state` changes under the condition, as `concurrent.futures.wait` relies
 //! on.
 
+use crate::history::Chronicle;
 use crate::job::{Job, Room};
 use crate::outcome::{Decoded, cancelled};
 use paceline_engine::{Target, Waited, now_ns};
@@ -274,6 +275,12 @@ impl TaskFuture {
             job.poll();
             job.progress()
         }))
+    }
+
+    /// What workers did for it: how many workers there are, the seconds from its submission to the last end so far (or to
+    /// now), and what `Engine.history` tells, of it alone.
+    fn history(&self, py: Python<'_>) -> PyResult<(usize, (f64, Chronicle))> {
+        Ok(self.job()?.chronicle(py))
     }
 
     /// Cancels the call if it has not begun; with `force`, also one that runs, which is stopped. Whether it is cancelled,

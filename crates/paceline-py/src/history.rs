@@ -1,6 +1,6 @@
 //! Owns what Python is told of what happened: the workers' accounts, and the history. Only looks.
 
-use paceline_engine::{Accounts, History};
+use paceline_engine::{Accounts, History, now_ns};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -34,16 +34,34 @@ pub(crate) fn chronicle(py: Python<'_>, accounts: &Accounts, history: &History) 
     (pids, names, history.forgotten(), failed, began_ns, PyBytes::new(py, &rows).unbind())
 }
 
+/// The same of one job; the moments count from its submission, and so does how long it has taken.
+pub(crate) fn chronicle_of(
+    py: Python<'_>,
+    (mut accounts, history): (Accounts, History),
+    is_done: bool,
+) -> (f64, Chronicle) {
+    accounts.began_ns = history.stretches().iter().map(|one| one.submitted_ns).min();
+    let last_ns = history.stretches().iter().map(|one| one.ended_ns).max().unwrap_or(0);
+    accounts.ended_ns = if is_done { last_ns } else { now_ns() };
+    (wall_seconds(&accounts), chronicle(py, &accounts, &history))
+}
+
 /// The accounts of a pool as Python is told them.
 pub(crate) type Told = (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>);
 
 #[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+fn wall_seconds(accounts: &Accounts) -> f64 {
+    seconds(accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began)))
+}
+
 pub(crate) fn tell(accounts: &Accounts) -> Told {
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    let wall = accounts.began_ns.map_or(0, |began| accounts.ended_ns.saturating_sub(began));
     let workers = accounts.workers.iter().map(|account| {
         let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
-    (seconds(wall), workers.collect())
+    (wall_seconds(accounts), workers.collect())
 }

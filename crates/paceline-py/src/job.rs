@@ -3,6 +3,7 @@
 
 use crate::functions::Style;
 use crate::future::{TaskFuture, Wait, wait};
+use crate::history::{Chronicle, chronicle_of};
 use crate::local::Threads;
 use crate::outcome::{Decoded, Label, OnError, cancelled, decode};
 use crate::output::hear;
@@ -187,6 +188,20 @@ impl Job {
             }
             Self::Local(_, job) => (u64::from(job.items()), u64::from(job.finished_items())),
         }
+    }
+
+    /// How many workers there are, how long it has taken, and what they did for it.
+    pub(crate) fn chronicle(&self, py: Python<'_>) -> (usize, (f64, Chronicle)) {
+        let (workers, is_done, told) = match self {
+            Self::Sent(Sent { engine, pending, called }) => {
+                engine.poll();
+                let is_done = pending.is_done();
+                let history = engine.history_of(pending, u64::from(called.items));
+                (engine.workers(), is_done, (engine.accounts(), history))
+            }
+            Self::Local(threads, job) => (threads.pool.workers(), job.is_done(), threads.pool.history_of(job)),
+        };
+        (workers, chronicle_of(py, told, is_done))
     }
 
     /// How many bytes its outcome has, few being none, if it has ended and nobody has looked at it yet.

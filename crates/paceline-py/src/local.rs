@@ -14,7 +14,7 @@ use self::run::{PoolThread, Runner, Turn, works_for};
 use self::work::{Call, Handling, Map, Slot, copy_context, gather};
 use crate::current;
 use crate::future::{TaskFuture, Wait, foreign};
-use crate::history::{Told, tell};
+use crate::history::{Chronicle, Told, chronicle, tell};
 use crate::job::announce;
 use crate::outcome::{OnError, errors};
 use crate::shared;
@@ -151,7 +151,8 @@ impl LocalEngine {
         let id = rustix::thread::gettid().as_raw_nonzero().get();
         let account = *self.account.get_or_init(|| self.threads.pool.enter(id));
         let now = now_ns();
-        let mut runner = Runner { py, threads: &self.threads, account, turn: Turn { began_ns: now }, is_caller: true };
+        let mut runner =
+            Runner { py, threads: &self.threads, account, turn: Turn { began_ns: now }, raised: 0, is_caller: true };
         let items = 0..job.items();
         let number = job.numbers(&items).start;
         let chunk = Chunk { job, items };
@@ -426,6 +427,12 @@ impl LocalEngine {
     /// As of `Engine`, with the ids of threads in the place of those of processes.
     fn report(&self) -> Told {
         tell(&self.threads.pool.report())
+    }
+
+    /// The same of its history.
+    fn history(&self, py: Python<'_>) -> Chronicle {
+        let (accounts, history) = self.threads.pool.history();
+        chronicle(py, &accounts, &history)
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {

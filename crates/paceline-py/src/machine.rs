@@ -32,6 +32,7 @@ pub(crate) fn share_machine(sharers: usize) {
 #[pyfunction]
 #[pyo3(signature = (root = ""))]
 pub(crate) fn machine_limits(root: &str) -> (Option<f64>, Option<u64>, Option<u64>, Option<u64>, u64) {
-    let Machine { cpu_quota, memory_bytes, available_bytes, group_limit_bytes, out_of_memory_kills } = Machine::look(root);
+    let Machine { cpu_quota, memory_bytes, available_bytes, group_limit_bytes, out_of_memory_kills } =
+        Machine::look(root);
     (cpu_quota, memory_bytes, available_bytes, group_limit_bytes, out_of_memory_kills)
 }

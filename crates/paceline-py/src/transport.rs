@@ -4,9 +4,7 @@
 use crate::arrays;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple, PyType,
-};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple, PyType};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -88,8 +86,8 @@ impl Transport {
         }
         let mut arguments: Vec<_> = (0..).map(Place::At).zip(args.iter()).collect();
         if let Some(kwargs) = kwargs.and_then(|kwargs| kwargs.cast_exact::<PyDict>().ok()) {
-            let named = |name: &Bound<'_, PyAny>| name.cast_exact::<PyString>().map(|name| name.to_string_lossy().into());
-            arguments.extend(kwargs.iter().filter_map(|(name, value)| Some((Place::Named(named(&name).ok()?), value))));
+            let named = |name: Bound<'_, PyAny>| name.cast_into::<PyString>().ok().map(|name| name.to_string());
+            arguments.extend(kwargs.iter().filter_map(|(name, value)| Some((Place::Named(named(name)?), value))));
         }
         let found = culprit(arguments.iter().map(|(_, value)| size(value, SAMPLES.len() - 1)), bytes as u64);
         let Some((nth, size)) = found else { return };

@@ -25,6 +25,9 @@ pub struct Job<T> {
     sizing: Sizing,
     /// The first item's number in the pool.
     number: AtomicU64,
+    submitted_ns: AtomicU64,
+    /// How many items have raised.
+    raised: AtomicU64,
     attachment: Mutex<Option<Attachment>>,
     stream: Option<(Arc<Stream>, u64)>,
     payload: T,
@@ -52,6 +55,8 @@ impl<T> Job<T> {
             grain: AtomicU32::new(grain),
             sizing,
             number: AtomicU64::new(0),
+            submitted_ns: AtomicU64::new(0),
+            raised: AtomicU64::new(0),
             attachment: Mutex::new(None),
             stream,
             payload,
@@ -154,8 +159,22 @@ impl<T> Job<T> {
         self.attachment.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub(super) fn set_number(&self, number: u64) {
+    /// The pool takes it, its first item having this number there.
+    pub(super) fn enter(&self, number: u64, now_ns: u64) {
         self.number.store(number, Ordering::Relaxed);
+        self.submitted_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn submitted_ns(&self) -> u64 {
+        self.submitted_ns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_raised(&self, raised: u64) {
+        self.raised.fetch_add(raised, Ordering::Relaxed);
+    }
+
+    pub(super) fn raised(&self) -> u64 {
+        self.raised.load(Ordering::Relaxed)
     }
 
     /// The numbers of some items in the pool's order of submission.

@@ -252,12 +252,19 @@ fn items_are_numbered_and_accounted_for_in_the_order_of_submission() {
     assert_eq!(map.numbers(&(1..3)), 1..3);
     assert_eq!(one.numbers(&(0..1)), 3..4);
     let account = pool.enter(77);
-    pool.account(account, 10, 0..3, now_ns());
-    pool.account(account, 5, 3..4, now_ns());
+    let spell = |items, raised, began_ns, ended_ns| Spell { items, raised, function: "f", began_ns, ended_ns };
+    pool.note(account, &map, &spell(0..3, 2, 100, 110));
+    pool.note(account, &one, &spell(0..1, 0, 110, 115));
     let report = pool.report();
     assert_eq!((report.workers[0].pid, report.workers[0].busy_ns), (77, 15));
     assert_eq!(report.workers[0].items, vec![0..4; 1]);
     assert_eq!(pool.thread_ids(), [77]);
+    let (_, history) = pool.history();
+    let told: Vec<_> = history.stretches().iter().map(|one| (one.first_item, one.items, one.fate)).collect();
+    assert_eq!(told, [(0, 3, Fate::Raised), (3, 1, Fate::Done)]);
+    let (_, of_one) = pool.history_of(&one);
+    assert_eq!(of_one.stretches().iter().map(|one| one.first_item).collect::<Vec<_>>(), [0]);
+    assert_eq!((history.failed().raised, of_one.failed().raised), (2, 0));
 }
 
 #[test]

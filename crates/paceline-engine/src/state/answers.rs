@@ -176,7 +176,10 @@ impl State {
         let function = self.history.number_of(job.function.id, job.pending.label().name.as_ref(), &job.function.name);
         // Both come from the worker, and may be anything.
         let (ended_ns, busy_ns) = (spell.ended_ns, spell.busy_ns.min(spell.ended_ns));
-        self.history.count_failed(failed);
+        if failed != Failed::default() {
+            job.pending.count_failed(failed);
+            self.history.count_failed(failed);
+        }
         self.history.add(Stretch {
             worker: u16::try_from(account).unwrap_or(u16::MAX),
             function,

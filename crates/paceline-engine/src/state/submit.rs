@@ -113,8 +113,8 @@ impl State {
             first_item: self.next_item,
             submitted_ns: 0,
         });
+        submission.pending.begin(job, self.next_item);
         self.next_item += u64::from(submission.items);
-        submission.pending.begin(job);
         self.failures_watched += usize::from(submission.pending.failure_watch() != FailureWatch::Nobody);
         if let Some(stream) = submission.pending.rings() {
             self.bells.expect(stream);

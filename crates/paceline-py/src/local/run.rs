@@ -1,13 +1,13 @@
 //! Owns how a thread of the pool, or the caller, runs what it is given, and how such a thread begins and ends. Never
 //! decides what is next.
 
-use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, leaves_out, note_failure};
+use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, leaves_out, name_of, note_failure};
 use super::{Job, Threads};
 use crate::coroutines::run_to_end;
 use crate::current;
 use crate::job::announce;
 use crate::outcome::{Decoded, errors};
-use paceline_engine::local::{Bed, Chunk, Next};
+use paceline_engine::local::{Bed, Chunk, Next, Spell};
 use paceline_engine::now_ns;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
@@ -46,6 +46,8 @@ pub(super) struct Runner<'a, 'py> {
     pub(super) threads: &'a Threads,
     pub(super) account: usize,
     pub(super) turn: Turn,
+    /// How many of the items that are run now have raised.
+    pub(super) raised: u32,
     /// Whether Ctrl-C in a task is the caller's, and not the task's.
     pub(super) is_caller: bool,
 }
@@ -54,6 +56,7 @@ impl Runner<'_, '_> {
     /// Runs some items, and ends their job with the last of them. Fails only where the caller is to be interrupted.
     pub(super) fn run(&mut self, chunk: &Chunk<Work>, began_ns: u64) -> PyResult<u64> {
         let job = &chunk.job;
+        self.raised = 0;
         let ran = match &mut *job.payload().slot() {
             slot @ Slot::Call(_) => Ok(std::mem::replace(slot, Slot::Empty)),
             Slot::Map(map) => Err(Map {
@@ -68,6 +71,11 @@ impl Runner<'_, '_> {
             }),
             _ => return Ok(began_ns),
         };
+        let name = match &ran {
+            Ok(Slot::Call(call)) => name_of(call.function.bind(self.py)),
+            Err(map) => name_of(map.handling.function().bind(self.py)),
+            Ok(_) => None,
+        };
         let numbers = job.numbers(&chunk.items);
         let interrupted = match ran {
             Ok(Slot::Call(call)) => self.run_call(job, call, numbers.start),
@@ -76,17 +84,23 @@ impl Runner<'_, '_> {
         };
         current::end_item();
         let now = now_ns();
-        let busy_ns = now - began_ns;
-        self.threads.pool.account(self.account, busy_ns, numbers, now);
+        let spell = Spell {
+            items: chunk.items.clone(),
+            raised: self.raised,
+            function: name.as_ref().and_then(|name| name.to_str().ok()).unwrap_or("?"),
+            began_ns,
+            ended_ns: now,
+        };
+        self.threads.pool.note(self.account, job, &spell);
         let count = chunk.items.end - chunk.items.start;
-        if job.note_outcomes(count, busy_ns) {
+        if job.note_outcomes(count, now - began_ns) {
             gather(self.py, job);
             announce(self.py, self.threads.pool.complete(job));
         }
         interrupted.map_or(Ok(now), Err)
     }
 
-    fn run_call(&self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
+    fn run_call(&mut self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
         let py = self.py;
         current::begin_item(number, call.index);
         let result = in_context(call.context.bind(py), || {
@@ -100,6 +114,7 @@ impl Runner<'_, '_> {
         let (outcome, interrupted) = match result {
             Ok(value) => (Decoded::Value(value.unbind()), None),
             Err(error) => {
+                self.raised += 1;
                 let interrupted = self.is_the_callers(&error).then(|| error.clone_ref(py));
                 (Decoded::Raised(error.into_value(py).into_any(), None), interrupted)
             }
@@ -121,6 +136,7 @@ impl Runner<'_, '_> {
             current::begin_item(first + u64::from(place), map.handling.index_of(place));
             let error = self.run_item(map, place as usize).err();
             if let Some(error) = error {
+                self.raised += 1;
                 let interrupted = self.is_the_callers(&error).then(|| error.clone_ref(py));
                 note_failure(py, job, place, error.into_value(py).into_any());
                 if interrupted.is_some() {
@@ -225,7 +241,7 @@ impl PoolThread {
         let bed = Bed::of_this_thread();
         let mut now = now_ns();
         let turn = Turn { began_ns: now };
-        let mut runner = Runner { py, threads: &self.threads, account, turn, is_caller: false };
+        let mut runner = Runner { py, threads: &self.threads, account, turn, raised: 0, is_caller: false };
         loop {
             match pool.next(&bed) {
                 Next::Run(chunk) => {

@@ -3,10 +3,11 @@
 
 use super::Job;
 use crate::functions::Style;
-use crate::outcome::{Decoded, Label, OnError, given_up, show_error};
+use crate::outcome::{Decoded, Label, OnError, errors, given_up, show_error};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyFunction, PyList, PyString, PyTuple};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,6 +71,11 @@ impl Handling {
         Self { function: self.function.clone_ref(py), order: self.order.clone(), ..*self }
     }
 
+    /// The function, or the name that the caller gave the call.
+    pub(super) fn function(&self) -> &Py<PyAny> {
+        &self.function
+    }
+
     /// Whether the rest may be given up before it is run.
     pub(super) fn is_limited(&self) -> bool {
         self.max_failures.is_some()
@@ -101,6 +107,20 @@ impl Handling {
             memory_limit: 0,
         }
     }
+}
+
+/// What people call a function, or the name that stands for one.
+pub(super) fn name_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyString>> {
+    let py = function.py();
+    if let Ok(name) = function.cast::<PyString>() {
+        return Some(name.clone());
+    }
+    let name = if function.is_instance_of::<PyFunction>() {
+        function.getattr(intern!(py, "__qualname__"))
+    } else {
+        errors(py).and_then(|errors| errors.call_method1(intern!(py, "function_name"), (function,)))
+    };
+    name.ok()?.cast_into().ok()
 }
 
 impl Work {
