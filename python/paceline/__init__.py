@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from paceline.completion import as_completed as as_completed
     from paceline.dumping import dump as dump
     from paceline.dumping import dump_on_signal as dump_on_signal
+    from paceline.durations import Durations as Durations
     from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
     from paceline.errors import ArgumentNotRebuilt as ArgumentNotRebuilt
     from paceline.errors import CallError as CallError
@@ -60,6 +61,7 @@ __all__ = [
     "ArgumentNotRebuilt",
     "CallError",
     "CurrentTask",
+    "Durations",
     "FunctionError",
     "Future",
     "InternalError",
@@ -100,6 +102,7 @@ __all__ = [
 
 _HOME_OF = {
     "CurrentTask": "tasks",
+    "Durations": "durations",
     "Future": "future",
     "Pool": "pool",
     "Progress": "progress",

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from typing import Any, TypeAlias, TypeVar, overload
 
+    from paceline.durations import Durations
     from paceline.failure_policy import OnError
     from paceline.future import Future
     from paceline.progress import Meter, ProgressTo
 
     R = TypeVar("R")
     T = TypeVar("T")
-    Costs: TypeAlias = Callable[[T], float] | Sequence[float]
+    Costs: TypeAlias = Callable[[T], float] | Sequence[float] | Durations
 
 __all__ = ["MISSING", "Maps", "deliver", "pool_closed"]
 
@@ -100,8 +101,8 @@ class Maps(LazyMaps):
 
         With `cost`, a function of an item or a sequence of numbers, the items that cost most begin first, which keeps a
         long one from being the last; only the order of the numbers matters. Results, indices and errors are those of
-        the items' order all the same. All items are read first then, and sent at once, whatever the `memory_budget` is:
-        the longest may be the last of them.
+        the items' order all the same. All items are read first then, and sent one by one, whatever the `memory_budget`
+        is: the longest may be the last of them. `paceline.Durations` remembers what items took in earlier runs.
 
         `progress=True` shows a bar (of tqdm, in a terminal or in a notebook; nothing where the output is no terminal,
         unless it is asked for as `"tqdm"`), `"rich"` one of rich; a function is called with a `paceline.Progress` some
@@ -301,12 +302,17 @@ class Maps(LazyMaps):
         """The list of results, of an input that may be larger than what may be in flight."""
         on_error, max_failures, cost = asked
         failures = map_options(on_error, max_failures)
+        begun: list[Future[list[Any]]] = []
         with meter_for(progress, iterable) as meter:
             if cost is not None:
-                iterable = _ordered(iterable, cost, chunksize, failures)
+                iterable = _ordered(func, iterable, cost, chunksize, failures)
             elif max_failures is None and not isinstance(self._engine, LocalEngine):
                 failures["in_pieces"] = True
-            return self._map_all(func, iterable, chunksize, failures, meter, star=star)
+            try:
+                return self._map_all(func, iterable, chunksize, failures, meter, begun, star=star)
+            finally:
+                if hasattr(cost, "learn") and begun:
+                    _learn(cost, func, iterable, begun[0])
 
     def _map_all(
         self,
@@ -315,14 +321,16 @@ class Maps(LazyMaps):
         chunksize: int | None,
         failures: dict[str, Any],
         meter: Meter | None,
+        futures: list[Future[list[Any]]],
         *,
         star: bool,
     ) -> list[Any]:
+        """The same; `futures` is where those are left whose results these are."""
         first = self._map(func, iterable, chunksize, None, None, star=star, failures=failures)
-        rest = first.take_rest()
+        futures.append(first)
+        rest, read = first.take_rest(), 0
         if rest is None and meter is None:
             return first.result()
-        futures, read = [first], 0
         try:
             while rest is not None:
                 items, count = rest
@@ -359,8 +367,10 @@ class Maps(LazyMaps):
         with meter_for(progress, None) as meter:
             if cost is not None:
                 func, iterable, chunksize, *callbacks = what
-                what = (func, _ordered(iterable, cost, chunksize, failures), chunksize, *callbacks)
+                what = (func, _ordered(func, iterable, cost, chunksize, failures), chunksize, *callbacks)
             future = self._map(*what, star=star, failures=failures)
+            if hasattr(cost, "learn"):
+                future.add_done_callback(lambda ended: _learn(cost, *what[:2], ended))
             if meter is not None:
                 meter.watch_elsewhere(future)
             return future
@@ -386,16 +396,34 @@ class Maps(LazyMaps):
         return future
 
 
-def _ordered(iterable: Iterable[T], cost: Costs[T], chunksize: int | None, options: dict[str, Any]) -> list[T]:
+def _ordered(
+    func: Callable[..., Any],
+    iterable: Iterable[T],
+    cost: Costs[T],
+    chunksize: int | None,
+    options: dict[str, Any],
+) -> list[T]:
     """The items, with an order that has the longest sent first among the `options` of the engine's map."""
     if chunksize is not None:
         raise ValueError("cost and chunksize exclude each other: with a cost, items are sent one by one")
     items = list(iterable)
-    costs = [cost(item) for item in items] if callable(cost) else list(cost)
+    if hasattr(cost, "learn"):
+        costs = cost.of(func, items)
+    else:
+        costs = [cost(item) for item in items] if callable(cost) else list(cost)
     if len(costs) != len(items):
         raise ValueError(f"there are {len(costs)} costs for {len(items)} items")
     options["order"] = sorted(range(len(items)), key=lambda index: costs[index], reverse=True)
     return items
+
+
+def _learn(durations: Durations, func: Callable[..., Any], items: Any, future: Any) -> None:
+    """Has what was measured remembered."""
+    if future.done():
+        from paceline.history import History
+
+        _, (_, chronicle) = future.history()
+        durations.learn(func, items, History.of(chronicle))
 
 
 def deliver(
