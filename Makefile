@@ -69,6 +69,10 @@ demo: build ## cross-validate scikit-learn's classifiers on its data sets, in pa
 bench: build $(BIN)/.bench ## measure Paceline beside its peers; writes docs/benchmarks.md
 	$(BIN)/python -m benches.compare $(BENCH)
 
+.PHONY: balance
+balance: $(BIN)/.bench ## docs/load-balance.md, of the last whole `make bench` and a simulation of the scheduler
+	$(BIN)/python -m benches.balance
+
 .PHONY: bench-table
 bench-table: ## measure the task table alone (Rust)
 	cargo bench --locked -p paceline-ipc
