@@ -280,7 +280,11 @@ def test_completion_knows_every_command_and_option_also_new_ones(shell):
 def test_bash_completes(words, expected):
     script = completions.script(parser(), "bash")
     ran = subprocess.run(
-        ["bash", "--norc", "-uc", ASK_BASH, "bash", script, *words], capture_output=True, text=True, check=True, timeout=60
+        ["bash", "--norc", "-uc", ASK_BASH, "bash", script, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert ran.stderr == ""
     assert ran.stdout.split() == expected

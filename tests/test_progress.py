@@ -252,7 +252,11 @@ def test_future_at_which_showing_it_raises_is_given_later(pool, monkeypatch):
 def closed(monkeypatch):
     """What has been shown for the last time."""
     meters = []
-    monkeypatch.setattr(paceline.progress._Callback, "_close", lambda meter: meters.append(meter))
+
+    def note(meter):
+        meters.append(meter)
+
+    monkeypatch.setattr(paceline.progress._Callback, "_close", note)
     return meters
 
 

@@ -356,7 +356,7 @@ class AsyncResults(AsyncIterator[R]):
         return self._values.popleft()
 
     async def aclose(self) -> None:
-        """Ends the iteration; what has not begun is cancelled. Raises what the function raises that shows the progress."""
+        """Ends the iteration; what has not begun is cancelled. Raises what a function given as `progress` raises."""
         self._source.abandon()
         if self._meter is not None:
             self._meter.end()

@@ -208,9 +208,7 @@ def _add_bench(commands: Commands) -> None:
 def _add_report(commands: Commands) -> None:
     report = _add(commands, "report", "show a report that a program has saved", REPORT, REPORT_EPILOG)
     report.add_argument("file", metavar="FILE", help="what `pool.report().save(FILE)` has written")
-    report.add_argument(
-        "--plot", type=picture, metavar="FILE", help="also draw who did what when (.html, .svg, .png)"
-    )
+    report.add_argument("--plot", type=picture, metavar="FILE", help="also draw who did what when (.html, .svg, .png)")
     report.add_argument("--trace", metavar="FILE", help="also write a trace for Perfetto (.json, .json.gz)")
     report.set_defaults(run=run_report)
 

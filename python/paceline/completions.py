@@ -30,8 +30,8 @@ class Word:
 class Command:
     """One command: its options, what else it takes, and which options are followed by a value, or by a file's name.
 
-    The whole program is one as well; its name is empty, and what it takes are the commands. With `takes_files`, names of
-    files may stand where words may.
+    The whole program is one as well; its name is empty, and what it takes are the commands. With `takes_files`, names
+    of files may stand where words may.
     """
 
     name: str

@@ -32,7 +32,8 @@ class Stretch:
     """What one worker did without a break: `items` items of one call, the first of them `first_item`, run once.
 
     Moments are seconds since the pool's first submission. In a long history neighbours are told as one: `merged` of
-    them, of which the longest took `longest` seconds; `busy` is less than `ended - began` then.
+    them, of which the longest took `longest` seconds; `busy` is less than `ended - began` then. Of a chunk whose worker
+    died, all the time is told as that of the item that was lost, unless a time limit had somebody look when it began.
     """
 
     worker: int
@@ -53,8 +54,8 @@ class Stretch:
 class History:
     """What the workers did: `pids` has the process id of each, `stretches` what they did, in the order of time.
 
-    Of the oldest stretches `forgotten` are not there any more. `failed` counts the items that raised, that were stopped,
-    and that were lost, each time that one was run; a stretch with one of them may have others that have results.
+    Of the oldest stretches `forgotten` are not there any more. `failed` counts the items that raised, that were
+    stopped, and that were lost, each time that one was run; a stretch with one of them may have others with results.
     """
 
     pids: tuple[int, ...]

@@ -109,13 +109,14 @@ class LazyMaps:
         The input is read only so far ahead that `buffersize` chunks (by default enough to keep the workers busy) are
         submitted and not yet taken, and no more bytes than the pool's `memory_budget`; so it may be endless. How large
         results are is known by those that have been seen: what had been sent when the first large one came, at most
-        `buffersize` chunks, may exceed the budget together. After `close` the input is read to its end. An input that raises does so in the place of the item it did not give. The
-        iterator's `next(timeout)` waits at most `timeout` seconds. Dropping the iterator half-way cancels what has not
-        begun.
+        `buffersize` chunks, may exceed the budget together. After `close` the input is read to its end. An input that
+        raises does so in the place of the item it did not give. The iterator's `next(timeout)` waits at most `timeout`
+        seconds. Dropping the iterator half-way cancels what has not begun.
 
         A call that raises does so in its place; with `on_error="return"` its exception is given there, with
         `on_error="skip"` nothing is. With more than `max_failures` failures the iterator raises `TooManyFailures`, and
-        ends.
+        ends. What a function given as `progress` raises is raised as well, and the result is given when the iterator is
+        asked again.
         """
         policy = FailurePolicy(func, on_error, max_failures)
         return self._imap(func, iterable, (chunksize, buffersize), policy, progress, ordered=True)

@@ -258,7 +258,7 @@ class Report:
             largest = None
             if told["largest"] is not None:
                 place, kind, size = _list(told["largest"])
-                largest = place if type(place) is str else _count(place), _text(kind), _count(size)
+                largest = place if isinstance(place, str) else _count(place), _text(kind), _count(size)
             transport = Transport(
                 _number(told["seconds"]), _count(told["items"]), _count(told["bytes"]), largest, _number(told["before"])
             )
@@ -355,36 +355,39 @@ class Report:
 
 
 def _count(value: object) -> int:
-    if type(value) is not int or not 0 <= value < _MOST:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST:
         raise ValueError("no count")
     return value
 
 
 def _number(value: object) -> float:
-    if type(value) not in {int, float} or not 0 <= value < _MOST:  # type: ignore[operator]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _MOST:
         raise ValueError("no number")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _text(value: object) -> str:
-    if type(value) is not str:
-        raise ValueError("no text")
+    if not isinstance(value, str):
+        raise TypeError("no text")
     return value
 
 
 def _list(value: object) -> list[Any]:
-    if type(value) is not list:
-        raise ValueError("no list")
+    if not isinstance(value, list):
+        raise TypeError("no list")
     return value
 
 
 def _stretch(saved: dict[str, Any], workers: int) -> Stretch:
-    counts = {name: _count(saved[name]) for name in ("worker", "first_item", "items", "merged", "attempt")}
-    times = {name: _number(saved[name]) for name in ("submitted", "began", "ended", "busy", "longest")}
-    if counts["worker"] >= workers or not 1 <= counts["merged"] <= counts["items"] or times["began"] > times["ended"]:
-        raise ValueError("no stretch")
+    worker, first, items, merged, attempt = (
+        _count(saved[name]) for name in ("worker", "first_item", "items", "merged", "attempt")
+    )
+    times = (_number(saved[name]) for name in ("submitted", "began", "ended", "busy", "longest"))
     ending = Ending[_text(saved["ending"]).upper()]
-    return Stretch(function=_text(saved["function"]), ending=ending, **counts, **times)
+    one = Stretch(worker, _text(saved["function"]), first, items, merged, attempt, ending, *times)
+    if one.worker >= workers or not 1 <= one.merged <= one.items or one.began > one.ended:
+        raise ValueError("no stretch")
+    return one
 
 
 def _account(pid: int, stretches: list[Stretch]) -> WorkerReport:

@@ -86,8 +86,10 @@ impl Transport {
         }
         let mut arguments: Vec<_> = (0..).map(Place::At).zip(args.iter()).collect();
         if let Some(kwargs) = kwargs.and_then(|kwargs| kwargs.cast_exact::<PyDict>().ok()) {
-            let named = |name: Bound<'_, PyAny>| name.cast_into::<PyString>().ok().map(|name| name.to_string());
-            arguments.extend(kwargs.iter().filter_map(|(name, value)| Some((Place::Named(named(name)?), value))));
+            let place = |name: &Bound<'_, PyAny>| {
+                name.cast_exact::<PyString>().ok().map(|name| Place::Named(name.to_string_lossy().into()))
+            };
+            arguments.extend(kwargs.iter().filter_map(|(name, value)| Some((place(&name)?, value))));
         }
         let found = culprit(arguments.iter().map(|(_, value)| size(value, SAMPLES.len() - 1)), bytes as u64);
         let Some((nth, size)) = found else { return };
