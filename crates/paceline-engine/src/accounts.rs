@@ -9,6 +9,8 @@ pub struct Account {
     pub pid: i32,
     /// How long it was at it.
     pub busy_ns: u64,
+    /// How many items have ended.
+    pub ended_items: u64,
     /// Which items, by their place in the pool's order of submission, in the order in which they ended.
     pub items: Vec<Range<u64>>,
 }
@@ -20,6 +22,8 @@ pub struct Accounts {
     pub began_ns: Option<u64>,
     /// When the last item ended, or now while some have not.
     pub ended_ns: u64,
+    /// How many items have ended with any worker.
+    pub ended_items: u64,
     /// Each worker process that there has been, in the order of their births.
     pub workers: Vec<Account>,
 }
@@ -53,6 +57,9 @@ impl Accounts {
     pub(crate) fn add(&mut self, worker: usize, busy_ns: u64, items: Range<u64>) {
         self.add_time(worker, busy_ns);
         let account = &mut self.workers[worker];
+        let count = items.end - items.start;
+        account.ended_items += count;
+        self.ended_items += count;
         match account.items.last_mut() {
             Some(last) if last.end == items.start => last.end = items.end,
             _ => account.items.push(items),

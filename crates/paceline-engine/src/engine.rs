@@ -9,7 +9,7 @@ use crate::memory_limits::has_memory;
 use crate::pending::{Attachment, Pending};
 use crate::start::{Maker, StartMethod};
 use crate::state::{
-    Context, Effects, Function, Input, InputBytes, Running, ShownFailure, State, Submission, SubmitError,
+    Context, Effects, Function, Glance, Input, InputBytes, Running, ShownFailure, State, Submission, SubmitError,
 };
 use crate::supervisor::{Start, Supervisor};
 use crate::wait::{Target, WaitRoom, Waited};
@@ -398,6 +398,17 @@ impl Engine {
         !self.shared.is_foreign() && self.shared.with(|state, context| state.stop(pending, context)) == Some(true)
     }
 
+    /// Cancels the job that an item belongs to, by the item's number among all that were ever submitted; with
+    /// `stops_running` also what of it runs. Whether it is cancelled, or will be; none if there is no such item, or its job
+    /// has ended.
+    #[must_use]
+    pub fn cancel_item(&self, item: u64, stops_running: bool) -> Option<bool> {
+        if self.shared.is_foreign() {
+            return None;
+        }
+        self.shared.with(|state, context| state.cancel_item(item, stops_running, context)).flatten()
+    }
+
     /// Whether a worker has begun with something of a job that has not ended.
     #[must_use]
     pub fn is_running(&self, pending: &Arc<Pending>) -> bool {
@@ -539,6 +550,15 @@ impl Engine {
             return Vec::new();
         }
         self.shared.with(State::running).unwrap_or_default()
+    }
+
+    /// What the pool is at, in few numbers.
+    #[must_use]
+    pub fn glance(&self) -> Glance {
+        if self.shared.is_foreign() {
+            return Glance::default();
+        }
+        self.shared.with(State::glance).unwrap_or_default()
     }
 
     /// The process ids of the workers that live, by seat.

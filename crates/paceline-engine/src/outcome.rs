@@ -155,6 +155,19 @@ pub struct Answer {
     generation: u32,
 }
 
+/// The last of the items of an answer that have failed.
+#[derive(Debug)]
+pub(crate) struct LastFailure {
+    /// How many have.
+    pub(crate) count: u64,
+    /// Its place among all items of the answer.
+    pub(crate) place: u32,
+    /// Of what kind its record is.
+    pub(crate) kind: u8,
+    /// The record, unless it is long.
+    pub(crate) said: Option<Box<[u8]>>,
+}
+
 /// Whose answer it is: where its large outcomes lie, and by whom its bytes are counted.
 pub(crate) type Origin<'a> = (&'a Arc<ArenaReader>, &'a Arc<Flight>);
 
@@ -395,6 +408,18 @@ impl Answer {
     /// Of what kind each record is.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = u8> {
         self.raw_records().map(|(kind, _)| kind)
+    }
+
+    /// The last item that has failed, if any has; of its record a copy, if that is no longer than `most`.
+    pub(crate) fn last_failure(&self, most: usize) -> Option<LastFailure> {
+        let count = self.kinds().filter(|kind| *kind != kind::DONE).count() as u64;
+        let failures = (0..).zip(self.raw_records()).filter(|(_, (kind, _))| *kind != kind::DONE);
+        let (place, (kind, content)) = failures.last()?;
+        let said = match content {
+            Content::Here(bytes) if bytes.len() <= most => bytes.to_vec().ok().map(Box::from),
+            Content::Here(_) | Content::Elsewhere(_) => None,
+        };
+        Some(LastFailure { count, place, kind, said })
     }
 
     /// Kind and bytes of each record in order. Ends early where what the worker left cannot be read.

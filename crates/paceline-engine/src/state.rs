@@ -9,6 +9,7 @@ mod bells;
 mod cancel;
 mod failed;
 mod functions;
+mod glance;
 mod jobs;
 mod limits;
 mod lost;
@@ -23,6 +24,7 @@ use crate::flight::Flight;
 use crate::history::History;
 use crate::outcome::{Breakdown, Death};
 use crate::pending::Pending;
+use crate::recent::RecentFailures;
 use crate::supervisor::Supervisor;
 use crate::wait::WaitRoom;
 use crate::worker::MappedTable;
@@ -31,6 +33,7 @@ pub use answers::ShownFailure;
 use bells::Bells;
 pub use functions::Function;
 use functions::Released;
+pub use glance::Glance;
 use jobs::JobSlot;
 use lost::LostItem;
 use paceline_core::{ChunkId, Command, Config, Event, Moment, Scheduler, WorkerExit, WorkerId};
@@ -104,9 +107,12 @@ pub(crate) struct State {
     seats: Vec<Option<Seat>>,
     accounts: Accounts,
     history: History,
+    recent: RecentFailures,
     /// When the core was told something last.
     moment_ns: u64,
     next_item: u64,
+    /// How many items have been submitted and have no outcome.
+    unfinished_items: u64,
     attention: VecDeque<Arc<Pending>>,
     attention_wanted: usize,
     bells: Bells,
@@ -155,8 +161,10 @@ impl State {
             seats: (0..config.workers).map(|_| None).collect(),
             accounts: Accounts::default(),
             history: History::default(),
+            recent: RecentFailures::default(),
             moment_ns: 0,
             next_item: 0,
+            unfinished_items: 0,
             attention: VecDeque::new(),
             attention_wanted: 0,
             bells: Bells::default(),

@@ -80,7 +80,7 @@ enum Request {
     Stop(u64, ToWorker),
     EndItem(u64, Place, u32),
     Look(Weak<Shared>, u64),
-    Stacks(Sender<Vec<Asked>>),
+    Stacks(Option<i32>, Sender<Vec<Asked>>),
     Preload(Box<ForkServerCommand>, Vec<u8>),
     Adopt(Box<ForkedServer>),
     Dismiss(u64, Sender<()>),
@@ -371,7 +371,7 @@ impl House {
                 Request::Stop(birth, word) => self.stop(birth, word),
                 Request::EndItem(birth, place, finished) => self.end_item(birth, place, finished),
                 Request::Look(engine, at_ns) => self.dues.add(engine, at_ns),
-                Request::Stacks(done) => self.ask_all_for_stacks(&done),
+                Request::Stacks(pid, done) => self.ask_for_stacks(pid, &done),
                 Request::Preload(command, what) => self.preload(*command, what),
                 Request::Adopt(server) => self.adopt_server(*server),
                 Request::Dismiss(server, done) => {

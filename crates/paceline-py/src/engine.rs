@@ -6,7 +6,7 @@ use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
-use crate::history::{Chronicle, Told, chronicle, tell};
+use crate::history::{Chronicle, Glanced, Told, chronicle, show_glance, tell};
 use crate::job::{Called, Job, Sent, announce};
 use crate::outcome::{OnError, errors, show_failure, start_error};
 use crate::output::STALLED;
@@ -399,6 +399,18 @@ impl Engine {
         self.native.running().into_iter().map(tell).collect()
     }
 
+    /// What the pool is at, as the stub has it.
+    fn glance(&self, py: Python<'_>) -> Glanced {
+        show_glance(py, py.detach(|| self.native.glance()))
+    }
+
+    /// Cancels the call or the map that an item belongs to, by the item's number; with `force` also one that runs. Whether
+    /// it is cancelled, or will be; none if there is no such item, or it has ended.
+    #[pyo3(signature = (item, *, force = false))]
+    fn cancel_item(&self, py: Python<'_>, item: u64, force: bool) -> Option<bool> {
+        py.detach(|| self.native.cancel_item(item, force))
+    }
+
     /// Wall seconds, and for each worker process pid, busy seconds, number of items and ranges (first, count) of them.
     fn report(&self) -> Told {
         tell(&self.native.accounts())
@@ -461,11 +473,12 @@ pub(crate) fn preload(py: Python<'_>, what: Vec<u8>) -> PyResult<()> {
     asked.map_err(|errno| PyErr::from(std::io::Error::from(errno)))
 }
 
-/// The process id of every worker of this process, and what each is doing, in its own words.
+/// The process id of every worker of this process, or of the one that is asked for, and what each is doing, in its own words.
 #[pyfunction]
-pub(crate) fn worker_stacks(py: Python<'_>, timeout: f64) -> Vec<(i32, String)> {
+#[pyo3(signature = (timeout, pid = None))]
+pub(crate) fn worker_stacks(py: Python<'_>, timeout: f64, pid: Option<i32>) -> Vec<(i32, String)> {
     let patience = Duration::try_from_secs_f64(timeout).unwrap_or_default();
-    let stacks = py.detach(|| paceline_engine::worker_stacks(patience));
+    let stacks = py.detach(|| paceline_engine::worker_stacks(patience, pid));
     stacks.into_iter().map(|stack| (stack.pid, stack.text)).collect()
 }
 

@@ -1,6 +1,6 @@
-//! Owns what Python is told of what happened: the workers' accounts, and the history. Only looks.
+//! Owns what Python is told of what happened: the workers' accounts, the history, and a glance at the present. Only looks.
 
-use paceline_engine::{Accounts, History, now_ns};
+use paceline_engine::{Accounts, Glance, History, RecentFailure, now_ns};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -64,4 +64,25 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
     (wall_seconds(accounts), workers.collect())
+}
+
+/// How the worker of a failure ended: signal, exit code, why the engine killed it, and whether it had too much memory.
+type Ended = (Option<i32>, Option<i32>, Option<&'static str>, bool);
+/// A failure: function, item, index, attempt, process id, seconds ago, fate, record, and the end of its worker.
+type Failure = (String, u64, Option<u32>, u16, i32, f64, u8, Option<Py<PyBytes>>, Option<Ended>);
+/// Items that have ended, have not, and have failed; of each worker process id, busy seconds and items; and failures.
+pub(crate) type Glanced = (u64, u64, u64, Vec<(i32, f64, u64)>, Vec<Failure>);
+
+/// A glance at a pool as Python is told it.
+pub(crate) fn show_glance(py: Python<'_>, glance: Glance) -> Glanced {
+    let now = now_ns();
+    let failure = |one: RecentFailure| {
+        let seconds_ago = seconds(now.saturating_sub(one.ended_ns));
+        let said = one.said.map(|said| PyBytes::new(py, &said).unbind());
+        let ended = one.death.map(|death| (death.signal, death.code, death.note, death.is_over_limit));
+        (one.function, one.item, one.index, one.attempt, one.pid, seconds_ago, one.fate as u8, said, ended)
+    };
+    let workers = glance.workers.into_iter().map(|(pid, busy_ns, items)| (pid, seconds(busy_ns), items)).collect();
+    let failures = glance.failures.into_iter().map(failure).collect();
+    (glance.ended, glance.unfinished, glance.failed, workers, failures)
 }

@@ -1,9 +1,11 @@
 //! Owns the taking in of answers, and the filing of what became of each item. Never decides what they mean.
 
+use super::glance::HowFailed;
 use super::{Context, State};
-use crate::history::{Failed, Stretch};
-use crate::outcome::{Answer, Part, PartContent, kind, trouble_of};
+use crate::history::{Failed, Fate, Stretch};
+use crate::outcome::{Answer, LastFailure, Part, PartContent, kind, trouble_of};
 use crate::pending::{FailureWatch, Pending};
+use crate::recent::MOST_KEPT;
 use paceline_core::{Assignment, ChunkId, Event, JobId, Trouble};
 use paceline_ipc::body::{INLINE_SEGMENT, Left};
 use paceline_ipc::table::{Feeder, Place};
@@ -162,11 +164,17 @@ impl State {
         let Some(job) = self.jobs[what.job.0 as usize].job.as_mut() else { return };
         let first = job.number_of(what.first);
         let failed = if spell.has_failures { failed_in(&answer, count) } else { Failed::default() };
+        let last_failure = if spell.has_failures { answer.last_failure(MOST_KEPT) } else { None };
+        self.unfinished_items = self.unfinished_items.saturating_sub(u64::from(count));
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
         self.accounts.note_end(spell.ended_ns);
         if let Some(account) = self.account_of(spell.owner) {
             self.accounts.add(account, spell.busy_ns, first..first + u64::from(count));
             self.tell_history(account, what, count, spell, failed);
+        }
+        if let Some(LastFailure { count, place, kind, said }) = last_failure {
+            let how = HowFailed { fate: fate_of_kind(kind), said, ended_ns: spell.ended_ns, death: None };
+            self.note_failures(spell.owner, what, (count, what.first + place), how);
         }
     }
 
@@ -252,12 +260,20 @@ fn failed_in(answer: &Answer, count: u32) -> Failed {
     let (mut failed, mut readable) = (Failed::default(), 0);
     for kind in answer.kinds() {
         readable += 1;
-        match kind {
-            kind::DONE => {}
-            kind::STOPPED => failed.stopped += 1,
-            _ => failed.raised += 1,
+        match fate_of_kind(kind) {
+            Fate::Done => {}
+            Fate::Stopped => failed.stopped += 1,
+            Fate::Raised | Fate::Lost => failed.raised += 1,
         }
     }
     failed.raised += u64::from(count).saturating_sub(readable);
     failed
+}
+
+fn fate_of_kind(kind: u8) -> Fate {
+    match kind {
+        kind::DONE => Fate::Done,
+        kind::STOPPED => Fate::Stopped,
+        _ => Fate::Raised,
+    }
 }

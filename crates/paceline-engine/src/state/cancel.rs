@@ -1,5 +1,6 @@
 //! Owns what callers ask about a job that has not ended: cancel it, whether it runs, to hear of its end.
 
+use super::jobs::Job;
 use super::{Context, State};
 use crate::pending::{Attachment, Pending, Stage};
 use paceline_core::Event;
@@ -21,6 +22,17 @@ impl State {
         let Some(job) = pending.job() else { return pending.stage() == Stage::Cancelled };
         self.apply(Event::CancelRequested { job, stops_running: true }, context);
         pending.stage() == Stage::Cancelled || self.core.is_being_cancelled(job)
+    }
+
+    /// Cancels the job that an item belongs to, by the item's number; with `stops_running` also if it runs. Whether it is
+    /// cancelled, or will be; none if there is no such item, or its job has ended.
+    pub(crate) fn cancel_item(&mut self, item: u64, stops_running: bool, context: &Context<'_>) -> Option<bool> {
+        // What has ended is not there to be cancelled.
+        self.drain(context);
+        let holds = |job: &&Job| (job.first_item..job.first_item + job.items()).contains(&item);
+        let job = self.jobs.iter().filter_map(|slot| slot.job.as_ref()).find(holds)?;
+        let pending = Arc::clone(&job.pending);
+        Some(if stops_running { self.stop(&pending, context) } else { self.cancel(&pending, context) })
     }
 
     /// Whether something of a job is with a worker now.

@@ -8,6 +8,7 @@ impl State {
     /// Gives up everything after a panic, without asking the core, which may have been in the middle of something.
     pub(crate) fn fail(&mut self, message: &str, context: &Context<'_>) {
         self.failed = true;
+        self.unfinished_items = 0;
         let reason = format!("an internal error of Paceline: {message}");
         let breakdown = Arc::new(Breakdown { reason, death: Death::default(), complaint: None });
         self.breakdown = Some(Arc::clone(&breakdown));

@@ -60,10 +60,10 @@ impl Gathered {
         parts.iter().map(|part| u64::from(part.count)).sum()
     }
 
-    /// Lets go of what is kept of one item.
-    fn forget(&mut self, item: u32) {
+    /// Lets go of what is kept of one item; whether there was anything.
+    fn forget(&mut self, item: u32) -> bool {
         let mut parts = match std::mem::replace(self, Self::None) {
-            Self::None => return,
+            Self::None => return false,
             Self::One(part) => vec![part],
             Self::Many(parts) => parts,
         };
@@ -81,6 +81,7 @@ impl Gathered {
             }
         }
         *self = Self::Many(parts);
+        found.is_some()
     }
 
     fn into_parts(self) -> Parts {
@@ -105,6 +106,11 @@ impl Job {
         self.first_item + u64::from(self.pending.place_of(item))
     }
 
+    /// How many items it has.
+    pub(super) fn items(&self) -> u64 {
+        self.ends.as_ref().map_or(1, |ends| ends.len() as u64)
+    }
+
     /// Where the input of one item begins and ends among that of all.
     pub(super) fn input_bounds(&self, item: u32) -> Option<(u64, u64)> {
         let ends = self.ends.as_ref()?;
@@ -115,8 +121,10 @@ impl Job {
 
 impl State {
     pub(super) fn forget_item(&mut self, id: JobId, item: u32) {
-        if let Some(job) = self.jobs[id.0 as usize].job.as_mut() {
-            job.parts.forget(item);
+        if let Some(job) = self.jobs[id.0 as usize].job.as_mut()
+            && job.parts.forget(item)
+        {
+            self.unfinished_items += 1;
         }
         self.forgotten += 1;
     }
@@ -126,6 +134,9 @@ impl State {
         slot.inline.clear();
         let Some(job) = slot.job.take() else { return };
         self.free_jobs.push(id.0);
+        // Of one that ends early, some have no outcome, and never will.
+        let without_outcome = job.items().saturating_sub(job.parts.items());
+        self.unfinished_items = self.unfinished_items.saturating_sub(without_outcome);
         if let Some(span) = job.input {
             self.free(&[span], context);
         }

@@ -2,10 +2,11 @@
 //! to the core.
 
 use super::answers::{Failure, Spell};
+use super::glance::HowFailed;
 use super::workers::Seat;
 use super::{Context, State};
 use crate::clock::now_ns;
-use crate::history::Failed;
+use crate::history::{Failed, Fate};
 use crate::outcome::{Answer, Loss, Origin, Part, PartContent};
 use crate::pending::FailureWatch;
 use crate::supervisor::Ending;
@@ -122,6 +123,8 @@ impl State {
                 let failed = Failed { lost: u64::from(running), ..Failed::default() };
                 self.tell_history(account, Assignment { first, ..assignment }, running, spell, failed);
             }
+            let how = HowFailed { fate: Fate::Lost, said: None, ended_ns: now, death: self.dying.clone() };
+            self.note_failures(owner, assignment, (u64::from(running), first), how);
         }
         Some(Found { held: Held { chunk, finished, running }, job: assignment.job, failures })
     }
@@ -133,6 +136,7 @@ impl State {
             self.lost_items.iter().find(|lost| (lost.job, lost.item) == (id, item)).and_then(|lost| lost.ran_ns);
         let (input, input_length) = self.input_of(id, item);
         let Some(job) = self.jobs[id.0 as usize].job.as_mut() else { return };
+        self.unfinished_items = self.unfinished_items.saturating_sub(1);
         let loss = Loss { death, trouble, attempt, ran_ns, input, input_length };
         let shown = (job.pending.failure_watch() == FailureWatch::Everybody).then(|| loss.clone());
         job.parts.push(Part { first: item, count: 1, content: PartContent::Lost(loss) });

@@ -115,6 +115,7 @@ impl State {
         });
         submission.pending.begin(job, self.next_item);
         self.next_item += u64::from(submission.items);
+        self.unfinished_items += u64::from(submission.items);
         self.failures_watched += usize::from(submission.pending.failure_watch() != FailureWatch::Nobody);
         if let Some(stream) = submission.pending.rings() {
             self.bells.expect(stream);

@@ -69,10 +69,11 @@ fn read_some(pipe: &OwnedFd, bytes: &mut Vec<u8>) -> bool {
 }
 
 impl House {
-    /// Asks all workers at once what they are doing.
-    pub(super) fn ask_all_for_stacks(&mut self, done: &Sender<Vec<Asked>>) {
+    /// Asks all workers at once what they are doing, or one of them.
+    pub(super) fn ask_for_stacks(&mut self, pid: Option<i32>, done: &Sender<Vec<Asked>>) {
         let mut asked = Vec::new();
-        for life in self.lives.values_mut().filter(|life| life.pid != 0) {
+        let is_meant = |life: &&mut Life| life.pid != 0 && pid.is_none_or(|pid| life.pid == pid);
+        for life in self.lives.values_mut().filter(is_meant) {
             if let Ok(pipe) = life.stacks.as_fd().try_clone_to_owned() {
                 life.forget_stacks();
                 life.ask_for_stacks();
@@ -83,14 +84,14 @@ impl House {
     }
 }
 
-/// What every worker of this process is doing, each in its own words; waits for at most `patience` for those that do not
-/// answer.
+/// What every worker of this process is doing, or the one with this process id, each in its own words; waits for at most
+/// `patience` for those that do not answer.
 #[must_use]
-pub fn worker_stacks(patience: Duration) -> Vec<Stack> {
+pub fn worker_stacks(patience: Duration, pid: Option<i32>) -> Vec<Stack> {
     let Some(supervisor) = current() else { return Vec::new() };
     let deadline = Instant::now() + patience;
     let (done, asked) = channel();
-    supervisor.request(super::Request::Stacks(done));
+    supervisor.request(super::Request::Stacks(pid, done));
     let asked = asked.recv_timeout(patience).unwrap_or_default();
     asked.into_iter().map(|asked| Stack { pid: asked.pid, text: answer_of(&asked.pipe, deadline) }).collect()
 }
