@@ -91,9 +91,14 @@ def test_package_says_that_it_is_typed():
         "paceline.report",
         "paceline.imports",
         "paceline.preloading",
+        "paceline.board",
+        "paceline.watching",
     ],
 )
-def test_examples_in_docstrings_run(module):
+def test_examples_in_docstrings_run(module, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     result = doctest.testmod(importlib.import_module(module))
+    if module == "paceline.watching":
+        importlib.import_module(module).close()
     assert result.failed == 0
     assert result.attempted > 0

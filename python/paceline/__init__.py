@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from paceline.statistics import Statistics as Statistics
     from paceline.tasks import CurrentTask as CurrentTask
     from paceline.tasks import current_task as current_task
+    from paceline.watching import watchable as watchable
 
     __version__: str
 
@@ -98,6 +99,7 @@ __all__ = [
     "starmap",
     "task_random",
     "task_rng",
+    "watchable",
 ]
 
 _HOME_OF = {
@@ -124,6 +126,7 @@ _HOME_OF = {
     "starmap": "pool",
     "task_random": "seeds",
     "task_rng": "seeds",
+    "watchable": "watching",
 }
 
 

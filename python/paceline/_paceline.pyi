@@ -164,6 +164,40 @@ class Engine:
     def running(self) -> list[tuple[int, str, int, int | None, int, float]]:
         """What each worker runs now: process id, function or its name, number of the item, its index in its map (if any),
         attempt from zero, seconds since it (or its chunk) began."""
+    def glance(
+        self,
+    ) -> tuple[
+        int,
+        int,
+        int,
+        list[tuple[int, float, int]],
+        list[
+            tuple[
+                str,
+                int,
+                int | None,
+                int,
+                int,
+                float,
+                int,
+                bytes | None,
+                tuple[int | None, int | None, str | None, bool] | None,
+            ]
+        ],
+    ]:
+        """What the pool is at, for whoever looks again and again; it costs the same however much there has been.
+
+        How many items have ended and have failed counts each attempt; between them, how many have no outcome yet. Then of each
+        living worker its process id, busy seconds, and number of items ended. Then the latest failures, the earliest first:
+        function or its name, number of the item, its index in its map, attempt from zero, process id, seconds ago, the number
+        of its `paceline.history.Ending`, what the worker has told of it, and how the worker ended: signal, exit code, why it
+        was killed, and whether for its memory.
+        """
+    def cancel_item(self, item: int, *, force: bool = False) -> bool | None:
+        """Cancels the call or the map that an item belongs to, by the item's number, as its future's `cancel` does.
+
+        Whether it is cancelled, or will be; None if there is no such item, or it has ended.
+        """
     def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
         """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
         worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
@@ -436,8 +470,9 @@ def end_processes(timeout: float) -> None:
     Waits for the processes at most `timeout` seconds.
     """
 
-def worker_stacks(timeout: float) -> list[tuple[int, str]]:
-    """The process id of every worker of this process, and what each is doing, in its own words.
+def worker_stacks(timeout: float, pid: int | None = None) -> list[tuple[int, str]]:
+    """The process id of every worker of this process, or of the one with this process id, and what each is doing, in its
+    own words.
 
     Waits at most `timeout` seconds for those that do not answer; their text is empty.
     """

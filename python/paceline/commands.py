@@ -26,6 +26,7 @@ examples:
   paceline doctor                         does everything work on this machine?
   paceline bench --quick                  how fast is it here, beside the standard library?
   paceline report run.json                what a program's pool has done
+  paceline top                            what running programs' pools are doing, live
   source <(paceline completion bash)      have the shell complete these commands
 
 exit codes:
@@ -105,6 +106,31 @@ exit codes:
   2    wrong usage, or what draws is not installed
 """
 
+TOP = """\
+Shows, live, what the pools of running programs are doing: workers, what each runs and for how many seconds, items per
+second, memory, recent failures. A program lets itself be watched by calling `paceline.watchable()`, or by having
+PACELINE_TOP=1 in its environment when it opens its first pool; only its own user, and root, can look.
+"""
+TOP_EPILOG = """\
+keys:
+  up, down, page up, page down, home, end   choose a worker (k and j are up and down)
+  s        show its stack; Esc closes it
+  c        cancel its task, after y; one of a map is cancelled with the whole map
+  q        quit
+
+examples:
+  paceline top                            all programs of yours that let themselves be watched
+  paceline top 4711                       one program, by its process id
+  paceline top --once                     one screen as plain text, also where there is no terminal
+  paceline top --json --interval 5        everything as JSON, with rates over five seconds
+
+exit codes:
+  0    it was shown
+  1    there is no such program, or none that answers
+  2    wrong usage
+  130  interrupted by Ctrl-C
+"""
+
 COMPLETION = """\
 Prints a script with which a shell completes the commands of `paceline` and their options.
 """
@@ -121,6 +147,10 @@ exit codes:
 """
 
 
+# Of `top`: less would be noise, and more than a day nobody waits.
+SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 86_400.0
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; what it parses has `run`, which is called with that."""
     whole = argparse.ArgumentParser(
@@ -135,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_bench(commands)
     _add_report(commands)
+    _add_top(commands)
     _add_completion(commands)
     return whole
 
@@ -165,6 +196,15 @@ def picture(text: str) -> str:
     if not text.lower().endswith(KINDS):
         raise argparse.ArgumentTypeError(f"a picture's name ends with {', '.join(KINDS)}, and not as in `{text}`")
     return text
+
+
+def interval(text: str) -> float:
+    seconds = float(text)
+    if not SHORTEST_INTERVAL_S <= seconds <= LONGEST_INTERVAL_S:
+        raise argparse.ArgumentTypeError(
+            f"`{text}` is not from {SHORTEST_INTERVAL_S} to {LONGEST_INTERVAL_S:,.0f} seconds"
+        )
+    return seconds
 
 
 def _add(commands: Commands, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -211,6 +251,17 @@ def _add_report(commands: Commands) -> None:
     report.add_argument("--plot", type=picture, metavar="FILE", help="also draw who did what when (.html, .svg, .png)")
     report.add_argument("--trace", metavar="FILE", help="also write a trace for Perfetto (.json, .json.gz)")
     report.set_defaults(run=run_report)
+
+
+def _add_top(commands: Commands) -> None:
+    top = _add(commands, "top", "show what the pools of running programs are doing, live", TOP, TOP_EPILOG)
+    top.add_argument("pid", nargs="?", type=positive, metavar="PID", help="the program (default: all of yours)")
+    top.add_argument("--once", action="store_true", help="print one screen as plain text, after one interval")
+    top.add_argument("--json", action="store_true", help="print everything as JSON, after one interval")
+    top.add_argument(
+        "--interval", type=interval, default=1.0, metavar="SECONDS", help="time between two looks (default: 1)"
+    )
+    top.set_defaults(run=run_top)
 
 
 def _add_completion(commands: Commands) -> None:
@@ -263,6 +314,12 @@ def run_report(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def run_top(options: argparse.Namespace) -> int:
+    from paceline import top
+
+    return top.run(pid=options.pid, once=options.once, as_json=options.json, interval_s=options.interval)
 
 
 def run_completion(options: argparse.Namespace) -> int:

@@ -66,6 +66,7 @@ __all__ = [
     "Task",
     "TaskFuture",
     "Terms",
+    "afterwards",
     "choose_seed",
     "current_item",
     "current_task",
@@ -77,6 +78,7 @@ __all__ = [
     "open_engine",
     "open_engines",
     "open_local_engine",
+    "open_pools",
     "preload",
     "register",
     "see_off",
@@ -342,6 +344,8 @@ def _flush_cell() -> None:
 _open: WeakSet[Any] | None = None
 _left: list[AnyEngine] = []
 _home = os.getpid()
+# What is to be done when all of them have ended, as the last thing of this process.
+afterwards: list[Callable[[], object]] = []
 
 
 def register(owner: Owner) -> None:
@@ -359,10 +363,23 @@ def register(owner: Owner) -> None:
 
 def open_engines() -> list[Engine]:
     """The engines of worker processes that are open here."""
+    return [engine for _, engine in open_pools() if isinstance(engine, Engine)]
+
+
+def open_pools() -> list[tuple[str | None, AnyEngine]]:
+    """All engines that are open here, each with the name that its owner was given."""
     if os.getpid() != _home:
         return []
-    engines = [owner._engine for owner in list(_open or ())]  # noqa: SLF001 - no word for users.
-    return [engine for engine in [*engines, *_left] if isinstance(engine, Engine)]
+    named = [(getattr(owner, "_name", None), owner._engine) for owner in _owners()]  # noqa: SLF001 - no word for users.
+    return [*named, *((None, engine) for engine in list(_left))]
+
+
+def _owners() -> list[Owner]:
+    while True:
+        try:
+            return list(_open or ())
+        except RuntimeError:  # Another thread has just opened a pool.
+            continue
 
 
 def unregister(owner: Owner) -> None:
@@ -394,7 +411,7 @@ def _end_all() -> None:
         return
     # The interpreter leaves the exception that ended the program here, after printing it.
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    ends: list[Callable[[bool], object]] = [owner._end_at_exit for owner in list(_open or ())]  # noqa: SLF001 - no word for users.
+    ends: list[Callable[[bool], object]] = [owner._end_at_exit for owner in _owners()]  # noqa: SLF001 - no word for users.
     ends += [_end_of(engine) for engine in list(_left)]
     for end in ends:
         try:
@@ -418,4 +435,12 @@ def _end_of(engine: AnyEngine) -> Callable[[bool], object]:
     return end
 
 
-atexit.register(_end_all)
+def _end() -> None:
+    try:
+        _end_all()
+    finally:
+        for action in afterwards:
+            action()
+
+
+atexit.register(_end)

@@ -10,6 +10,7 @@ import concurrent.futures
 from collections import deque
 from functools import cache, partial
 from itertools import chain, islice
+from os import environ
 from time import monotonic
 
 from paceline.engine import LocalEngine, Terms, open_local_engine, register, see_off, unregister
@@ -61,6 +62,10 @@ class EngineExecutor(concurrent.futures.Executor):
         self._options = options
         self._submit, self._start_map = options.bind(engine)
         register(self)
+        if "PACELINE_TOP" in environ:
+            from paceline.watching import watch_if_asked
+
+            watch_if_asked()
 
     def options(self, **options: Any) -> ExecutorView:
         """The executor seen through options: calls made on what is returned have them, and the executor's other ones.

@@ -7,6 +7,7 @@ are those of `paceline.calls`; how work is done is the engine's affair.
 from __future__ import annotations
 
 from itertools import count
+from os import environ
 
 from paceline.calls import MISSING, Calls, pool_closed
 from paceline.engine import (
@@ -210,6 +211,10 @@ class Pool(Calls):
         self._feeds: Feeds | None = None
         self._state = "RUN"
         register(self)
+        if "PACELINE_TOP" in environ:
+            from paceline.watching import watch_if_asked
+
+            watch_if_asked()
 
     def options(self, **options: Any) -> PoolView:
         """The pool seen through options: calls made on what is returned have them, and the pool's other options.
