@@ -61,6 +61,7 @@ def choose_busy(terminal):
 def test_screen_shows_the_stack_and_cancels_after_asking(program, on_terminal):
     terminal = on_terminal(rows=24, columns=100)
     terminal.wait_until(lambda text: re.search(r"\d+\.\d s +[\d.]+ .?B +\d+ +\S+  stuck\n", text))
+    terminal.wait_until("q quit")
     head, of_program, of_pool, headings, *_ = terminal.lines()
     assert re.fullmatch(r"paceline top: 1 program, 1 pool, 2 workers, 1 busy, .* items/s +\d\d:\d\d:\d\d", head)
     assert of_program.startswith(f"{program.pid} watched.py ")
@@ -106,6 +107,7 @@ def test_screen_goes_on_when_the_program_has_ended_and_another_comes(tmp_path, p
 def test_screen_fits_small_terminals_and_follows_their_size(program, on_terminal):
     terminal = on_terminal(rows=10, columns=40)
     terminal.wait_until(lambda text: re.search(r"  stuck$", text, re.MULTILINE))
+    terminal.wait_until("q quit")
     assert all(width_of(line) < 40 for line in terminal.lines())
     assert terminal.lines()[-1] == "s stack  c cancel  q quit"
     choose_busy(terminal)

@@ -152,7 +152,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02}" if hours else f"{minutes} m {whole:02}"
 
 
-# -- stacks -------------------------------------------------------------------------------------------------------------
+# -- stacks ------------------------------------------------------------------------------------------------------------
 
 _FRAME = re.compile(r'\s*File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)')
 

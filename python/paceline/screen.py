@@ -36,7 +36,18 @@ def show(watched: Monitor, programs: list[ProgramSeen], interval_s: float) -> No
     except locale.Error:  # The environment names one that there is not; plain letters are shown all the same.
         pass
     curses.set_escdelay(_ESCAPE_DELAY_MS)
-    curses.wrapper(lambda window: Screen(window, watched, programs, interval_s).run())
+    # Not `curses.wrapper`, which has terminals set colours even if nothing is drawn in one.
+    window = curses.initscr()
+    try:
+        curses.noecho()
+        curses.cbreak()
+        window.keypad(True)
+        Screen(window, watched, programs, interval_s).run()
+    finally:
+        window.keypad(False)
+        curses.nocbreak()
+        curses.echo()
+        curses.endwin()
 
 
 class Screen:
@@ -242,6 +253,7 @@ def _styles() -> dict[Style, int]:
         "plain": curses.A_NORMAL,
     }
     if curses.has_colors() and not os.environ.get("NO_COLOR"):
+        curses.start_color()
         curses.use_default_colors()
         curses.init_pair(1, curses.COLOR_CYAN, -1)
         curses.init_pair(2, curses.COLOR_RED, -1)
