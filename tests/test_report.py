@@ -191,7 +191,9 @@ def places(value, path=()):
 def test_file_with_anything_else_anywhere_is_a_report_or_is_none(eventful, tmp_path):
     file = tmp_path / "run.json"
     eventful.save(file)
-    text = file.read_text()
+    whole = json.loads(file.read_text())
+    # Those that are left out are like these.
+    text = json.dumps({**whole, "stretches": whole["stretches"][:2], "advice": []})
     others = (None, True, -1, 1.5, 10**400, float("nan"), "text", [], [[]], [1, 2, 3, 4], {}, {"largest": []})
     refused = 0
     for place in places(json.loads(text)):
@@ -213,7 +215,7 @@ def test_file_with_anything_else_anywhere_is_a_report_or_is_none(eventful, tmp_p
                 # Whatever of it is shown, nothing raises.
                 assert str(report), (place, other)
                 assert report.to_dict()["workers"] is not None, (place, other)
-    assert refused > 1_000
+    assert refused > 300
 
 
 @pytest.mark.parametrize(
