@@ -91,3 +91,16 @@ def gate(tmp_path):
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.close()
+
+
+@pytest.fixture
+def runtime(tmp_path, monkeypatch):
+    """The folder in which sockets of watched programs have theirs; this program is not watched after the test."""
+    from paceline import rendezvous, watching
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("PACELINE_TOP", raising=False)
+    # Else a program of the user's own that runs beside the tests would be seen.
+    monkeypatch.setattr(rendezvous, "_folders", lambda uid: [f"{tmp_path}/paceline"])
+    yield tmp_path
+    watching.close()

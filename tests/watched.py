@@ -1,8 +1,12 @@
 """Programs that let themselves be watched, and the command that looks at them and at no others."""
 
+import contextlib
+import os
+import socket
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 from program import Program
 
@@ -44,3 +48,39 @@ def command(runtime, *arguments):
         f"rendezvous._folders = lambda uid: [{str(runtime)!r} + '/paceline']; sys.exit(main(sys.argv[1:]))"
     )
     return [sys.executable, "-c", looks_only_here, "top", *arguments]
+
+
+def top(runtime, *arguments, **environment):
+    """The command's exit code, output and errors."""
+    ran = subprocess.run(
+        command(runtime, *arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+@contextlib.contextmanager
+def connected(path):
+    """A connection to a socket, whatever the length of its path."""
+    path = Path(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+            yield connection
+    finally:
+        os.close(folder)
+
+
+def look(pid):
+    """What a monitor sees of a program."""
+    from paceline import monitor
+
+    (program,) = [program for program in monitor.Monitor().look() if program.pid == pid]
+    return program

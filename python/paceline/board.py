@@ -161,7 +161,7 @@ def stack_line(text: str, width: int) -> str:
     """A line of a stack, beginning with what matters most: the function, then the end of the file's path.
 
     >>> stack_line('  File "/home/somebody/work/model.py", line 12 in fit', 24)
-    '  fit  ...k/model.py:12'
+    '  fit  ...rk/model.py:12'
     """
     frame = _FRAME.fullmatch(text)
     if frame is None:
