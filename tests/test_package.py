@@ -84,6 +84,7 @@ def test_package_says_that_it_is_typed():
         "paceline",
         "paceline.calls",
         "paceline.compat.pyrallel",
+        "paceline.events",
         "paceline.executor",
         "paceline.future",
         "paceline.options",
@@ -92,6 +93,7 @@ def test_package_says_that_it_is_typed():
         "paceline.imports",
         "paceline.preloading",
         "paceline.board",
+        "paceline.telemetry",
         "paceline.watching",
     ],
 )

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from paceline.errors import WorkerDied as WorkerDied
     from paceline.errors import WorkerError as WorkerError
     from paceline.errors import WorkerStartError as WorkerStartError
+    from paceline.events import Event as Event
+    from paceline.events import Subscription as Subscription
     from paceline.executor import ProcessPoolExecutor as ProcessPoolExecutor
     from paceline.executor import ThreadPoolExecutor as ThreadPoolExecutor
     from paceline.future import Future as Future
@@ -63,6 +65,7 @@ __all__ = [
     "CallError",
     "CurrentTask",
     "Durations",
+    "Event",
     "FunctionError",
     "Future",
     "InternalError",
@@ -79,6 +82,7 @@ __all__ = [
     "ResultNotRebuilt",
     "Shared",
     "Statistics",
+    "Subscription",
     "TaskInterrupted",
     "TaskTimeout",
     "ThreadPoolExecutor",
@@ -105,6 +109,7 @@ __all__ = [
 _HOME_OF = {
     "CurrentTask": "tasks",
     "Durations": "durations",
+    "Event": "events",
     "Future": "future",
     "Pool": "pool",
     "Progress": "progress",
@@ -113,6 +118,7 @@ _HOME_OF = {
     "Report": "report",
     "Shared": "sharing",
     "Statistics": "statistics",
+    "Subscription": "events",
     "WorkerReport": "report",
     "as_completed": "completion",
     "current_task": "tasks",

@@ -134,6 +134,13 @@ class Engine:
         forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, and of each stretch a
         row of twelve numbers, as `paceline.history` knows them.
         """
+    def subscribe(self, anchor_ns: int) -> Events:
+        """What happens from now on. `anchor_ns` is what the monotonic clock lacks to the nanoseconds since the epoch."""
+    def set_witness(self, witness: Callable[[], int] | None, /) -> None:
+        """Has each submission ask this for the number by which its events will know it, in the thread that submits.
+
+        What it raises is shown, and harms nothing. None has nobody asked.
+        """
     def transport(self) -> tuple[float, int, int, tuple[int | str, str, int] | None, float]:
         """The fields of `paceline.diagnosis.Transport`."""
     def statistics(self) -> list[tuple[str, int]]:
@@ -150,7 +157,7 @@ class Engine:
     def join(self, timeout: float | None = None) -> bool:
         """Waits until, after `close` or `terminate`, every worker is gone; tells whether that came to pass.
 
-        What they have said has been passed on by then, unless nobody takes it.
+        What they have said, and what subscribers are to be told, has been passed on by then, unless nobody takes it.
         """
     @property
     def closed(self) -> bool: ...
@@ -202,6 +209,19 @@ class Engine:
         """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
         worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
         indices in the pool's order of submission."""
+
+@final
+class Events:
+    """What happens in a pool, from the moment at which it was asked for; `Engine.subscribe` makes it."""
+
+    def next(self, timeout: float | None = None) -> list[tuple[Any, ...]] | None:
+        """Waits for what happens next; a row of each, with the fields of `paceline.Event` that follow its version.
+
+        In the place of the exception's name is what an item that raised has left, or None. Asking for more says that what was
+        given before has been passed on. The list is empty after `timeout` seconds; None when nothing more will come.
+        """
+    def close(self) -> None:
+        """Nothing that happens from now on is told; what has happened before still is."""
 
 @final
 class SharedMemory:

@@ -14,6 +14,7 @@ import sys
 
 from paceline._paceline import (
     Engine,
+    Events,
     Gauge,
     LocalEngine,
     OpenMemory,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine",
+    "Events",
     "Gauge",
     "LocalEngine",
     "OpenMemory",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, ParamSpec, TypeVar, overload
 
     from paceline.engine import AnyEngine
+    from paceline.events import Event, Subscription
     from paceline.failure_policy import OnError
     from paceline.future import Future
     from paceline.imap import Feeds, ImapIterator
@@ -298,6 +299,15 @@ class EngineExecutor(concurrent.futures.Executor):
         from paceline.statistics import statistics
 
         return statistics(self._engine)
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Subscription:
+        """Has `callback(event)` called with what happens in the executor from now on; see `Pool.subscribe`.
+
+        Raises `TypeError` for what cannot be called, and `ValueError` for an executor of threads.
+        """
+        from paceline.events import Subscription
+
+        return Subscription(self._engine, callback)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls; with `wait`, returns when everything submitted has ended and the workers have left.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from paceline.context import ContextCarrier
     from paceline.engine import AnyEngine
+    from paceline.events import Event, Subscription
     from paceline.failure_policy import OnError
     from paceline.imap import Feeds
     from paceline.options import Options
@@ -287,6 +288,31 @@ class Pool(Calls):
         from paceline.statistics import statistics
 
         return statistics(self._engine)
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Subscription:
+        """Has `callback(event)` called with what happens in the pool from now on: a `paceline.Event` each time.
+
+        >>> from paceline import Pool
+        >>> with Pool(1) as pool:
+        ...     with pool.subscribe(lambda event: event.kind == "ended" and print(event.function, event.ending)):
+        ...         print(pool.apply(abs, (-1,)))
+        1
+        abs done
+
+        What is returned ends it by `close()`, or as the `with` block here; else it ends with the pool. Both wait until
+        the callback has returned from all that had happened before; `join`, and the end of the pool's own `with` block,
+        wait for that as well, but no longer than a second.
+
+        Events come in order, one at a time, in a thread of the subscription's own, some milliseconds late. While the
+        callback is slow, 65,536 of them are kept; what does not fit is counted, and an event says so. The first
+        exception of a callback is logged by the logger `paceline`. Neither slows the pool, except for what the callback
+        itself takes of the interpreter.
+
+        Raises `TypeError` for what cannot be called, and `ValueError` if the pool's workers are not processes.
+        """
+        from paceline.events import Subscription
+
+        return Subscription(self._engine, callback)
 
     def close(self) -> None:
         """Takes no more calls; the workers leave when everything submitted has ended. Does not wait."""

@@ -3,6 +3,7 @@
 
 use crate::clock::now_ns;
 use crate::engine::Shared;
+use crate::events::LATEST_NS;
 use crate::pending::Pending;
 use crate::threads::{LARGE_STACK, spawn_quiet};
 use crate::worker::COOLS_AFTER_NS;
@@ -34,14 +35,14 @@ fn drive(shared: &Shared) {
         shared.attention.store(false, Ordering::Relaxed);
         let is_due = now_ns().saturating_sub(audited_ns) >= AUDIT_NS;
         let is_cooling = idle_since.is_some_and(|since| now_ns().saturating_sub(since) >= COOLS_AFTER_NS);
-        let ((failures, ended), needs_audits, is_warm, mended) = shared
+        let ((failures, ended), needs_audits, has_audience, is_warm, mended) = shared
             .with(|state, context| {
                 let mended = is_due && state.has_work() && state.audit(context);
                 if !idle.has_leader() {
                     state.drain(context);
                 }
                 let is_warm = state.is_warm_for_nothing(is_cooling);
-                (state.take_attention(), state.needs_audits(), is_warm, mended)
+                (state.take_attention(), state.needs_audits(), state.has_audience(), is_warm, mended)
             })
             .unwrap_or_default();
         if is_due {
@@ -62,7 +63,11 @@ fn drive(shared: &Shared) {
             return;
         }
         idle_since = if is_warm { idle_since.or_else(|| Some(now_ns())) } else { None };
-        let rest_ns = if needs_audits { Some(AUDIT_NS) } else { is_warm.then_some(COOLS_AFTER_NS) };
+        let rest_ns = match (needs_audits, has_audience) {
+            (true, true) => Some(LATEST_NS),
+            (true, false) => Some(AUDIT_NS),
+            (false, _) => is_warm.then_some(COOLS_AFTER_NS),
+        };
         idle.rest_driving(rest_ns, || {
             shared.attention.load(Ordering::Relaxed)
                 || shared.ended.load(Ordering::Relaxed)

@@ -41,6 +41,8 @@ pub struct Label {
     pub base: Option<u32>,
     /// Where each item stands among those of its caller, if they are sent in another order.
     pub order: Option<Arc<[u32]>>,
+    /// What the caller knows this submission by in events; zero if by nothing.
+    pub origin: u64,
 }
 
 /// Who wants to know of items that fail, before the job ends.

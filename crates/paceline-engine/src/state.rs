@@ -2,11 +2,12 @@
 //! waits for anything, least of all for an interpreter.
 //!
 //! The map: what is carried out is in the file named for what happens (`submit`, `publish`, `cancel`, `answers`, `lost`,
-//! `failed`), what is known in `functions`, `jobs` and `workers`.
+//! `failed`), what is known in `functions`, `jobs` and `workers`, what of it is told to those who asked in `events`.
 
 mod answers;
 mod bells;
 mod cancel;
+mod events;
 mod failed;
 mod functions;
 mod glance;
@@ -20,6 +21,7 @@ mod workers;
 
 use crate::accounts::Accounts;
 use crate::clock::now_ns;
+use crate::events::Events;
 use crate::flight::Flight;
 use crate::history::History;
 use crate::outcome::{Breakdown, Death};
@@ -108,6 +110,7 @@ pub(crate) struct State {
     accounts: Accounts,
     history: History,
     recent: RecentFailures,
+    events: Events,
     /// When the core was told something last.
     moment_ns: u64,
     next_item: u64,
@@ -162,6 +165,7 @@ impl State {
             accounts: Accounts::default(),
             history: History::default(),
             recent: RecentFailures::default(),
+            events: Events::default(),
             moment_ns: 0,
             next_item: 0,
             unfinished_items: 0,
@@ -236,7 +240,7 @@ impl State {
                 }
             }
             Command::BreakPool { why } => self.break_pool(why),
-            Command::EndPool => self.effects.ended = true,
+            Command::EndPool => self.end(),
         }
     }
 

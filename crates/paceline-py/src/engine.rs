@@ -2,6 +2,7 @@
 //! for one while it holds the interpreter.
 
 use crate::command::{fork_server_command, spawn_command};
+use crate::events::Events;
 use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
@@ -26,6 +27,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple, PyType};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,8 +45,38 @@ pub(crate) struct Engine {
     scratch: Mutex<Vec<u8>>,
     transport: Transport,
     resources: Resources,
+    witness: Witness,
     /// What the set-up of workers names in shared memory.
     _setup_shares: Vec<Arc<Share>>,
+}
+
+/// Who is asked at each submission for a number that its events will have.
+#[derive(Default)]
+struct Witness {
+    is_there: AtomicBool,
+    call: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Witness {
+    /// The number; zero if there is nobody to ask, or the answer is none.
+    fn ask(&self, py: Python<'_>) -> u64 {
+        if !self.is_there.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|call| call.clone_ref(py));
+        let answer = call.map_or(Ok(0), |call| call.call0(py)?.extract(py));
+        // Whoever only looks on is no reason for a call to fail.
+        answer.unwrap_or_else(|error: PyErr| {
+            error.write_unraisable(py, None);
+            0
+        })
+    }
+
+    fn set(&self, call: Option<Py<PyAny>>) {
+        self.is_there.store(call.is_some(), Ordering::Relaxed);
+        let before = std::mem::replace(&mut *self.call.lock().unwrap_or_else(PoisonError::into_inner), call);
+        drop(before);
+    }
 }
 
 /// Announces ends to the futures that asked for it.
@@ -139,7 +171,12 @@ impl Engine {
                 memory_limit: self.memory_limit,
             };
             let mark = (watch == FailureWatch::Everybody).then(|| Box::new(called.clone_ref(py)) as Mark);
-            let label = Label { name: asked.terms.name_of_task(), base: asked.base, order: asked.order.clone() };
+            let label = Label {
+                name: asked.terms.name_of_task(),
+                base: asked.base,
+                order: asked.order.clone(),
+                origin: self.witness.ask(py),
+            };
             let pending = Pending::watched(entry.tag(), label, watch, mark);
             let job = Sent { engine: Arc::clone(&self.native), pending: Arc::clone(&pending), called };
             let future = match TaskFuture::create(future_class, Job::Sent(job)) {
@@ -175,6 +212,26 @@ impl Engine {
             *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         }
         result
+    }
+}
+
+/// A subscriber who takes longer than this is not waited for where a pool ends.
+const TELLING: Duration = Duration::from_secs(1);
+/// How long a wait goes without a look for signals.
+const SLICE: Duration = Duration::from_millis(50);
+
+impl Engine {
+    fn wait_until_told(&self, py: Python<'_>, wait: Wait) -> PyResult<()> {
+        let begun_ns = now_ns();
+        loop {
+            let now = now_ns();
+            let left = TELLING.saturating_sub(Duration::from_nanos(now.saturating_sub(begun_ns)));
+            let left = wait.left(now).map_or(left, |wait| wait.min(left));
+            if py.detach(|| self.native.wait_until_told(left.min(SLICE))) || left.is_zero() {
+                return Ok(());
+            }
+            py.check_signals()?;
+        }
     }
 }
 
@@ -230,6 +287,7 @@ impl Engine {
             scratch: Mutex::default(),
             transport: Transport::default(),
             resources,
+            witness: Witness::default(),
             _setup_shares: take_named(),
         })
     }
@@ -344,11 +402,10 @@ impl Engine {
         self.functions.clear();
     }
 
-    /// Waits until, after `close` or `terminate`, every worker is gone and what they said has been passed on; tells
-    /// whether they are gone.
+    /// Waits until, after `close` or `terminate`, every worker is gone, and what they said and what subscribers are to be told
+    /// has been passed on, unless nobody takes it; tells whether they are gone.
     #[pyo3(signature = (timeout = None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        const SLICE: Duration = Duration::from_millis(50);
         let wait = Wait::of(timeout)?;
         loop {
             let patience = wait.left(now_ns()).map_or(SLICE, |left| SLICE.min(left));
@@ -357,6 +414,7 @@ impl Engine {
                     py,
                     wait.left(now_ns()).map_or(Some(STALLED), |left| Some(STALLED.min(left))),
                 )?;
+                self.wait_until_told(py, wait)?;
                 return Ok(true);
             }
             py.check_signals()?;
@@ -425,6 +483,19 @@ impl Engine {
         chronicle(py, &accounts, &history)
     }
 
+    /// What happens from now on, row by row. `anchor_ns` is what the monotonic clock lacks to the nanoseconds since the epoch.
+    fn subscribe(&self, py: Python<'_>, anchor_ns: u64) -> PyResult<Events> {
+        let subscription = py.detach(|| self.native.subscribe()).ok_or_else(foreign)?;
+        Ok(Events::of(subscription, anchor_ns))
+    }
+
+    /// Has each submission ask this for the number by which its events will know it, in the thread that submits; none for
+    /// nothing.
+    #[pyo3(signature = (witness, /))]
+    fn set_witness(&self, witness: Option<Py<PyAny>>) {
+        self.witness.set(witness);
+    }
+
     /// What handing over pickled arguments took: seconds, items, bytes, the largest argument, and the seconds before the first
     /// submission.
     fn transport(&self) -> Handed {
@@ -443,11 +514,15 @@ impl Engine {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         visit.call(&self.future_type)?;
+        if let Ok(call) = self.witness.call.try_lock() {
+            visit.call(&*call)?;
+        }
         self.functions.traverse(&visit)
     }
 
     fn __clear__(&self) {
         self.functions.clear();
+        self.witness.set(None);
     }
 }
 

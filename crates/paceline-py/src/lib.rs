@@ -7,8 +7,9 @@
 //! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec`, `arrays` and
 //! `pickle` make bytes of objects, which `gather` puts together; `buffers` are the large parts of those, `shared` what is sent once for many calls; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
 //! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call, `flight` says how many bytes
-//! may be under way. `history` tells what has happened, `transport` what handing over arguments took. `machine` counts the
-//! CPUs, `command` says how the fork server is started. `local` is the pool of threads, which needs none of the bytes.
+//! may be under way. `history` and `events` tell what has happened, `transport` what handing over arguments took. `machine`
+//! counts the CPUs, `command` says how the fork server is started. `local` is the pool of threads, which needs none of the
+//! bytes.
 
 mod arrays;
 mod buffers;
@@ -17,6 +18,7 @@ mod command;
 mod coroutines;
 mod current;
 mod engine;
+mod events;
 mod flight;
 mod functions;
 mod future;
@@ -49,6 +51,8 @@ mod _paceline {
     use super::engine::Engine;
     #[pymodule_export]
     use super::engine::{end_processes, preload, worker_stacks};
+    #[pymodule_export]
+    use super::events::Events;
     #[pymodule_export]
     use super::flight::Gauge;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! Owns the taking in of answers, and the filing of what became of each item. Never decides what they mean.
 
+use super::events::Troubles;
 use super::glance::HowFailed;
 use super::{Context, State};
 use crate::history::{Failed, Fate, Stretch};
@@ -165,6 +166,7 @@ impl State {
         let first = job.number_of(what.first);
         let failed = if spell.has_failures { failed_in(&answer, count) } else { Failed::default() };
         let last_failure = if spell.has_failures { answer.last_failure(MOST_KEPT) } else { None };
+        let troubles = self.events.is_wanted().then(|| Troubles::of(&answer, failed.fate()));
         self.unfinished_items = self.unfinished_items.saturating_sub(u64::from(count));
         job.parts.push(Part { first: what.first, count, content: PartContent::Answer(answer) });
         self.accounts.note_end(spell.ended_ns);
@@ -175,6 +177,9 @@ impl State {
         if let Some(LastFailure { count, place, kind, said }) = last_failure {
             let how = HowFailed { fate: fate_of_kind(kind), said, ended_ns: spell.ended_ns, death: None };
             self.note_failures(spell.owner, what, (count, what.first + place), how);
+        }
+        if let Some(troubles) = troubles {
+            self.tell_ended(what, count, spell, (failed.fate(), troubles));
         }
     }
 

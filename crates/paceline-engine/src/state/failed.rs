@@ -29,13 +29,15 @@ impl State {
         for seat in self.seats.iter().flatten() {
             context.supervisor.kill(seat.birth);
         }
-        self.effects.ended |= self.seats.iter().all(Option::is_none);
+        if self.seats.iter().all(Option::is_none) {
+            self.end();
+        }
     }
 
     /// The same when the supervisor itself has failed, and will not tell of the workers' ends.
     pub(crate) fn fail_without_supervisor(&mut self, message: &str, context: &Context<'_>) {
         self.fail(message, context);
         self.seats.fill_with(|| None);
-        self.effects.ended = true;
+        self.end();
     }
 }

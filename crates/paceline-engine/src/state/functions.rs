@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Function {
     pub(super) id: u64,
     pub(super) place: Span,
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// What it names in shared memory.
     _shares: Vec<Arc<Share>>,
     released: Arc<Released>,

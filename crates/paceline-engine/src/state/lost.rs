@@ -2,6 +2,7 @@
 //! to the core.
 
 use super::answers::{Failure, Spell};
+use super::events::Troubles;
 use super::glance::HowFailed;
 use super::workers::Seat;
 use super::{Context, State};
@@ -26,7 +27,9 @@ impl State {
         }
         if self.failed {
             self.seats[usize::from(worker)] = None;
-            self.effects.ended |= self.seats.iter().all(Option::is_none);
+            if self.seats.iter().all(Option::is_none) {
+                self.end();
+            }
             return;
         }
         let mut ending = ending;
@@ -75,6 +78,7 @@ impl State {
             self.apply(Event::ChunkLost { worker, held }, context);
         }
         self.lost_items.clear();
+        self.tell_worker_ended(exit);
         self.apply(Event::WorkerExited { worker, exit }, context);
         self.dying = None;
         // The dead worker may have been about to wake somebody.
@@ -114,14 +118,18 @@ impl State {
             let first = assignment.first + finished;
             self.lost_items.extend((first..first + running).map(|item| LostItem { job: assignment.job, item, ran_ns }));
             self.accounts.note_end(now);
+            let spell = Spell { owner, busy_ns: now - lost_from, ended_ns: now, has_failures: true };
+            let lost = Assignment { first, ..assignment };
             if let Some(account) = self.account_of(owner) {
-                let spell = Spell { owner, busy_ns: now - lost_from, ended_ns: now, has_failures: true };
                 // Calls that linger side by side share the time, and nobody knows how.
                 if !left.marks().progress().is_side_by_side() {
                     self.accounts.add_time(account, spell.busy_ns);
                 }
                 let failed = Failed { lost: u64::from(running), ..Failed::default() };
-                self.tell_history(account, Assignment { first, ..assignment }, running, spell, failed);
+                self.tell_history(account, lost, running, spell, failed);
+            }
+            if self.events.is_wanted() {
+                self.tell_ended(lost, running, spell, (Fate::Lost, Troubles::all(running)));
             }
             let how = HowFailed { fate: Fate::Lost, said: None, ended_ns: now, death: self.dying.clone() };
             self.note_failures(owner, assignment, (u64::from(running), first), how);

@@ -9,12 +9,12 @@ impl State {
     pub(super) fn publish(
         &mut self,
         chunk: ChunkId,
-        (job, attempt, devices): (JobId, u16, u32),
+        (id, attempt, devices): (JobId, u16, u32),
         first: u32,
         count: u32,
         context: &Context<'_>,
     ) {
-        let slot = &self.jobs[job.0 as usize];
+        let slot = &self.jobs[id.0 as usize];
         let job = slot.job.as_ref().expect("the core publishes items of unfinished jobs");
         let start_and_end = |(start, _)| Some((start, job.input_bounds(first + count - 1)?.1));
         let bounds = job.input_bounds(first).and_then(start_and_end);
@@ -28,8 +28,8 @@ impl State {
         };
         let (function, function_at) = (job.function.id, job.function.place);
         let item = job.number_of(first);
-        let first = job.pending.index_of(first);
-        let request = Request { function, function_at, item, first, count, attempt, devices, input };
+        let index = job.pending.index_of(first);
+        let request = Request { function, function_at, item, first: index, count, attempt, devices, input };
         // SAFETY: the slot is free, so only the parent may touch its body, and it only writes. Should somebody else write
         // there all the same, the worker that claims the task reads nonsense; the parent reads nothing.
         let write = |body: *mut Body| unsafe { (*body).put_request(&request) };
@@ -40,6 +40,9 @@ impl State {
         self.chunk_of_slot[place.slot as usize] = chunk;
         self.place_of_chunk[chunk.index as usize] = Some(place);
         self.effects.published += 1;
+        if attempt > 0 && self.events.is_wanted() {
+            self.tell_retried(id, first, attempt);
+        }
     }
 }
 

@@ -112,8 +112,10 @@ impl State {
             parts: Gathered::None,
             first_item: self.next_item,
             submitted_ns: 0,
+            told_again: None,
         });
-        submission.pending.begin(job, self.next_item);
+        let first_item = self.next_item;
+        submission.pending.begin(job, first_item);
         self.next_item += u64::from(submission.items);
         self.unfinished_items += u64::from(submission.items);
         self.failures_watched += usize::from(submission.pending.failure_watch() != FailureWatch::Nobody);
@@ -124,6 +126,9 @@ impl State {
         self.apply(Event::JobSubmitted { job, items, sizing, terms }, context);
         if let Some(job) = &mut self.jobs[number as usize].job {
             job.submitted_ns = self.moment_ns;
+        }
+        if self.events.is_wanted() {
+            self.tell_submitted(submission.function, submission.pending, first_item, items);
         }
         // Whoever submits more than fits also takes in what has been answered, so that the table never runs dry.
         if self.core.has_backlog() {

@@ -18,6 +18,10 @@ pub(super) struct Seat {
     pub(super) scale: Scale,
     /// It has been asked to leave.
     pub(super) is_dismissed: bool,
+    /// It has said that it takes tasks.
+    pub(super) is_ready: bool,
+    /// Those who have asked were told that it does.
+    pub(super) is_told: bool,
 }
 
 impl State {
@@ -36,6 +40,8 @@ impl State {
                     outgrown_bytes: None,
                     scale: Scale::default(),
                     is_dismissed: false,
+                    is_ready: false,
+                    is_told: false,
                 });
             }
             Err(errno) => {
@@ -58,15 +64,24 @@ impl State {
             && seat.birth == birth
         {
             seat.pid = pid;
+            let (account, is_ready) = (seat.account, seat.is_ready);
             // It may have answered before the news of its birth came.
-            if let Some(account) = seat.account {
+            if let Some(account) = account {
                 self.accounts.name(account, pid);
+            }
+            if is_ready {
+                // It was faster than the fork server, which tells its process id.
+                self.tell_worker_started(worker);
             }
         }
     }
 
     pub(crate) fn on_ready(&mut self, worker: u16, birth: u64, context: &Context<'_>) {
-        if self.seats[usize::from(worker)].as_ref().is_some_and(|seat| seat.birth == birth) {
+        if let Some(seat) = self.seats[usize::from(worker)].as_mut().filter(|seat| seat.birth == birth) {
+            seat.is_ready = true;
+            if seat.pid != 0 {
+                self.tell_worker_started(worker);
+            }
             self.apply(Event::WorkerReady { worker: WorkerId(worker) }, context);
         }
     }

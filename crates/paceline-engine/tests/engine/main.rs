@@ -3,6 +3,7 @@
 mod cancel;
 mod deaths;
 mod ends;
+mod events;
 mod glance;
 mod leftovers;
 mod limits;
