@@ -224,9 +224,10 @@ def test_executors_of_processes_tell_as_pools_do(executor, told):
     assert items_of(told.of("ended")) == items_of(told.of("submitted")) == {0: 1, 1: 1, 2: 1}
 
 
-@pytest.mark.parametrize("make", [lambda: Pool(1, backend="threads"), lambda: Pool(1, backend="serial"), ThreadPoolExecutor])
-def test_pools_within_this_process_refuse_and_say_why(make, told):
-    with make() as pool, pytest.raises(ValueError, match=r"worker processes(.|\n)*hint: use `backend='processes'`"):
+@pytest.mark.parametrize("backend", ["threads", "serial", "executor"])
+def test_pools_within_this_process_refuse_and_say_why(backend, told):
+    made = ThreadPoolExecutor(1) if backend == "executor" else Pool(1, backend=backend)
+    with made as pool, pytest.raises(ValueError, match=r"worker processes(.|\n)*hint: use `backend='processes'`"):
         pool.subscribe(told)
 
 

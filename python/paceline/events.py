@@ -34,7 +34,7 @@ _ANCHOR_NS = time.time_ns() - time.monotonic_ns()
 _EXCEPTION = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Event:
     """Something that has happened in a pool; `kind` says what, and which of the other fields mean something.
 
@@ -87,7 +87,12 @@ class Event:
     exit_code: int | None = None
     signal: int | None = None
     # By what `paceline.telemetry` knows a submission.
-    origin: int = field(default=0, repr=False, compare=False)
+    origin: int = field(default=0, compare=False)
+
+    def __repr__(self) -> str:
+        # What means nothing here is left out.
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in {"version", "origin"}}
+        return f"Event({', '.join(f'{name}={value!r}' for name, value in told.items() if value is not None)})"
 
 
 class Subscription:
