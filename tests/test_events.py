@@ -17,7 +17,7 @@ import pytest
 
 import paceline
 import tasks
-from paceline import Event, Pool, ProcessPoolExecutor, TaskTimeout, ThreadPoolExecutor, WorkerDied, WorkerStartError
+from paceline import Event, Pool, TaskTimeout, ThreadPoolExecutor, WorkerDied, WorkerStartError
 from program import Program, run_script
 
 
@@ -172,7 +172,7 @@ def test_retry_after_an_exception_with_backoff_is_told(told, tmp_path):
 
 
 def fail_until(path, times):
-    with open(path, "a+") as file:
+    with open(path, "a+") as file:  # noqa: PTH123
         file.write(".")
         file.seek(0)
         begun = len(file.read()) - 1

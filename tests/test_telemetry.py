@@ -81,11 +81,9 @@ def test_span_belongs_to_the_one_that_was_current_at_the_submission(pool, tracer
             contexts.detach(token)
         assert [future.result() for future in (first, second, orphan)] == [1, 4, 9]
         assert maps.get() == [1, 4]
-    parents = [
-        span.parent.span_id
-        for span in sorted(exporter.get_finished_spans(), key=lambda span: span.attributes.get("paceline.first_item", -1))
-        if span.name == "square"
-    ]
+    spans = [span for span in exporter.get_finished_spans() if span.name == "square"]
+    spans.sort(key=lambda span: span.attributes["paceline.first_item"])
+    parents = [span.parent.span_id for span in spans]
     expected = [one, one, one, two, outermost]
     assert parents == [span.get_span_context().span_id for span in expected]
 
@@ -113,12 +111,12 @@ def test_failures_are_errors_that_name_the_exception(tracer, exporter):
 
 
 def test_each_attempt_has_a_span_and_all_the_same_parent(tracer, exporter):
-    with Pool(1, retries=1) as pool, instrument(pool, tracer=tracer):
-        with tracer.start_as_current_span("request") as request, pytest.raises(WorkerDied):
-            pool.apply(tasks.die)
+    request = tracer.start_as_current_span("request")
+    with Pool(1, retries=1) as pool, instrument(pool, tracer=tracer), request as parent, pytest.raises(WorkerDied):
+        pool.apply(tasks.die)
     spans = [span for span in exporter.get_finished_spans() if span.name == "die"]
     assert [span.attributes["paceline.attempt"] for span in spans] == [1, 2]
-    assert {span.parent.span_id for span in spans} == {request.get_span_context().span_id}
+    assert {span.parent.span_id for span in spans} == {parent.get_span_context().span_id}
 
 
 def test_executors_can_be_traced_and_threads_cannot(tracer, exporter):

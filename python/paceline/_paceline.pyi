@@ -134,8 +134,14 @@ class Engine:
         forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, and of each stretch a
         row of twelve numbers, as `paceline.history` knows them.
         """
-    def subscribe(self, anchor_ns: int) -> Events:
-        """What happens from now on. `anchor_ns` is what the monotonic clock lacks to the nanoseconds since the epoch."""
+    def subscribe(
+        self, event_type: type[Any], version: int, anchor_ns: int, name_exception: Callable[[bytes], str | None]
+    ) -> Events:
+        """What happens from now on, as objects of that class, made without its `__init__`.
+
+        `anchor_ns` is what the monotonic clock lacks to the nanoseconds since the epoch. `name_exception` tells the name of an
+        exception's type from what the worker has packed. Raises `RuntimeError` in a forked child.
+        """
     def set_witness(self, witness: Callable[[], int] | None, /) -> None:
         """Has each submission ask this for the number by which its events will know it, in the thread that submits.
 
@@ -214,11 +220,11 @@ class Engine:
 class Events:
     """What happens in a pool, from the moment at which it was asked for; `Engine.subscribe` makes it."""
 
-    def next(self, timeout: float | None = None) -> list[tuple[Any, ...]] | None:
-        """Waits for what happens next; a row of each, with the fields of `paceline.Event` that follow its version.
+    def next(self, timeout: float | None = None) -> list[Any] | None:
+        """Waits for what happens next; an event of each.
 
-        In the place of the exception's name is what an item that raised has left, or None. Asking for more says that what was
-        given before has been passed on. The list is empty after `timeout` seconds; None when nothing more will come.
+        Asking for more says that what was given before has been passed on. The list is empty after `timeout` seconds; None when
+        nothing more will come.
         """
     def close(self) -> None:
         """Nothing that happens from now on is told; what has happened before still is."""

@@ -1,7 +1,7 @@
 """What happens in a pool, told while it happens: `pool.subscribe(callback)`.
 
-Owns the shape of an event and its version, and the thread that calls. It only looks at what happened: the engine notes that
-and keeps it in a bounded queue, and whatever a callback does, the pool knows nothing of it.
+Owns the shape of an event and its version, and the thread that calls. It only looks at what happened: the engine notes
+that and keeps it in a bounded queue, and whatever a callback does, the pool knows nothing of it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ __all__ = ["Event", "Subscription"]
 
 VERSION = 1
 
-# What the monotonic clock lacks to the time since the epoch: once, so that no event is told to be older than one before it
-# only because somebody has set the clock.
+# What the monotonic clock lacks to the time since the epoch: once, so that no event is told to be older than one before
+# it only because somebody has set the clock.
 _ANCHOR_NS = time.time_ns() - time.monotonic_ns()
-# Where a row has what an item that raised has left.
-_EXCEPTION = 8
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,6 +68,7 @@ class Event:
     `version` is 1. It grows when a kind or a field changes its meaning; new ones may come without that.
     """
 
+    # The native module makes them, and knows the fields by their order.
     version: int
     kind: Kind
     time: float
@@ -102,13 +101,13 @@ class Subscription:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
         if isinstance(engine, LocalEngine):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004 - as a pool's constructor refuses what is not for threads.
                 "events are told by pools of worker processes: this one runs its calls in this process\n"
                 "hint: use `backend='processes'`, or have the function itself tell what it does"
             )
-        self._events = engine.subscribe(_ANCHOR_NS)
-        # A daemon, because the interpreter would otherwise wait for it before it tells us that the program has ended. It holds
-        # neither the pool nor this object, so that both can be let go of.
+        self._events = engine.subscribe(Event, VERSION, _ANCHOR_NS, _name_of_exception)
+        # A daemon, because the interpreter would otherwise wait for it before it tells us that the program ends. It
+        # holds neither the pool nor this object, so that both can be let go of.
         self._thread = Thread(target=_deliver, args=(self._events, callback), name="paceline-events", daemon=True)
         try:
             self._thread.start()
@@ -119,8 +118,8 @@ class Subscription:
     def close(self) -> None:
         """Ends the subscription; returns when the callback has returned from everything that had happened before.
 
-        Called by the callback itself, it does not wait: what had happened before is told when the callback has returned. May
-        be called several times.
+        Called by the callback itself, it does not wait: what had happened before is told when the callback has
+        returned. May be called several times.
         """
         self._events.close()
         if self._thread is not current_thread() and not sys.is_finalizing():
@@ -141,21 +140,16 @@ class Subscription:
 def _deliver(events: Events, callback: Callable[[Event], object]) -> None:
     """The life of a subscription's thread."""
     has_raised = False
-    while (rows := events.next()) is not None:
-        for row in rows:
+    while (batch := events.next()) is not None:
+        for event in batch:
             try:
-                callback(_event(row))
+                callback(event)
             except BaseException as error:  # It is the callback's own affair, even if it wants to leave.
                 if not has_raised:
                     has_raised = True
                     _log(callback, error)
-        del rows
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    if row[_EXCEPTION] is None:
-        return Event(VERSION, *row)
-    return Event(VERSION, *row[:_EXCEPTION], _name_of_exception(row[_EXCEPTION]), *row[_EXCEPTION + 1 :])
+        # While there is nothing to tell, nothing that was told is kept.
+        batch = event = None
 
 
 def _name_of_exception(left: bytes) -> str | None:
@@ -174,5 +168,7 @@ def _log(callback: Callable[[Event], object], error: BaseException) -> None:
     from logging import getLogger
 
     getLogger("paceline").error(
-        "a callback of `subscribe` raised an exception; more of its exceptions are not shown: %r", callback, exc_info=error
+        "a callback of `subscribe` raised an exception; more of its exceptions are not shown: %r",
+        callback,
+        exc_info=error,
     )

@@ -451,8 +451,7 @@ impl Engine {
         let deadline = Instant::now() + patience;
         let inboxes = self.shared.with(|state, _| state.inboxes()).unwrap_or_default();
         let left = || deadline.saturating_duration_since(Instant::now());
-        // Each of them, also after one that is too slow.
-        inboxes.iter().map(|inbox| inbox.wait_until_told(left())).fold(true, |all, is_told| all && is_told)
+        inboxes.iter().all(|inbox| inbox.wait_until_told(left()))
     }
 }
 

@@ -2,7 +2,7 @@
 //! for one while it holds the interpreter.
 
 use crate::command::{fork_server_command, spawn_command};
-use crate::events::Events;
+use crate::events::{Events, Shape};
 use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
@@ -483,10 +483,18 @@ impl Engine {
         chronicle(py, &accounts, &history)
     }
 
-    /// What happens from now on, row by row. `anchor_ns` is what the monotonic clock lacks to the nanoseconds since the epoch.
-    fn subscribe(&self, py: Python<'_>, anchor_ns: u64) -> PyResult<Events> {
-        let subscription = py.detach(|| self.native.subscribe()).ok_or_else(foreign)?;
-        Ok(Events::of(subscription, anchor_ns))
+    /// What happens from now on, as objects of that class. `anchor_ns` is what the monotonic clock lacks to the nanoseconds
+    /// since the epoch, and `name_exception` tells the name of an exception's type from what it has left.
+    fn subscribe(
+        &self,
+        event_type: &Bound<'_, PyType>,
+        version: u32,
+        anchor_ns: u64,
+        name_exception: Py<PyAny>,
+    ) -> PyResult<Events> {
+        let shape = Shape::of(event_type, version, anchor_ns, name_exception)?;
+        let subscription = event_type.py().detach(|| self.native.subscribe()).ok_or_else(foreign)?;
+        Ok(Events::of(subscription, shape))
     }
 
     /// Has each submission ask this for the number by which its events will know it, in the thread that submits; none for

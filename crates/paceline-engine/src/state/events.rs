@@ -121,7 +121,7 @@ impl State {
     /// what something more urgent has taken the place of, goes out again as well, and is no other attempt.
     pub(super) fn tell_retried(&mut self, id: JobId, item: u32, attempt: u16) {
         let Some(job) = self.jobs[id.0 as usize].job.as_mut() else { return };
-        if job.told_again.get_or_insert_default().insert(item, attempt) == Some(attempt) {
+        if job.told_again.insert(item, attempt) == Some(attempt) {
             return;
         }
         self.events.tell(Happening::Retried { at_ns: self.moment_ns, items: job.told_items(item, 1, attempt) });

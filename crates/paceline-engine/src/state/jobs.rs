@@ -7,7 +7,7 @@ use crate::pending::{FailureWatch, Pending};
 use paceline_core::{JobEnd, JobId};
 use paceline_ipc::arena::Span;
 use paceline_ipc::share::Share;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -31,8 +31,8 @@ pub(super) struct Job {
     pub(super) parts: Gathered,
     pub(super) first_item: u64,
     pub(super) submitted_ns: u64,
-    /// Of which attempt at an item it was last told that it has gone out, beside the first; none if nobody asked.
-    pub(super) told_again: Option<Box<HashMap<u32, u16>>>,
+    /// Of which attempt at an item it was last told that it has gone out, beside the first, if anybody has asked.
+    pub(super) told_again: BTreeMap<u32, u16>,
 }
 
 pub(super) enum Gathered {

@@ -10,6 +10,7 @@ use paceline_core::{Event, JobId, Sizing, Terms};
 use paceline_ipc::arena::{AllocateError, Span};
 use paceline_ipc::share::Share;
 use paceline_ipc::slabs::Placed;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The input of a job.
@@ -112,7 +113,7 @@ impl State {
             parts: Gathered::None,
             first_item: self.next_item,
             submitted_ns: 0,
-            told_again: None,
+            told_again: BTreeMap::new(),
         });
         let first_item = self.next_item;
         submission.pending.begin(job, first_item);

@@ -52,7 +52,7 @@ fn every_item_of_a_map_is_told_once_and_after_its_submission() {
             _ => {}
         }
     }
-    assert_eq!(seen, [1; 5_000]);
+    assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
 }
 
 #[test]
