@@ -8,8 +8,8 @@ use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
 use crate::history::{Chronicle, Glanced, Told, chronicle, show_glance, tell};
-use crate::job::{Called, Job, Sent, announce};
-use crate::outcome::{OnError, errors, show_failure, start_error};
+use crate::job::{Called, Job, Sent, ToFutures};
+use crate::outcome::{OnError, errors, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Along, bringing, encode_argument, encode_argument_or_failure, encode_call};
 use crate::resources::Resources;
@@ -19,8 +19,8 @@ use crate::terms::Terms;
 use crate::transport::{Handed, Transport};
 use crate::worker::forked_server;
 use paceline_engine::{
-    Announce, FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share,
-    ShownFailure, Sizing, StartMethod, SubmitError, TOKEN_KINDS, now_ns,
+    FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share, Sizing, StartMethod,
+    SubmitError, TOKEN_KINDS, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;
@@ -76,23 +76,6 @@ impl Witness {
         self.is_there.store(call.is_some(), Ordering::Relaxed);
         let before = std::mem::replace(&mut *self.call.lock().unwrap_or_else(PoisonError::into_inner), call);
         drop(before);
-    }
-}
-
-/// Announces ends to the futures that asked for it.
-struct ToFutures;
-
-impl Announce for ToFutures {
-    fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>) {
-        Python::attach(|py| {
-            for pending in ended {
-                announce(py, pending.take_attachment());
-            }
-        });
-    }
-
-    fn show_failure(&self, failure: &ShownFailure) {
-        Python::attach(|py| show_failure(py, failure));
     }
 }
 

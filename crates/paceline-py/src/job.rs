@@ -5,9 +5,9 @@ use crate::functions::Style;
 use crate::future::{TaskFuture, Wait, wait};
 use crate::history::{Chronicle, chronicle_of};
 use crate::local::Threads;
-use crate::outcome::{Decoded, Label, OnError, cancelled, decode};
+use crate::outcome::{Decoded, Label, OnError, cancelled, decode, show_failure};
 use crate::output::hear;
-use paceline_engine::{Attachment, Engine, Pending, Stage, Target, Waited};
+use paceline_engine::{Announce, Attachment, Engine, Pending, ShownFailure, Stage, Target, Waited};
 use pyo3::prelude::*;
 use std::sync::{Arc, Weak};
 
@@ -290,6 +290,23 @@ impl Job {
             Self::Local(_, job) if job.is_done() => job.payload().traverse(visit),
             Self::Local(..) => Ok(()),
         }
+    }
+}
+
+/// Announces ends to the futures that asked for it.
+pub(crate) struct ToFutures;
+
+impl Announce for ToFutures {
+    fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>) {
+        Python::attach(|py| {
+            for pending in ended {
+                announce(py, pending.take_attachment());
+            }
+        });
+    }
+
+    fn show_failure(&self, failure: &ShownFailure) {
+        Python::attach(|py| show_failure(py, failure));
     }
 }
 
