@@ -356,7 +356,7 @@ def test_whoever_connects_and_says_nothing_does_not_keep_others_waiting_for_long
 
 def test_state_has_pools_workers_tasks_and_failures(runtime, gate):
     paceline.watchable()
-    with Pool(2, name="one") as pool, paceline.ThreadPoolExecutor(3):
+    with paceline.ThreadPoolExecutor(3), Pool(2, name="one") as pool:
         pool.map(tasks.square, range(100))
         pool.submit(tasks.fail, "worse").wait(30)
         pool.map_async(tasks.fail, ["bad"], chunksize=1).wait(30)
@@ -370,7 +370,8 @@ def test_state_has_pools_workers_tasks_and_failures(runtime, gate):
         gate.let_through(51)
         running.result(30)
         waiting.get(30)
-    processes, threads = sorted(program.pools, key=lambda pool: pool.kind)
+    threads, processes = program.pools
+    assert threads.engine < processes.engine
     assert (processes.name, processes.workers, processes.busy, processes.closed) == ("one", 2, 2, False)
     assert (processes.ended, processes.unfinished, processes.failed) == (102, 51, 3)
     assert (threads.kind, threads.workers, threads.busy) == ("threads", 3, 0)

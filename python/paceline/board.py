@@ -129,8 +129,8 @@ def _failure_line(failure: Failure, pool: PoolSeen) -> str:
 def summary(programs: list[ProgramSeen]) -> str:
     """How much there is of everything."""
     pools = [pool for program in programs for pool in program.pools]
-    workers = sum(len(pool.processes) for pool in pools)
-    busy = sum(1 for pool in pools for worker in pool.processes if worker.tasks)
+    workers = sum(len(pool.processes) if pool.kind == "processes" else pool.workers for pool in pools)
+    busy = sum(pool.busy for pool in pools)
     rate = sum(pool.rate or 0.0 for pool in pools)
     counts = [_counted(len(programs), "program"), _counted(len(pools), "pool"), _counted(workers, "worker")]
     return f"{', '.join(counts)}, {busy} busy, {_rate(rate)} items/s"

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from threading import Thread
     from typing import Any, Protocol, TypeAlias
-    from weakref import WeakSet
+    from weakref import WeakKeyDictionary
 
     # Both have the same methods, and give futures of the same class.
     AnyEngine: TypeAlias = "Engine | LocalEngine"
@@ -343,7 +343,8 @@ def _flush_cell() -> None:
 
 # -- the end -----------------------------------------------------------------------------------------------------------
 
-_open: WeakSet[Any] | None = None
+# In the order in which they were opened.
+_open: WeakKeyDictionary[Any, None] | None = None
 _left: list[AnyEngine] = []
 _home = os.getpid()
 # What is to be done when all of them have ended, as the last thing of this process.
@@ -354,13 +355,13 @@ def register(owner: Owner) -> None:
     """Has `owner` told when the interpreter is about to exit."""
     global _home, _open
     if _open is None or os.getpid() != _home:
-        from weakref import WeakSet
+        from weakref import WeakKeyDictionary
 
         # If this process was forked from one with pools of its own, those are not ours to end.
         _home = os.getpid()
-        _open = WeakSet()
+        _open = WeakKeyDictionary()
         _left.clear()
-    _open.add(owner)
+    _open[owner] = None
 
 
 def open_engines() -> list[Engine]:
@@ -387,7 +388,7 @@ def _owners() -> list[Owner]:
 def unregister(owner: Owner) -> None:
     """There is nothing left to tell it."""
     if _open is not None:
-        _open.discard(owner)
+        _open.pop(owner, None)
 
 
 def see_off(engine: AnyEngine) -> None:

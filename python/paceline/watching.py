@@ -204,7 +204,8 @@ def state() -> dict[str, Any]:
         "program": _program()[:_MOST_PROGRAM_CHARACTERS],
         "memory": _memory_of(os.getpid()),
         "now": monotonic(),
-        "pools": [_pool(name, engine) for name, engine in open_pools()],
+        # Those that were there first come first, from one look to the next.
+        "pools": sorted((_pool(name, engine) for name, engine in open_pools()), key=lambda pool: pool["engine"]),
     }
 
 
