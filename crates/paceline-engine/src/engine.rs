@@ -55,6 +55,19 @@ pub struct Options {
     pub announce: Box<dyn Announce>,
 }
 
+impl Options {
+    /// What of them the core has to know.
+    fn for_core(&self) -> Config {
+        Config {
+            workers: self.workers,
+            table_slots: u32::try_from(SLOTS).expect("the table is small"),
+            start_timeout_ns: self.start_timeout_ns,
+            is_memory_limited: self.memory_limit > 0,
+            tokens: self.tokens,
+        }
+    }
+}
+
 /// Told of ended jobs, on the engine's own thread, in the order in which they ended.
 pub trait Announce: Send + Sync {
     /// These jobs have ended; their attachments can be taken.
@@ -252,13 +265,7 @@ impl Engine {
         }
         let generation = fork_guard::settle();
         let system = OpenError::System;
-        let config = Config {
-            workers: options.workers,
-            table_slots: u32::try_from(SLOTS).expect("the table is small"),
-            start_timeout_ns: options.start_timeout_ns,
-            is_memory_limited: options.memory_limit > 0,
-            tokens: options.tokens,
-        };
+        let config = options.for_core();
         let (maker, server) = options.start.divide();
         let table_file = MemoryFile::create("paceline-table", MappedTable::SIZE).map_err(system)?;
         let arena = Arena::create_lent("paceline-inputs", options.memory_budget.min(MOST_KEPT_WARM))

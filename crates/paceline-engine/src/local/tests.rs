@@ -1,4 +1,5 @@
 use super::*;
+use crate::history::Fate;
 use crate::pending::Stream;
 use paceline_core::Sizing;
 

@@ -106,11 +106,19 @@ impl State {
 mod tests {
     use super::*;
     use crate::flight::Flight;
+    use paceline_core::{Config, Tokens};
     use paceline_ipc::arena::Arena;
 
     #[test]
     fn worker_that_answers_before_the_news_of_its_birth_gets_its_process_id() {
-        let mut state = State::new(1, (0, false), Arena::create("inputs").unwrap(), Flight::new(u64::MAX));
+        let config = Config {
+            workers: 1,
+            table_slots: 4,
+            start_timeout_ns: 0,
+            is_memory_limited: false,
+            tokens: Tokens::default(),
+        };
+        let mut state = State::new(config, Arena::create("inputs").unwrap(), Flight::new(u64::MAX));
         state.seats[0] = Some(Seat {
             birth: 7,
             pid: 0,
@@ -119,6 +127,8 @@ mod tests {
             outgrown_bytes: None,
             scale: Scale::default(),
             is_dismissed: false,
+            is_ready: false,
+            is_told: false,
         });
         let account = state.account_of(0).unwrap();
         assert_eq!(state.accounts().workers[account].pid, 0);

@@ -56,7 +56,7 @@ impl Saboteur {
         let is_stop_at_limit = matches!(command, Command::StopItem { cause: StopCause::Overrun, .. });
         match (self.mistake, command) {
             (Mistake::BlameOtherDevice, Command::Publish { chunk, job, first, count, attempt, devices }) => {
-                commands.push(Command::Publish { chunk, job, first, count, attempt, devices: devices << 1 })
+                commands.push(Command::Publish { chunk, job, first, count, attempt, devices: devices << 1 });
             }
             (Mistake::DropRepublish, Command::Publish { chunk, attempt, .. }) if attempt > 0 && chunk.index == 0 => {}
             (Mistake::DropFinish, Command::FinishJob { .. })
