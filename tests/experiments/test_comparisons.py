@@ -288,7 +288,7 @@ def test_printed_comparison_has_table_conclusions_and_warnings():
     assert lines[0] == "4 treatments over 14 data sets; higher is better"
     assert [line.split()[0] for line in lines[3:7]] == ["C4.5+m+cf", "C4.5+m", "C4.5+cf", "C4.5"]
     assert [line.split()[-1] for line in lines[3:7]] == ["1.964", "2.000", "2.893", "3.143"]
-    assert "Critical difference of average ranks (Nemenyi): 1.253." in lines
+    assert "Critical difference of average ranks (Nemenyi): 1.254." in lines
     assert any(line.startswith("No difference between C4.5 and C4.5+m can be shown (p = ") for line in lines)
     assert all(len(line) == len(line.rstrip()) for line in lines)
 

@@ -212,7 +212,7 @@ def test_diagram_without_anything_to_join_has_no_bar():
 
 
 def test_diagram_with_a_reference_joins_it_with_its_own():
-    comparison = comparison_of(names_of(5), datasets=12, step=0.012, reference="treatment 0")
+    comparison = comparison_of(names_of(5), datasets=12, step=0.006, reference="treatment 0")
     figure = critical_differences(comparison)
     assert len(bars(figure)) == 1
     assert "no difference from treatment 0 can be shown" in " ".join(check_layout(figure))
@@ -315,6 +315,13 @@ def test_convergence_ends_with_the_summary_s_mean_and_interval():
     ends = at_the_end[at_the_end[:, 0] == 25][:, 1]
     assert (ends.min(), ends.max()) == pytest.approx((summary.low, summary.high), abs=1e-6)
     assert f"{summary.mean:.4g} ± {summary.half_width:.2g}" in check_layout(figure)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1.0, 1e9])
+@pytest.mark.parametrize("offset", [0.0, 12345678.0])
+def test_convergence_of_any_size_has_ticks_that_can_be_read(scale, offset):
+    chance = np.random.default_rng(0)
+    check_layout(convergence({name: offset + scale * chance.normal(size=12) for name in names_of(4)}))
 
 
 def test_convergence_of_scores_that_are_the_same_is_drawn():

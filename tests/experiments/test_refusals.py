@@ -235,6 +235,12 @@ def test_nemenyi_over_too_few_data_sets_is_told():
     assert bool(warned(many, "no difference could be shown")) == (many.critical_difference > 7)
 
 
+def test_posterior_over_few_data_sets_is_told():
+    assert warned(compare(random_scores(2, 5), over(5), rope=0.01), "takes 5 data sets for all there are")
+    assert not warned(compare(random_scores(2, 6), over(6), rope=0.01), "for all there are")
+    assert not warned(compare(random_scores(2, 5), on("wine", 5), rope=0.01), "for all there are")
+
+
 def test_pair_that_differs_where_friedman_sees_nothing_is_told():
     for seed in range(400):
         comparison = compare(random_scores(3, 10, seed, step=0.008), over(10))

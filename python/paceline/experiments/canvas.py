@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "Canvas", "Theme", "checked", "shortened"]
+__all__ = ["DARK", "LIGHT", "Canvas", "Theme", "checked", "shortened", "tick_label", "ticks"]
 
 _DOTS_PER_INCH = 150
 _POINTS = 72
@@ -84,7 +84,7 @@ class Canvas:
         *,
         across: Literal["left", "center", "right"] = "left",
         upright: Literal["center", "top", "bottom"] = "center",
-        colour: Literal["text", "faint"] = "text",
+        colour: Literal["text", "faint", "accent"] = "text",
         bold: bool = False,
         gid: str | None = None,
     ) -> None:
@@ -142,18 +142,22 @@ class Canvas:
         if aside:
             axes.set_title(aside, loc="right", fontsize=8, color=self.theme.faint, parse_math=False, pad=5)
 
-    def dress(self, axes: Axes, *, whole_numbers: bool = False) -> None:
-        """Ticks, a grid and colours, once a panel has what it shows."""
-        from matplotlib.ticker import MaxNLocator
+    def dress(self, axes: Axes, width: float, *, counts: bool = False) -> None:
+        """Ticks, a grid and colours, once a panel of this width has what it shows; `counts` are whole numbers across."""
+        from matplotlib.ticker import FixedLocator, FuncFormatter
 
         for spine in axes.spines.values():
             spine.set_visible(False)
         axes.set_axisbelow(True)
-        axes.grid(visible=True, axis="both" if whole_numbers else "x", color=self.theme.line, linewidth=0.8)
+        axes.grid(visible=True, axis="both" if counts else "x", color=self.theme.line, linewidth=0.8)
         axes.tick_params(colors=self.theme.faint, labelcolor=self.theme.text, labelsize=9, length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole_numbers, prune="both" if not whole_numbers else None))
         axes.tick_params(axis="x", labelsize=8)
-        axes.ticklabel_format(axis="both" if whole_numbers else "x", useOffset=False)
+        for most in (4, 3, 2, 1):
+            places = ticks(axes.get_xlim(), most, counts=counts)
+            if sum(self.width_of(tick_label(place), 8) + 0.15 for place in places) < width:
+                break
+        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_major_formatter(FuncFormatter(tick_label))
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
 
@@ -175,6 +179,25 @@ class Canvas:
                 path, format=kind[1:], dpi=_DOTS_PER_INCH, facecolor=self.theme.back, metadata=metadata
             )
         return self._figure
+
+
+def ticks(limits: tuple[float, float], most: int, *, counts: bool = False) -> list[float]:
+    """Round numbers between two limits, and not at their very ends, where labels would be beside the panel."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = limits
+    room = 0 if counts else (high - low) * 0.04
+    found = MaxNLocator(most, integer=counts).tick_values(low, high)
+    return [float(place) for place in found if low + room <= place <= high - room]
+
+
+def tick_label(place: float, _: int | None = None) -> str:
+    """A round number as it is written.
+
+    >>> [tick_label(place) for place in (0.1 + 0.2, 1e6, 2.5e-13)]
+    ['0.3', '1000000', '2.5e-13']
+    """
+    return f"{place:.10g}"
 
 
 @cache

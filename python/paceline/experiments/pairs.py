@@ -147,9 +147,15 @@ class Family:
         """The pairs, of which `p` is not corrected yet and `better` is only where each leans; and what to warn of."""
         tested = [self._draft(first, second, asked) for first, second in asked.pairs(self.treatments)]
         drafts = [draft for draft, _ in tested]
+        warnings = []
+        if asked.rope is not None and len(self.tables) > 1 and len(self.rows) < _LEAST_DIFFERENCES:
+            warnings.append(
+                f"the Bayesian signed-rank test takes {len(self.rows)} data sets for all there are, so probabilities near "
+                "1 come easily: they say little about a further one"
+            )
         if by_ranks:
-            return self._by_ranks(drafts), self._rank_warnings(asked)
-        return drafts, self._warnings([(draft, found) for draft, found in tested if found is not None])
+            return self._by_ranks(drafts), [*warnings, *self._rank_warnings(asked)]
+        return drafts, [*warnings, *self._warnings([(draft, found) for draft, found in tested if found is not None])]
 
     def _draft(self, first: int, second: int, asked: Asked) -> tuple[Pair, Wilcoxon | None]:
         differences = self.rows[:, first] - self.rows[:, second]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from paceline.experiments.canvas import DARK, LIGHT, Canvas, checked, shortened
+from paceline.experiments.canvas import DARK, LIGHT, Canvas, checked, shortened, tick_label, ticks
 from paceline.experiments.libraries import require
 from paceline.experiments.summaries import as_numbers, check_level
 
@@ -61,8 +61,9 @@ def critical_differences(
     labels = [shortened(name, _LETTERS) for name in names]
     middle = (len(names) + 1) // 2
     number = canvas.width_of("20.00", 9) + _GAP
-    left = max(canvas.width_of(label, 10) for label in labels[:middle]) + number
-    right = max(canvas.width_of(label, 10) for label in labels[middle:]) + number
+    # As if all were in bold, which the reference is.
+    left = max(canvas.width_of(label, 10, bold=True) for label in labels[:middle]) + number
+    right = max(canvas.width_of(label, 10, bold=True) for label in labels[middle:]) + number
     long = max(4.5, 0.42 * (len(names) - 1))
     stub = 0.25
     begin = _MARGIN + left + _GAP + stub
@@ -92,7 +93,10 @@ def critical_differences(
             canvas.line([(scale(rank), axis), (scale(rank), y), (end, y)], canvas.theme.faint, 0.9)
             across = "right" if direction < 0 else "left"
             canvas.text(end + direction * _GAP * 0.6, y, f"{rank:.2f}", 9, across=across, colour="faint")
-            canvas.text(end + direction * (_GAP * 0.6 + number), y, label, 10, across=across, gid="treatment")
+            is_reference = comparison.reference is not None and label == shortened(comparison.reference, _LETTERS)
+            canvas.text(
+                end + direction * (_GAP * 0.6 + number), y, label, 10, across=across, bold=is_reference, gid="treatment"
+            )
     for place, layer in enumerate(layers):
         y = axis + 0.2 + place * _LAYER
         for group in layer:
@@ -208,7 +212,7 @@ def scores(
         axes.set_ylim(len(names) - 0.5, -0.5)
         _strip(axes, table, best, canvas.theme)
         axes.set_yticks(range(len(names)), labels if grid.is_first(place) else [""] * len(names))
-        canvas.dress(axes)
+        canvas.dress(axes, _PANEL)
     return canvas.finished(width, top + grid.height, path, kind, shown)
 
 
@@ -222,8 +226,9 @@ class _Grid:
 
     def __init__(self, canvas: Canvas, panels: int, labels: float, height: float) -> None:
         self._canvas = canvas
-        self._columns = min(3, panels)
-        self._lines = math.ceil(panels / self._columns)
+        self._lines = math.ceil(panels / 3)
+        # Four are two and two, not three and one.
+        self._columns = math.ceil(panels / self._lines)
         self._left = _MARGIN + labels
         self._panel_height = height
         self._step = _ABOVE_PANEL + height + _BELOW_PANEL
@@ -302,7 +307,8 @@ def convergence(
     shown = "How the means settle with repetitions" if title is None else title
     low, high = min(float(row.min()) for row in rows.values()), max(float(row.max()) for row in rows.values())
     room = (high - low) * 0.08 or abs(high) * 0.01 or 1.0
-    grid = _Grid(canvas, len(rows), 0.55, 1.5)
+    heights = ticks((low - room, high + room), 5)
+    grid = _Grid(canvas, len(rows), max(canvas.width_of(tick_label(height), 9) for height in heights) + _GAP, 1.5)
     caption = f"Mean of the first n repetitions, and its {level * 100:g} % interval; dots are single repetitions."
     top = canvas.heading(shown, caption, grid.width)
     longest = max(len(row) for row in rows.values())
@@ -312,9 +318,8 @@ def convergence(
         axes.set_ylim(low - room, high + room)
         half = _settling(axes, row, level, canvas.theme)
         canvas.panel_title(axes, name, _PANEL, f"{row.mean():.4g} ± {half:.2g}")
-        canvas.dress(axes, whole_numbers=True)
-        if not grid.is_first(place):
-            axes.tick_params(labelleft=False)
+        axes.set_yticks(heights, [tick_label(height) if grid.is_first(place) else "" for height in heights])
+        canvas.dress(axes, _PANEL, counts=True)
     return canvas.finished(grid.width, top + grid.height, path, kind, shown)
 
 
