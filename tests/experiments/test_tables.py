@@ -83,9 +83,8 @@ def test_names_cannot_break_a_table():
     latex = table.to_latex()
     assert len(latex.splitlines()) == 8
     row = latex.splitlines()[4]
-    assert row.startswith(
-        r"a\textbar{}b\_c*d\$e\%f\&g\{h\}\textbackslash{}i\textasciitilde{}j\textasciicircum{}k\#l`m\textless{}n\textgreater{} o & "
-    )
+    name = r"a\textbar{}b\_c*d\$e\%f\&g\{h\}\textbackslash{}i\textasciitilde{}j\textasciicircum{}k\#l`m"
+    assert row.startswith(name + r"\textless{}n\textgreater{} o & ")
 
 
 def test_summaries_make_a_table():

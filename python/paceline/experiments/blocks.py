@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from numpy import float64
+    from numpy import bool_, float64
     from numpy.typing import NDArray
 
 __all__ = ["Blocks"]
@@ -41,7 +41,7 @@ class Blocks:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, scores: Mapping[str, Sequence[float]], blocks: Sequence[tuple[str, Hashable]]) -> Blocks:
+    def of(cls, scores: Mapping[str, Sequence[float | None]], blocks: Sequence[tuple[str, Hashable]]) -> Blocks:
         """The complete blocks; raises `ValueError` if scores and blocks do not belong together, or none is complete."""
         import numpy as np
 
@@ -60,7 +60,7 @@ class Blocks:
             columns.append(column)
         table = np.stack(columns, axis=1)
         treatments = tuple(str(name) for name in scores)
-        is_complete = ~np.isnan(table).any(axis=1)
+        is_complete: NDArray[bool_] = np.asarray(~np.isnan(table).any(axis=1))
         if not is_complete.any():
             raise ValueError(
                 "there is no block in which every treatment has a score\n"
@@ -97,10 +97,10 @@ class Blocks:
 
         return np.array([float(np.abs(table).max()) * _ROUNDING for table in self.scores])
 
-    def never_vary(self, dataset: int) -> NDArray[float64]:
+    def never_vary(self, dataset: int) -> NDArray[bool_]:
         """For each treatment, whether it has the same score in every repetition of this data set."""
         table = self.scores[dataset]
-        result: NDArray[float64] = (table.max(axis=0) - table.min(axis=0)) <= self.tolerances()[dataset]
+        result: NDArray[bool_] = (table.max(axis=0) - table.min(axis=0)) <= self.tolerances()[dataset]
         return result
 
     def _oddities(self) -> list[str]:
@@ -138,9 +138,7 @@ def _places(blocks: Sequence[tuple[str, Hashable]]) -> list[tuple[str, Hashable]
     places: list[tuple[str, Hashable]] = []
     seen: set[tuple[str, Hashable]] = set()
     for block in blocks:
-        if isinstance(block, str) or len(block) != 2:
-            raise ValueError(f"a block is a pair of a data set and a repetition, such as ('wine', 3), not {block!r}")
-        place = (str(block[0]), block[1])
+        place = _block(block)
         if place in seen:
             raise ValueError(
                 f"the block {place!r} occurs twice, so it is not clear which scores belong together\n"
@@ -151,6 +149,13 @@ def _places(blocks: Sequence[tuple[str, Hashable]]) -> list[tuple[str, Hashable]
     if not places:
         raise ValueError("there are no blocks, so there is nothing to compare")
     return places
+
+
+def _block(block: object) -> tuple[str, Hashable]:
+    # A string of two letters could be taken apart as well.
+    if not isinstance(block, tuple | list) or len(block) != 2:
+        raise ValueError(f"a block is a pair of a data set and a repetition, such as ('wine', 3), not {block!r}")
+    return str(block[0]), block[1]
 
 
 def _refuse_useless(name: str, column: NDArray[float64], places: list[tuple[str, Hashable]]) -> None:
@@ -170,7 +175,7 @@ def _missing(
     treatments: tuple[str, ...],
     places: list[tuple[str, Hashable]],
     table: NDArray[float64],
-    is_complete: NDArray[float64],
+    is_complete: NDArray[bool_],
 ) -> list[str]:
     import numpy as np
 
@@ -182,10 +187,8 @@ def _missing(
         for place in left_out
     ]
     blocks = "1 block was" if len(left_out) == 1 else f"{len(left_out)} blocks were"
-    return [
-        f"{blocks} left out of {len(places)}, as a score is missing there ({_listed(whose, '; ')}): if runs fail where "
-        "they would have been bad, what is left flatters them"
-    ]
+    what = f"{blocks} left out of {len(places)}, as a score is missing there ({_listed(whose, '; ')})"
+    return [f"{what}: if runs fail where they would have been bad, what is left flatters them"]
 
 
 def _listed(words: list[str], between: str = ", ") -> str:

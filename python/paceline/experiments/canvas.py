@@ -5,6 +5,7 @@ Owns the colours, the measuring of texts, and the writing of files. It knows not
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache
 from typing import NamedTuple
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DARK", "LIGHT", "Canvas", "Theme", "checked", "shortened", "tick_label", "ticks"]
+__all__ = ["DARK", "LIGHT", "MARGIN", "Canvas", "Theme", "checked", "shortened", "tick_labels", "ticks"]
 
 _DOTS_PER_INCH = 150
 _POINTS = 72
-_MARGIN = 0.3
+# Inches, and points.
+MARGIN = 0.3
 _TITLE, _CAPTION = 13, 9
 
 
@@ -96,11 +98,11 @@ class Canvas:
 
     def heading(self, title: str, caption: str, width: float) -> float:
         """A title and what the picture shows, in as many lines as they need; where what follows may begin."""
-        y = _MARGIN
+        y = MARGIN
         for words, points, bold in ((printable(title), _TITLE, True), (printable(caption), _CAPTION, False)):
-            for line in self._wrapped(words, points, width - 2 * _MARGIN, bold=bold):
+            for line in self._wrapped(words, points, width - 2 * MARGIN, bold=bold):
                 self.text(
-                    _MARGIN, y, line, points, upright="top", bold=bold, colour="text" if bold else "faint",
+                    MARGIN, y, line, points, upright="top", bold=bold, colour="text" if bold else "faint",
                     gid="title" if bold else "caption",
                 )  # fmt: skip
                 y += points * 1.4 / _POINTS
@@ -143,21 +145,20 @@ class Canvas:
             axes.set_title(aside, loc="right", fontsize=8, color=self.theme.faint, parse_math=False, pad=5)
 
     def dress(self, axes: Axes, width: float, *, counts: bool = False) -> None:
-        """Ticks, a grid and colours, once a panel of this width has what it shows; `counts` are whole numbers across."""
-        from matplotlib.ticker import FixedLocator, FuncFormatter
-
+        """Ticks, a grid and colours, once a panel of this width has what it shows; `counts` are whole numbers."""
         for spine in axes.spines.values():
             spine.set_visible(False)
         axes.set_axisbelow(True)
         axes.grid(visible=True, axis="both" if counts else "x", color=self.theme.line, linewidth=0.8)
         axes.tick_params(colors=self.theme.faint, labelcolor=self.theme.text, labelsize=9, length=0)
         axes.tick_params(axis="x", labelsize=8)
-        for most in (4, 3, 2, 1):
+        most, room = 4, math.inf
+        places: list[float] = []
+        while room > width:
             places = ticks(axes.get_xlim(), most, counts=counts)
-            if sum(self.width_of(tick_label(place), 8) + 0.15 for place in places) < width:
-                break
-        axes.xaxis.set_major_locator(FixedLocator(places))
-        axes.xaxis.set_major_formatter(FuncFormatter(tick_label))
+            room = sum(self.width_of(label, 8) + 0.15 for label in tick_labels(places))
+            most -= 1
+        axes.set_xticks(places, tick_labels(places))
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
 
@@ -165,6 +166,8 @@ class Canvas:
         self, width: float, height: float, path: str | os.PathLike[str] | None, kind: str, title: str
     ) -> Figure:
         """The figure of this size, written to the file if there is one."""
+        # Of whole pixels; else the last ones are half transparent.
+        width, height = (math.ceil(side * _DOTS_PER_INCH) / _DOTS_PER_INCH for side in (width, height))
         self._figure.set_size_inches(width, height)
         self._page.set_xlim(0, width)
         self._page.set_ylim(height, 0)
@@ -191,13 +194,17 @@ def ticks(limits: tuple[float, float], most: int, *, counts: bool = False) -> li
     return [float(place) for place in found if low + room <= place <= high - room]
 
 
-def tick_label(place: float, _: int | None = None) -> str:
-    """A round number as it is written.
+def tick_labels(places: Sequence[float]) -> list[str]:
+    """Round numbers as they are written, all with as many decimals.
 
-    >>> [tick_label(place) for place in (0.1 + 0.2, 1e6, 2.5e-13)]
-    ['0.3', '1000000', '2.5e-13']
+    >>> tick_labels([0.875, 0.9]), tick_labels([1e6, 2e6]), tick_labels([2.5e-13])
+    (['0.875', '0.900'], ['1000000', '2000000'], ['2.5e-13'])
     """
-    return f"{place:.10g}"
+    labels = [f"{place:.10g}" for place in places]
+    if any("e" in label for label in labels):
+        return labels
+    decimals = max((len(label.partition(".")[2]) for label in labels), default=0)
+    return [f"{place:.{decimals}f}" for place in places]
 
 
 @cache

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Pair", "compare"]
 
-# Friedman's test of fewer rows than the first says nothing; of fewer than the second, its distribution is a rough guess.
+# Friedman's test of fewer rows than the first says nothing; of fewer than the second, its p-value is a rough guess.
 _LEAST_RANKED, _WELL_RANKED = 3, 10
 
 
@@ -39,8 +39,8 @@ class Comparison:
 
     It prints as a table with the conclusions in sentences. `unit` is what was counted: "data sets" (means over their
     repetitions), or "repetitions" where there is one data set. `ranks` are average ranks over these, 1 is the best.
-    `friedman` is None where there are two treatments, or the test would say nothing. `critical_difference` is Nemenyi's,
-    where that was asked for. `warnings` tells in words what does not hold, or was left out.
+    `friedman` is None where there are two treatments, or the test would say nothing. `critical_difference` is
+    Nemenyi's, where that was asked for. `warnings` tells in words what does not hold, or was left out.
     """
 
     blocks: Blocks
@@ -74,7 +74,7 @@ class Comparison:
 
     @property
     def groups(self) -> list[tuple[str, ...]]:
-        """The largest groups of treatments of which no two differ, so far as can be shown; with a reference, its own."""
+        """The largest groups of treatments of which no two differ, as far as is shown; with a reference, its own."""
         differ = {frozenset((pair.first, pair.second)) for pair in self.pairs if pair.better is not None}
         if self.reference is None:
             return groups(self.ranks, differ)
@@ -100,9 +100,9 @@ class Comparison:
     def to_pandas(self) -> DataFrame:
         """A data frame with a row for each pair; those on one data set follow, with its name in `dataset`."""
         require("pandas")
-        import pandas
+        import pandas as pd
 
-        return pandas.DataFrame([_row(pair) for pair in (*self.pairs, *chain(*self.within.values()))])
+        return pd.DataFrame([_row(pair) for pair in (*self.pairs, *chain(*self.within.values()))])
 
     def to_markdown(self) -> str:
         """A table of means in Markdown: the best of each data set in bold, and marks for what cannot be told apart."""
@@ -124,7 +124,7 @@ class Comparison:
 
 
 def compare(
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float | None]],
     blocks: Sequence[tuple[str, Hashable]],
     *,
     reference: str | None = None,
@@ -147,9 +147,9 @@ def compare(
     `scores` has the scores of each treatment, one for each of the `blocks`, in their order; a block is a data set and a
     repetition. A block in which any treatment has no score (NaN, None) is left out for all of them.
 
-    With several data sets, each counts once, by its means: repetitions on one data set are no evidence about others, and
-    are never pooled. Two treatments are compared by Wilcoxon's signed-rank test; more of them by Friedman's test, and
-    pairs (each, or each with the `reference`) by Wilcoxon tests with Holm's correction, or by Nemenyi's test
+    With several data sets, each counts once, by its means: repetitions on one data set are no evidence about others,
+    and are never pooled. Two treatments are compared by Wilcoxon's signed-rank test; more of them by Friedman's test,
+    and pairs (each, or each with the `reference`) by Wilcoxon tests with Holm's correction, or by Nemenyi's test
     (`correction="nemenyi"`). Besides, `within` has the pairs on each data set that has repetitions. With one data set,
     its repetitions are what is counted, and the conclusions are about that data set alone.
 
@@ -274,10 +274,8 @@ def _together(overall: Family, pairs: tuple[Pair, ...], level: float) -> tuple[F
             "Friedman's test is left out: it takes rows as independent, and resamplings of the same data are not"
         ]
     if units < _LEAST_RANKED:
-        return None, [
-            f"Friedman's test is left out: over {units} {overall.unit} it says nothing; there have to be "
-            f"{_LEAST_RANKED} at least, better {_WELL_RANKED}"
-        ]
+        few = f"over {units} {overall.unit} it says nothing; there have to be {_LEAST_RANKED} at least"
+        return None, [f"Friedman's test is left out: {few}, better {_WELL_RANKED}"]
     warnings = []
     if overall.is_certain.all():
         return None, ["Friedman's test is left out: scores that are the same in each repetition count as one"]
@@ -325,7 +323,7 @@ def _row(pair: Pair) -> dict[str, object]:
 
 
 def _check_options(
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float | None]],
     reference: str | None,
     level: float,
     resampled: float | None,

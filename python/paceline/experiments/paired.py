@@ -18,37 +18,55 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Posterior",
-    "Wilcoxon",
+    "SignedRanks",
     "bayesian_signed_rank",
     "bayesian_t",
     "cohens_dz",
     "corrected_t",
     "interval",
     "vargha_delaney",
-    "wilcoxon",
 ]
 
 # The strength of the prior of the Bayesian signed-rank test, and how often its posterior is sampled.
 _PRIOR_STRENGTH = 0.5
 _SAMPLES = 50_000
 _AT_ONCE = 1_000_000
-# SciPy's test is exact for up to so many differences, and where some are tied or zero, for up to so many.
-_EXACT, _EXACT_WITH_TIES = 50, 13
+# Wilcoxon's test is exact for up to so many differences, and where some are tied or zero, for up to so many.
+_EXACT, _EXACT_WITH_TIES = 50, 15
 
 
-@dataclass(frozen=True, slots=True)
-class Wilcoxon:
-    """Wilcoxon's signed-rank test: `statistic` is the smaller of the two sums of ranks, `plus` that of the first's wins.
+@dataclass(frozen=True, slots=True, eq=False)
+class SignedRanks:
+    """The ranks of the sizes of differences, with their signs; sizes that only rounding keeps apart share a rank.
 
-    `n` differences were ranked, of which so many are `zeros` and so many share their size with another (`ties`).
+    `zeros` differences are zero, and so many share their size with another (`ties`). The ranks of zeros are split
+    between both sides, as Demšar does ("Statistical Comparisons of Classifiers over Multiple Data Sets", 2006, Journal
+    of Machine Learning Research 7).
     """
 
-    statistic: float
-    p: float
+    signed: NDArray[float64]
     plus: float
-    n: int
     zeros: int
     ties: int
+
+    @classmethod
+    def of(cls, differences: NDArray[float64], tolerances: NDArray[float64]) -> SignedRanks:
+        """The ranks of differences, of which each may be off by its tolerance."""
+        import numpy as np
+        from scipy import stats
+
+        sizes = merged(np.append(np.abs(differences), 0.0), np.append(tolerances, 0.0))[:-1]
+        _, counts = np.unique(sizes[sizes > 0], return_counts=True)
+        ranks = stats.rankdata(sizes)
+        is_zero = sizes == 0
+        plus = float(ranks[~is_zero & (differences > 0)].sum() + ranks[is_zero].sum() / 2)
+        signed = np.where(is_zero, 0.0, np.sign(differences) * ranks)
+        return cls(signed, plus, int(is_zero.sum()), int(counts[counts > 1].sum()))
+
+    @property
+    def n(self) -> int:
+        """How many differences there are, with those that are zero."""
+        return len(self.signed)
 
     @property
     def rank_biserial(self) -> float:
@@ -60,51 +78,45 @@ class Wilcoxon:
 
     @property
     def is_exact(self) -> bool:
-        """Whether `p` is exact, not an approximation by a normal distribution."""
+        """Whether the p-value is exact, not an approximation by a normal distribution."""
         return self.n <= (_EXACT_WITH_TIES if self.zeros or self.ties else _EXACT)
 
-    @property
-    def least_p(self) -> float:
-        """No p-value is smaller than this with so many differences that are not zero, however large they are."""
-        return min(1.0, 2.0 ** (1 - (self.n - self.zeros)))
+    def wilcoxon(self) -> tuple[float, float]:
+        """Wilcoxon's signed-rank test: the smaller of the two sums of ranks, and the p-value for two sides.
 
+        Wilcoxon, "Individual Comparisons by Ranking Methods", 1945, Biometrics Bulletin 1.
+        """
+        import warnings
 
-def wilcoxon(differences: NDArray[float64], tolerances: NDArray[float64]) -> Wilcoxon:
-    """Wilcoxon's signed-rank test; differences whose sizes only rounding keeps apart are ties.
+        import numpy as np
+        from scipy import stats
 
-    The ranks of zeros are split between both sides, as Demšar does ("Statistical Comparisons of Classifiers over
-    Multiple Data Sets", 2006, Journal of Machine Learning Research 7). The test is from Wilcoxon, "Individual
-    Comparisons by Ranking Methods", 1945, Biometrics Bulletin 1.
-    """
-    import warnings
-
-    import numpy as np
-    from scipy import stats
-
-    count = len(differences)
-    sizes = merged(np.append(np.abs(differences), 0.0), np.append(tolerances, 0.0))[:-1]
-    signed = np.sign(differences) * sizes
-    zeros = int((sizes == 0).sum())
-    _, counts = np.unique(sizes[sizes > 0], return_counts=True)
-    ties = int(counts[counts > 1].sum())
-    if zeros == count:
-        half = count * (count + 1) / 4
-        return Wilcoxon(half, 1.0, half, count, zeros, ties)
-    with warnings.catch_warnings():
-        # Older versions of SciPy warn of ties, and of few differences; the comparison says so by itself.
-        warnings.simplefilter("ignore")
-        found = stats.wilcoxon(signed, zero_method="zsplit")
-    ranks = stats.rankdata(sizes)
-    plus = float(ranks[signed > 0].sum() + ranks[signed == 0].sum() / 2)
-    return Wilcoxon(float(found.statistic), float(found.pvalue), plus, count, zeros, ties)
+        statistic = min(self.plus, self.n * (self.n + 1) / 2 - self.plus)
+        if self.zeros == self.n:
+            return statistic, 1.0
+        if self.is_exact and (self.zeros or self.ties):
+            # Each of all signs that these ranks may have; SciPy's own test would rank them anew for each.
+            found = stats.permutation_test(
+                (self.signed,),
+                lambda signed, axis: np.maximum(signed, 0.0).sum(axis=axis),
+                permutation_type="samples",
+                vectorized=True,
+                n_resamples=2**_EXACT_WITH_TIES,
+            )
+            return statistic, float(found.pvalue)
+        with warnings.catch_warnings():
+            # Older versions of SciPy warn of ties, and of few differences; the comparison says so by itself.
+            warnings.simplefilter("ignore")
+            found = stats.wilcoxon(self.signed, zero_method="zsplit")
+        return statistic, float(found.pvalue)
 
 
 def corrected_t(differences: NDArray[float64], ratio: float) -> tuple[float, float]:
     """The t statistic and the p-value of differences whose samples overlap; with a ratio of 0 it is the paired t-test.
 
     `ratio` is the size of the test set over that of the training set. Nadeau and Bengio, "Inference for the
-    Generalization Error", 2003, Machine Learning 52; for repeated cross-validation as in Bouckaert and Frank, "Evaluating
-    the Replicability of Significance Tests for Comparing Learning Algorithms", 2004, PAKDD.
+    Generalization Error", 2003, Machine Learning 52; for repeated cross-validation as in Bouckaert and Frank,
+    "Evaluating the Replicability of Significance Tests for Comparing Learning Algorithms", 2004, PAKDD.
     """
     from scipy import stats
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from paceline.experiments.paired import (
     Posterior,
+    SignedRanks,
     bayesian_signed_rank,
     bayesian_t,
     cohens_dz,
     corrected_t,
     interval,
     vargha_delaney,
-    wilcoxon,
 )
 from paceline.experiments.ranks import average_ranks, critical_difference, holm, nemenyi
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from numpy import bool_, float64
     from numpy.typing import NDArray
-
-    from paceline.experiments.paired import Wilcoxon
 
 __all__ = ["Asked", "Family", "Pair", "decided", "p_in_words"]
 
@@ -44,9 +42,9 @@ class Pair:
     """Two treatments, and whether they differ: `better` names the better one where that is shown, else it is None.
 
     `dataset` is None for what is said over several data sets, from `n` differences of means; else the pair is compared
-    on that data set alone, over `n` repetitions. `difference` is the mean of first minus second, in the scores' own unit,
-    and `low` to `high` Student's interval for it. `p` is the test's own p-value, `p_corrected` the one that holds
-    although many pairs are tested at once; it decides.
+    on that data set alone, over `n` repetitions. `difference` is the mean of first minus second, in the scores'
+    own unit, and `low` to `high` Student's interval for it. `p` is the test's own p-value, `p_corrected` the one that
+    holds although many pairs are tested at once; it decides.
 
     Effect sizes are positive where the first is better: `rank_biserial` (of the paired differences, from -1 to 1),
     `cohens_dz` (mean over standard deviation of the differences), `vargha_delaney` (how probable a better score of the
@@ -129,9 +127,9 @@ class Family:
     """Pairs that are tested in one table.
 
     It has a row for each unit (a data set, or a repetition of one) and a column for each treatment; the greater the
-    better. `tables` holds such a table of repetitions for each data set that the rows are about. `ratio` is None for runs that
-    are independent of each other, else it is that of the corrected test. Where `is_certain`, a treatment has the same
-    score in each row.
+    better. `tables` holds such a table of repetitions for each data set that the rows are about. `ratio` is None for
+    runs that are independent of each other, else it is that of the corrected test. Where `is_certain`, a treatment has
+    the same score in each row.
     """
 
     treatments: tuple[str, ...]
@@ -145,27 +143,33 @@ class Family:
 
     def drafts(self, asked: Asked, *, by_ranks: bool = False) -> tuple[list[Pair], list[str]]:
         """The pairs, of which `p` is not corrected yet and `better` is only where each leans; and what to warn of."""
-        tested = [self._draft(first, second, asked) for first, second in asked.pairs(self.treatments)]
+        tested = [
+            self._draft(first, second, asked, by_ranks=by_ranks) for first, second in asked.pairs(self.treatments)
+        ]
         drafts = [draft for draft, _ in tested]
         warnings = []
         if asked.rope is not None and len(self.tables) > 1 and len(self.rows) < _LEAST_DIFFERENCES:
             warnings.append(
-                f"the Bayesian signed-rank test takes {len(self.rows)} data sets for all there are, so probabilities near "
-                "1 come easily: they say little about a further one"
+                f"the Bayesian signed-rank test takes {len(self.rows)} data sets for all there are, so probabilities "
+                "near 1 come easily: they say little about a further one"
             )
         if by_ranks:
             return self._by_ranks(drafts), [*warnings, *self._rank_warnings(asked)]
         return drafts, [*warnings, *self._warnings([(draft, found) for draft, found in tested if found is not None])]
 
-    def _draft(self, first: int, second: int, asked: Asked) -> tuple[Pair, Wilcoxon | None]:
+    def _draft(self, first: int, second: int, asked: Asked, *, by_ranks: bool) -> tuple[Pair, SignedRanks | None]:
         differences = self.rows[:, first] - self.rows[:, second]
-        signed_ranks = wilcoxon(differences, self.tolerances)
+        ranks = SignedRanks.of(differences, self.tolerances)
         is_certain = bool(self.is_certain[first] and self.is_certain[second])
         if is_certain:
             # The same two numbers over and over are one observation, whatever a test makes of many.
             statistic, p, leaning = math.nan, 1.0, 0.0
+        elif by_ranks:
+            # Decided by all treatments' ranks together.
+            statistic, p, leaning = math.nan, 1.0, 0.0
         elif self.ratio is None:
-            statistic, p, leaning = signed_ranks.statistic, signed_ranks.p, signed_ranks.rank_biserial
+            statistic, p = ranks.wilcoxon()
+            leaning = ranks.rank_biserial
         else:
             statistic, p = corrected_t(differences, self.ratio)
             leaning = statistic
@@ -187,7 +191,7 @@ class Family:
             p_corrected=p,
             level=asked.level,
             better=_towards(leaning, names),
-            rank_biserial=signed_ranks.rank_biserial,
+            rank_biserial=ranks.rank_biserial,
             cohens_dz=cohens_dz(differences),
             vargha_delaney=self._vargha_delaney(first, second),
             higher_is_better=asked.higher_is_better,
@@ -195,7 +199,7 @@ class Family:
             if asked.rope is None or is_certain
             else self._posterior(differences, asked.rope, asked.seed),
         )
-        return draft, None if is_certain or self.ratio is not None else signed_ranks
+        return draft, None if is_certain or self.ratio is not None else ranks
 
     def _vargha_delaney(self, first: int, second: int) -> float:
         """Within each data set, and the mean of that."""
@@ -224,8 +228,8 @@ class Family:
         least, most = critical_difference(len(self.treatments), len(self.rows), asked.level), len(self.treatments) - 1
         if least > most:
             found.append(
-                f"average ranks differ by {most} at most, and Nemenyi's test over {len(self.rows)} {self.unit} asks for "
-                f"{least:.2f}: no difference could be shown, however large; there have to be more {self.unit}"
+                f"average ranks differ by {most} at most, and Nemenyi's test over {len(self.rows)} {self.unit} asks "
+                f"for {least:.2f}: no difference could be shown, however large; there have to be more {self.unit}"
             )
         if asked.reference is not None:
             found.append(
@@ -234,7 +238,7 @@ class Family:
             )
         return found
 
-    def _warnings(self, tested: list[tuple[Pair, Wilcoxon]]) -> list[str]:
+    def _warnings(self, tested: list[tuple[Pair, SignedRanks]]) -> list[str]:
         """Of Wilcoxon's test: differences that are too few, or of which too many are zero or tied."""
         found = []
         enough = [(pair, test) for pair, test in tested if test.n >= _LEAST_DIFFERENCES]
@@ -272,9 +276,10 @@ def too_few(units: int, unit: str, pairs: int, level: float) -> str | None:
     if pairs * 2.0 ** (1 - units) <= 1 - level:
         return None
     needed = 1 + math.ceil(math.log2(pairs / (1 - level)))
+    smallest = min(1.0, pairs * 2.0 ** (1 - units))
     corrected = f", corrected for {pairs} pairs," if pairs > 1 else ""
     return (
-        f"Wilcoxon's test over {units} {unit} cannot come below p = {min(1.0, pairs * 2.0 ** (1 - units)):.3g}{corrected} "
+        f"Wilcoxon's test over {units} {unit} cannot come below p = {smallest:.3g}{corrected} "
         f"however large the differences: {needed} {unit} are the fewest that can show one"
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from paceline.experiments.canvas import DARK, LIGHT, Canvas, checked, shortened, tick_label, ticks
+from paceline.experiments.canvas import DARK, LIGHT, MARGIN, Canvas, checked, shortened, tick_labels, ticks
 from paceline.experiments.libraries import require
 from paceline.experiments.summaries import as_numbers, check_level
 
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
+    from typing import Literal
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["convergence", "critical_differences", "scores"]
 
 # Inches.
-_MARGIN, _GAP = 0.3, 0.1
+_GAP = 0.1
 _LINE, _LAYER, _ROW = 0.26, 0.13, 0.28
 _PANEL, _BETWEEN, _ABOVE_PANEL, _BELOW_PANEL = 2.9, 0.35, 0.34, 0.42
 _LETTERS = 44
@@ -66,14 +67,14 @@ def critical_differences(
     right = max(canvas.width_of(label, 10, bold=True) for label in labels[middle:]) + number
     long = max(4.5, 0.42 * (len(names) - 1))
     stub = 0.25
-    begin = _MARGIN + left + _GAP + stub
-    width = begin + long + stub + _GAP + right + _MARGIN
+    begin = MARGIN + left + _GAP + stub
+    width = begin + long + stub + _GAP + right + MARGIN
     shown = f"Average ranks of {len(names)} treatments" if title is None else title
     top = canvas.heading(shown, _rank_caption(comparison), width)
     scale = _Scale(begin, long / (len(names) - 1))
 
     if comparison.critical_difference is not None:
-        top = _critical_difference(canvas, comparison.critical_difference, scale, top, width - _MARGIN)
+        top = _critical_difference(canvas, comparison.critical_difference, scale, top, width - MARGIN)
     axis = top + 0.34
     canvas.line([(scale(1), axis), (scale(len(names)), axis)], canvas.theme.text, 1.2)
     for tick in range(1, len(names) + 1):
@@ -91,7 +92,7 @@ def critical_differences(
         for place, (label, rank) in enumerate(zip(side_labels, side_ranks, strict=True)):
             y = first_line + place * _LINE
             canvas.line([(scale(rank), axis), (scale(rank), y), (end, y)], canvas.theme.faint, 0.9)
-            across = "right" if direction < 0 else "left"
+            across: Literal["left", "right"] = "right" if direction < 0 else "left"
             canvas.text(end + direction * _GAP * 0.6, y, f"{rank:.2f}", 9, across=across, colour="faint")
             is_reference = comparison.reference is not None and label == shortened(comparison.reference, _LETTERS)
             canvas.text(
@@ -103,7 +104,7 @@ def critical_differences(
             at = [scale(comparison.ranks[name]) for name in group]
             canvas.line([(min(at), y), (max(at), y)], canvas.theme.accent, 3.5, gid="group")
             canvas.dots(at, [y] * len(at), canvas.theme.accent, 4.5)
-    return canvas.finished(width, first_line + (middle - 1) * _LINE + 0.15 + _MARGIN, path, kind, shown)
+    return canvas.finished(width, first_line + (middle - 1) * _LINE + 0.15 + MARGIN, path, kind, shown)
 
 
 class _Scale(NamedTuple):
@@ -229,10 +230,10 @@ class _Grid:
         self._lines = math.ceil(panels / 3)
         # Four are two and two, not three and one.
         self._columns = math.ceil(panels / self._lines)
-        self._left = _MARGIN + labels
+        self._left = MARGIN + labels
         self._panel_height = height
         self._step = _ABOVE_PANEL + height + _BELOW_PANEL
-        self.width = self._left + self._columns * _PANEL + (self._columns - 1) * _BETWEEN + _MARGIN
+        self.width = self._left + self._columns * _PANEL + (self._columns - 1) * _BETWEEN + MARGIN
         self.height = self._lines * self._step + 0.1
 
     def is_first(self, place: int) -> bool:
@@ -252,10 +253,12 @@ def _strip(axes: Axes, table: NDArray[float64], best: int, theme: Theme) -> None
     count = len(table)
     # Spread evenly and always in the same way, so that the same scores are the same picture.
     aside = ((np.arange(count) * 0.618034) % 1 - 0.5) * 0.5 if count > 1 else np.zeros(count)
+    size = 6.0 if count == 1 else 3.2 if count <= _MANY_DOTS else 2.0
+    axes.margins(x=0.08)
     for row, values in enumerate(table.T):
         colour = theme.best if row == best else theme.accent
         axes.plot(
-            values, row + aside, linestyle="none", marker="o", markersize=3.2 if count <= _MANY_DOTS else 2.0,
+            values, row + aside, linestyle="none", marker="o", markersize=size,
             markeredgewidth=0, color=colour, alpha=0.55 if count > 1 else 1.0, zorder=2, gid="dots",
         )  # fmt: skip
         if count >= _ENOUGH_FOR_A_BOX:
@@ -274,7 +277,7 @@ def _strip(axes: Axes, table: NDArray[float64], best: int, theme: Theme) -> None
 
 
 def convergence(
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float | None]],
     path: str | PathLike[str] | None = None,
     *,
     level: float = 0.95,
@@ -286,7 +289,7 @@ def convergence(
     `scores` has the scores of each treatment in the order of its repetitions; those that are missing are passed over. A
     panel for each treatment, all on the same scales. Further arguments are those of `critical_differences`.
 
-    Raises `ValueError` where a treatment has fewer than two scores or an infinite one, or there are too many treatments.
+    Raises `ValueError` where a treatment has fewer than two scores or an infinite one, and for too many treatments.
     """
     kind = checked(path)
     require("numpy", "scipy.stats", "matplotlib.figure")
@@ -307,8 +310,9 @@ def convergence(
     shown = "How the means settle with repetitions" if title is None else title
     low, high = min(float(row.min()) for row in rows.values()), max(float(row.max()) for row in rows.values())
     room = (high - low) * 0.08 or abs(high) * 0.01 or 1.0
-    heights = ticks((low - room, high + room), 5)
-    grid = _Grid(canvas, len(rows), max(canvas.width_of(tick_label(height), 9) for height in heights) + _GAP, 1.5)
+    heights = ticks((low - room, high + room), 6)
+    shown_heights = tick_labels(heights)
+    grid = _Grid(canvas, len(rows), max(canvas.width_of(label, 9) for label in shown_heights) + _GAP, 1.5)
     caption = f"Mean of the first n repetitions, and its {level * 100:g} % interval; dots are single repetitions."
     top = canvas.heading(shown, caption, grid.width)
     longest = max(len(row) for row in rows.values())
@@ -318,7 +322,7 @@ def convergence(
         axes.set_ylim(low - room, high + room)
         half = _settling(axes, row, level, canvas.theme)
         canvas.panel_title(axes, name, _PANEL, f"{row.mean():.4g} ± {half:.2g}")
-        axes.set_yticks(heights, [tick_label(height) if grid.is_first(place) else "" for height in heights])
+        axes.set_yticks(heights, shown_heights if grid.is_first(place) else [""] * len(heights))
         canvas.dress(axes, _PANEL, counts=True)
     return canvas.finished(grid.width, top + grid.height, path, kind, shown)
 

@@ -93,8 +93,8 @@ def _iman_davenport(chi_squared: float, units: int, treatments: int) -> float:
 def critical_difference(treatments: int, units: int, level: float) -> float:
     """How far apart two average ranks must be to differ by Nemenyi's test.
 
-    Nemenyi, "Distribution-free Multiple Comparisons", 1963, thesis, Princeton University; as Demšar has it ("Statistical
-    Comparisons of Classifiers over Multiple Data Sets", 2006, Journal of Machine Learning Research 7).
+    Nemenyi, "Distribution-free Multiple Comparisons", 1963, thesis, Princeton University; as Demšar has it
+    ("Statistical Comparisons of Classifiers over Multiple Data Sets", 2006, Journal of Machine Learning Research 7).
 
     >>> round(critical_difference(4, 14, 0.95), 2)
     1.25

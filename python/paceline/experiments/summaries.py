@@ -64,7 +64,7 @@ class Summary:
 
 
 def summarise(
-    values: Sequence[float], *, interval: Literal["t", "bca"] = "t", level: float = 0.95, seed: int = 0
+    values: Sequence[float | None], *, interval: Literal["t", "bca"] = "t", level: float = 0.95, seed: int = 0
 ) -> Summary:
     """The mean, the standard deviation, and an interval for the mean of some values.
 
@@ -77,8 +77,8 @@ def summarise(
     Association 82), for skewed values, with 9,999 resamples drawn by a generator with this `seed`. `level` is between 0
     and 1.
 
-    Values that are not numbers (NaN, None) are left out, and `warnings` says how many. There it is also told if there is
-    one value only or none, if all are the same, if one is infinite, and if they are too few for a bootstrap. The
+    Values that are not numbers (NaN, None) are left out, and `warnings` says how many. There it is also told if there
+    is one value only or none, if all are the same, if one is infinite, and if they are too few for a bootstrap. The
     interval takes the values as independent of each other; scores of cross-validation are not, and their interval is
     too short.
 
@@ -206,14 +206,14 @@ def check_level(level: float) -> None:
         raise ValueError(f"level must be between 0 and 1, not {level!r}\nhint: 0.95 for intervals of 95 %")
 
 
-def as_numbers(values: Sequence[float], name: str) -> NDArray[float64]:
+def as_numbers(values: Sequence[float | None], name: str) -> NDArray[float64]:
     """The values as one row of floats; None becomes NaN. Raises `TypeError` for what is no number."""
     import numpy as np
 
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{name} must be a sequence of numbers, not a string")
     try:
-        row = np.array([math.nan if value is None else value for value in values], dtype=float)
+        row = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a sequence of numbers: {error}") from error
     if row.ndim != 1:

@@ -36,7 +36,7 @@ _IN_MARKDOWN = frozenset("\\`*_{}[]()<>#+!|~$&")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place in a table: a `mean` with its `std` (NaN where there is none), in bold if best, with a mark behind it."""
+    """One place in a table: a `mean` with its `std` (NaN where there is none), in bold if best, and a mark behind."""
 
     mean: float
     std: float = math.nan
