@@ -332,7 +332,7 @@ def test_conclusion_is_never_that_nothing_differs():
     (pair,) = comparison.pairs
     assert pair.better is None
     assert pair.conclusion == (
-        f"on wine, no difference between a and b can be shown (p = {pair.p:.2g}, mean difference "
+        f"on wine, no difference between a and b can be shown (p = {pair.p:.3g}, mean difference "
         f"{pair.difference:.3g} over 10 repetitions)"
     )
 

@@ -142,7 +142,7 @@ def compare(
     ...     {"forest": [91, 93, 92, 94, 92, 95, 93, 92], "svm": [90, 91, 91, 92, 89, 90, 92, 88]}, blocks
     ... )
     >>> print(comparison.pairs[0].conclusion)
-    on wine, forest is better than svm (p = 0.0078, mean difference 2.38 over 8 repetitions)
+    on wine, forest is better than svm (p = 0.00781, mean difference 2.38 over 8 repetitions)
 
     `scores` has the scores of each treatment, one for each of the `blocks`, in their order; a block is a data set and a
     repetition. A block in which any treatment has no score (NaN, None) is left out for all of them.

@@ -285,12 +285,12 @@ def too_few(units: int, unit: str, pairs: int, level: float) -> str | None:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value as it is written.
+    """A p-value as it is written, with so many digits that 0.0496 is not 0.05.
 
     >>> p_in_words(0.01234), p_in_words(0.00001)
-    ('p = 0.012', 'p < 0.0001')
+    ('p = 0.0123', 'p < 0.0001')
     """
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.3g}"
 
 
 def _towards(leaning: float, names: tuple[str, str]) -> str | None:
