@@ -10,6 +10,7 @@ use crate::fork_guard::generation;
 use crate::history::Fate;
 use paceline_core::WorkerExit;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -129,6 +130,13 @@ impl Happening {
         }
     }
 
+    /// The worker's process is this, as is known by now.
+    fn name(&mut self, known: i32) {
+        if let Self::Ended { pid, .. } | Self::WorkerStarted { pid, .. } = self {
+            *pid = known;
+        }
+    }
+
     fn evidence_bytes(&self) -> usize {
         if let Self::Ended { evidence: Some(bytes), .. } = self { bytes.len() } else { 0 }
     }
@@ -153,6 +161,8 @@ pub(crate) struct Inbox {
     bell: Condvar,
     /// Something has been passed on.
     told: Condvar,
+    /// Its subscriber has asked for no more; changed only under the engine's lock.
+    is_leaving: AtomicBool,
     generation: u32,
 }
 
@@ -187,7 +197,13 @@ impl Inbox {
             subscriber: None,
             is_over: false,
         };
-        Self { queue: Mutex::new(queue), bell: Condvar::new(), told: Condvar::new(), generation: generation() }
+        Self {
+            queue: Mutex::new(queue),
+            bell: Condvar::new(),
+            told: Condvar::new(),
+            is_leaving: AtomicBool::new(false),
+            generation: generation(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -344,26 +360,94 @@ impl Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     inboxes: Vec<Arc<Inbox>>,
+    /// How many they are, with those who are to come and without those who are to leave when what is held is told.
+    audience: usize,
+    held: VecDeque<Held>,
     is_over: bool,
+}
+
+/// What has to wait, because it is about a worker whose process id is not known yet, or because something before it is: a
+/// worker may be faster with its first tasks than the fork server with the word that it was born.
+#[derive(Debug)]
+enum Held {
+    /// Something of the worker in this seat, if of one without a name.
+    Happening(Happening, Option<u16>),
+    Subscribed(Arc<Inbox>),
+    Unsubscribed(Arc<Inbox>),
+}
+
+impl Held {
+    /// Whether it need not wait for a name.
+    fn is_ready(&self) -> bool {
+        !matches!(self, Self::Happening(_, Some(_)))
+    }
 }
 
 impl Events {
     /// Whether anybody wants to know. To be asked before anything is gathered that only they need.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.inboxes.is_empty()
+        self.audience > 0
     }
 
-    pub(crate) fn tell(&self, happening: Happening) {
-        let Some((last, others)) = self.inboxes.split_last() else { return };
-        for inbox in others {
-            inbox.put(happening.clone());
+    pub(crate) fn tell(&mut self, happening: Happening) {
+        self.tell_of(happening, None);
+    }
+
+    /// The same of something of the worker in this seat, whose process id is not known yet.
+    pub(crate) fn tell_of(&mut self, happening: Happening, nameless: Option<u16>) {
+        if self.audience > 0 {
+            self.pass_on(Held::Happening(happening, nameless));
         }
-        last.put(happening);
+    }
+
+    /// The process id of the worker in this seat is known, or nothing more will be.
+    pub(crate) fn name(&mut self, seat: u16, pid: i32) {
+        for held in &mut self.held {
+            if let Held::Happening(happening, nameless) = held
+                && *nameless == Some(seat)
+            {
+                happening.name(pid);
+                *nameless = None;
+            }
+        }
+        while self.held.front().is_some_and(Held::is_ready)
+            && let Some(next) = self.held.pop_front()
+        {
+            self.carry_out(next);
+        }
+    }
+
+    fn pass_on(&mut self, next: Held) {
+        if self.held.is_empty() && next.is_ready() {
+            self.carry_out(next);
+        } else {
+            self.held.push_back(next);
+        }
+    }
+
+    fn carry_out(&mut self, next: Held) {
+        match next {
+            Held::Happening(happening, _) => {
+                let Some((last, others)) = self.inboxes.split_last() else { return };
+                for inbox in others {
+                    inbox.put(happening.clone());
+                }
+                last.put(happening);
+            }
+            Held::Subscribed(inbox) => self.inboxes.push(inbox),
+            Held::Unsubscribed(inbox) => {
+                self.inboxes.retain(|known| !Arc::ptr_eq(known, &inbox));
+                inbox.end(None);
+            }
+        }
     }
 
     /// The pool has ended.
     pub(crate) fn end(&mut self, at_ns: u64, is_broken: bool) {
         self.is_over = true;
+        while let Some(next) = self.held.pop_front() {
+            self.carry_out(next);
+        }
         for inbox in &self.inboxes {
             inbox.end(Some(Happening::Closed { at_ns, is_broken }));
         }
@@ -374,13 +458,16 @@ impl Events {
         if self.is_over {
             inbox.end(Some(Happening::Closed { at_ns, is_broken }));
         }
-        self.inboxes.push(Arc::clone(&inbox));
+        self.audience += 1;
+        self.pass_on(Held::Subscribed(Arc::clone(&inbox)));
         inbox
     }
 
     pub(crate) fn unsubscribe(&mut self, inbox: &Arc<Inbox>) {
-        self.inboxes.retain(|known| !Arc::ptr_eq(known, inbox));
-        inbox.end(None);
+        if !inbox.is_leaving.swap(true, Ordering::Relaxed) {
+            self.audience -= 1;
+            self.pass_on(Held::Unsubscribed(Arc::clone(inbox)));
+        }
     }
 
     pub(crate) fn inboxes(&self) -> Vec<Arc<Inbox>> {

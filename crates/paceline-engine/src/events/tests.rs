@@ -54,7 +54,7 @@ fn each_subscriber_is_told_everything_in_order() {
 
 #[test]
 fn full_queue_counts_what_it_misses_and_says_so_in_its_place() {
-    let (events, inbox) = subscribed();
+    let (mut events, inbox) = subscribed();
     let most = i32::try_from(MOST_WAITING).unwrap();
     for pid in 0..most + 7 {
         events.tell(started(pid));
@@ -109,8 +109,32 @@ fn one_who_asks_after_the_end_is_told_of_it_alone() {
 }
 
 #[test]
+fn what_is_about_a_nameless_worker_waits_for_its_name_and_all_that_follows_with_it() {
+    let (mut events, first) = subscribed();
+    events.tell_of(started(0), Some(7));
+    events.tell(started(2));
+    let second = events.subscribe(0, false);
+    events.tell_of(started(0), Some(8));
+    events.unsubscribe(&first);
+    events.unsubscribe(&first);
+    events.tell(started(4));
+    assert_eq!((all(&first), all(&second)), (Vec::new(), Vec::new()));
+    events.name(7, 1);
+    assert_eq!((pids(&all(&first)), pids(&all(&second))), (vec![1, 2], Vec::new()));
+    assert!(!first.is_over(), "something is still to be told to it");
+    events.name(8, 3);
+    assert_eq!((pids(&all(&first)), pids(&all(&second))), (vec![3], vec![3, 4]));
+    assert!(first.is_over());
+    events.tell_of(started(0), Some(9));
+    events.end(5, false);
+    assert_eq!(pids(&all(&second)), [0, -1], "at the end it is told as it is");
+    events.unsubscribe(&second);
+    assert!(!events.is_wanted());
+}
+
+#[test]
 fn evidence_of_failures_is_bounded_and_events_are_not_lost_for_it() {
-    let (events, inbox) = subscribed();
+    let (mut events, inbox) = subscribed();
     let count = 2 * MOST_EVIDENCE / LONGEST_EVIDENCE;
     for _ in 0..count {
         events.tell(failed(LONGEST_EVIDENCE));
@@ -140,7 +164,7 @@ fn one_who_waits_is_called_and_gathers() {
 
 #[test]
 fn patience_ends_a_wait_and_nothing_is_lost() {
-    let (events, inbox) = subscribed();
+    let (mut events, inbox) = subscribed();
     assert_eq!(inbox.next(Some(Duration::from_millis(1))), Some(Vec::new()));
     events.tell(started(1));
     assert_eq!(pids(&inbox.next(Some(Duration::ZERO)).unwrap()), [1]);
@@ -165,7 +189,7 @@ fn whoever_waits_until_all_is_told_waits_for_the_subscriber_to_be_done() {
 
 #[test]
 fn subscriber_does_not_wait_for_itself() {
-    let (events, inbox) = subscribed();
+    let (mut events, inbox) = subscribed();
     events.tell(started(1));
     assert_eq!(pids(&inbox.next(None).unwrap()), [1]);
     assert!(inbox.wait_until_told(Duration::from_secs(3_600)), "by this very thread it is not passed on yet");

@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    pub(super) fn tell_submitted(&self, function: &Function, pending: &Pending, first: u64, count: u32) {
+    pub(super) fn tell_submitted(&mut self, function: &Function, pending: &Pending, first: u64, count: u32) {
         let items = items(function, pending, (first, count, 0));
         self.events.tell(Happening::Submitted { at_ns: self.moment_ns, items });
     }
@@ -99,13 +99,15 @@ impl State {
             return;
         }
         // No worker is told of after what it did.
-        self.tell_worker_started(spell.owner);
+        self.tell_worker_started(spell.owner, true);
         let Some(job) = self.jobs[what.job.0 as usize].job.as_ref() else { return };
-        let pid = self.seats.get(usize::from(spell.owner)).and_then(Option::as_ref).map_or(0, |seat| seat.pid);
+        let seat = self.seats.get(usize::from(spell.owner)).and_then(Option::as_ref);
+        let pid = seat.map_or(0, |seat| seat.pid);
+        let nameless = seat.filter(|seat| seat.pid == 0).map(|_| spell.owner);
         // Both come from the worker, and may be anything; where nothing can be read, nothing is known but that it is over.
         let now = now_ns();
         let ended_ns = if spell.ended_ns == 0 { now } else { spell.ended_ns.min(now) };
-        self.events.tell(Happening::Ended {
+        let ended = Happening::Ended {
             items: job.told_items(what.first, count, what.attempt),
             pid,
             submitted_ns: job.submitted_ns,
@@ -114,7 +116,8 @@ impl State {
             fate,
             failures: troubles.count.unwrap_or(count).min(count),
             evidence: troubles.evidence,
-        });
+        };
+        self.events.tell_of(ended, nameless);
     }
 
     /// Tells that an item has gone out again, once for each attempt: what a worker claimed and had not begun when it ended, and
@@ -127,18 +130,19 @@ impl State {
         self.events.tell(Happening::Retried { at_ns: self.moment_ns, items: job.told_items(item, 1, attempt) });
     }
 
-    /// Tells that a worker takes tasks, unless that was told.
-    pub(super) fn tell_worker_started(&mut self, worker: u16) {
+    /// Tells that a worker takes tasks, unless that was told; one whose process id is not known yet only if it is at work.
+    pub(super) fn tell_worker_started(&mut self, worker: u16, is_at_work: bool) {
         if let Some(Some(seat)) = self.seats.get_mut(usize::from(worker))
-            && seat.pid != 0
+            && (seat.pid != 0 || is_at_work)
             && !std::mem::replace(&mut seat.is_told, true)
         {
-            self.events.tell(Happening::WorkerStarted { at_ns: now_ns(), pid: seat.pid });
+            let nameless = (seat.pid == 0).then_some(worker);
+            self.events.tell_of(Happening::WorkerStarted { at_ns: now_ns(), pid: seat.pid }, nameless);
         }
     }
 
     /// Tells how the worker ended that is dying.
-    pub(super) fn tell_worker_ended(&self, exit: WorkerExit) {
+    pub(super) fn tell_worker_ended(&mut self, exit: WorkerExit) {
         if let Some(death) = self.dying.as_ref().filter(|_| self.events.is_wanted()) {
             let (pid, code, signal) = (death.pid, death.code, death.signal);
             self.events.tell(Happening::WorkerEnded { at_ns: now_ns(), pid, exit, code, signal });

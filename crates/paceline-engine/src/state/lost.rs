@@ -42,6 +42,7 @@ impl State {
             ending.death.peak_bytes = ending.death.peak_bytes.max(*bytes);
         }
         let is_outgrown = ending.death.is_over_limit || ending.death.is_memory_short;
+        let pid = ending.death.pid;
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
         let (mut finished, mut held) = (Vec::new(), Vec::new());
@@ -63,6 +64,7 @@ impl State {
         );
         self.feeder = feeder;
         self.file(&mut finished, context);
+        self.events.name(worker, pid);
         self.seats[usize::from(worker)] = None;
         let exit = match ending.exit {
             // One that leaves unasked with exit code zero has not been stopped.

@@ -65,13 +65,13 @@ impl State {
         {
             seat.pid = pid;
             let (account, is_ready) = (seat.account, seat.is_ready);
-            // It may have answered before the news of its birth came.
+            // It may have been faster than the fork server, which tells its process id.
             if let Some(account) = account {
                 self.accounts.name(account, pid);
             }
+            self.events.name(worker, pid);
             if is_ready {
-                // It was faster than the fork server, which tells its process id.
-                self.tell_worker_started(worker);
+                self.tell_worker_started(worker, false);
             }
         }
     }
@@ -79,9 +79,7 @@ impl State {
     pub(crate) fn on_ready(&mut self, worker: u16, birth: u64, context: &Context<'_>) {
         if let Some(seat) = self.seats[usize::from(worker)].as_mut().filter(|seat| seat.birth == birth) {
             seat.is_ready = true;
-            if seat.pid != 0 {
-                self.tell_worker_started(worker);
-            }
+            self.tell_worker_started(worker, false);
             self.apply(Event::WorkerReady { worker: WorkerId(worker) }, context);
         }
     }
