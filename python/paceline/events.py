@@ -16,7 +16,7 @@ from paceline.engine import LocalEngine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Literal, Self, TypeAlias
+    from typing import Literal, Self, TypeAlias
 
     from paceline.engine import AnyEngine, Events
 
