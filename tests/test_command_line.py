@@ -20,7 +20,7 @@ from program import Program
 
 pytestmark = pytest.mark.timeout(120)
 
-COMMANDS = ["demo", "doctor", "bench", "report", "top", "completion"]
+COMMANDS = ["demo", "doctor", "bench", "report", "top", "run", "show", "compare", "export", "completion"]
 FIRST_CPU = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
 FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))"
 needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")

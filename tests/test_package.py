@@ -34,6 +34,13 @@ def test_pool_is_at_work_before_anything_slow_is_loaded():
     assert not loaded & {"concurrent.futures", "logging", "threading", "_pickle", "typing", "cloudpickle"}
 
 
+def test_names_of_experiments_load_no_database_and_no_third_party_before_they_are_used():
+    loaded = modules_after("import paceline\nassert 'Experiment' in dir(paceline)")
+    assert not loaded & {"sqlite3", "numpy", "pandas", "paceline.experiments"}
+    loaded = modules_after("from paceline import Experiment, open_store\nExperiment(len).add_grid(n=range(3))")
+    assert not loaded & {"numpy", "pandas", "polars", "pyarrow", "scipy", "matplotlib"}
+
+
 def test_pool_of_plain_functions_never_loads_what_it_does_not_need():
     loaded = modules_after("from paceline import Pool\nwith Pool(1) as pool: pool.map(lambda x: x + 1, range(3))")
     assert not loaded & {"multiprocessing", "asyncio", "typing", "cloudpickle", "inspect", "dataclasses", "pickle"}
@@ -86,6 +93,10 @@ def test_package_says_that_it_is_typed():
         "paceline.compat.pyrallel",
         "paceline.events",
         "paceline.executor",
+        "paceline.experiments.axes",
+        "paceline.experiments.experiment",
+        "paceline.experiments.results",
+        "paceline.experiments.columns",
         "paceline.future",
         "paceline.options",
         "paceline.pool",

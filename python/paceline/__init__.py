@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from paceline.errors import RemoteTraceback as RemoteTraceback
     from paceline.errors import ResultNotPicklable as ResultNotPicklable
     from paceline.errors import ResultNotRebuilt as ResultNotRebuilt
+    from paceline.errors import StoreError as StoreError
+    from paceline.errors import StoreInUse as StoreInUse
     from paceline.errors import TaskInterrupted as TaskInterrupted
     from paceline.errors import TaskTimeout as TaskTimeout
     from paceline.errors import TooManyFailures as TooManyFailures
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from paceline.events import Subscription as Subscription
     from paceline.executor import ProcessPoolExecutor as ProcessPoolExecutor
     from paceline.executor import ThreadPoolExecutor as ThreadPoolExecutor
+    from paceline.experiments.experiment import Experiment as Experiment
+    from paceline.experiments.results import open_store as open_store
     from paceline.future import Future as Future
     from paceline.pool import Pool as Pool
     from paceline.pool import map as map  # noqa: A004 - `paceline.map` is the parallel `map`.
@@ -66,6 +70,7 @@ __all__ = [
     "CurrentTask",
     "Durations",
     "Event",
+    "Experiment",
     "FunctionError",
     "Future",
     "InternalError",
@@ -83,6 +88,8 @@ __all__ = [
     "Shared",
     "Statistics",
     "Subscription",
+    "StoreError",
+    "StoreInUse",
     "TaskInterrupted",
     "TaskTimeout",
     "ThreadPoolExecutor",
@@ -98,6 +105,7 @@ __all__ = [
     "empty",
     "map",
     "map_reduce",
+    "open_store",
     "preload",
     "share",
     "starmap",
@@ -110,6 +118,7 @@ _HOME_OF = {
     "CurrentTask": "tasks",
     "Durations": "durations",
     "Event": "events",
+    "Experiment": "experiments.experiment",
     "Future": "future",
     "Pool": "pool",
     "Progress": "progress",
@@ -127,6 +136,7 @@ _HOME_OF = {
     "empty": "sharing",
     "map": "pool",
     "map_reduce": "pool",
+    "open_store": "experiments.results",
     "preload": "preloading",
     "share": "sharing",
     "starmap": "pool",

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no other name.
@@ -27,6 +27,7 @@ examples:
   paceline bench --quick                  how fast is it here, beside the standard library?
   paceline report run.json                what a program's pool has done
   paceline top                            what running programs' pools are doing, live
+  paceline run module:function --grid alg=svm,forest --grid rep=0..19 --store results.db
   source <(paceline completion bash)      have the shell complete these commands
 
 exit codes:
@@ -131,6 +132,82 @@ exit codes:
   130  interrupted by Ctrl-C
 """
 
+RUN = """\
+Runs an experiment: calls a function for every combination of values, in parallel, and keeps each result in a store as
+soon as it is there. What the store has already is not run again. The experiment is a function with its grid, a file of
+TOML that has both, or an `Experiment` that a module has made.
+"""
+RUN_EPILOG = """\
+values:
+  alg=svm,forest       texts; true, false, none and numbers are taken as such, unless they stand in quotes
+  rep=0..19            integers from 0 to 19; 0..100..10 goes in tens
+
+examples:
+  paceline run study:evaluate --grid alg=svm,forest --grid rep=0..19 --store results.db --workers 8 --timeout 600
+  paceline run study:evaluate --grid alg=svm,forest --grid rep=0..39 --store results.db     20 repetitions more
+  paceline run experiment.toml --rerun failed
+  paceline run study:experiment           an `Experiment` in the module `study`
+
+  a file of TOML:
+    function = "study:evaluate"
+    store = "results.db"
+    timeout = 600
+    [grid]
+    alg = ["svm", "forest"]
+    rep = "0..19"
+
+exit codes:
+  0    every cell has a result
+  1    some cells failed, or the store cannot be used
+  2    wrong usage
+  130  interrupted by Ctrl-C; what has ended is safe, and the same command goes on
+"""
+
+SHOW = """\
+Shows what the store of an experiment holds, also while it runs: how many cells there are, their results, and how some
+of them failed.
+"""
+SHOW_EPILOG = """\
+examples:
+  paceline show results.db
+  paceline show results.db --failures     every failure, with its traceback
+  paceline show results.db --all --attempts
+
+exit codes:
+  0    the store was shown
+  1    the file is no store, is damaged, or cannot be read
+  2    wrong usage
+"""
+
+COMPARE = """\
+Compares the values of an axis of an experiment, such as its algorithms, by one part of the results: in pairs, over all
+other axes.
+"""
+COMPARE_EPILOG = """\
+examples:
+  paceline compare results.db --metric accuracy --treatment alg
+  paceline compare results.db --metric error --treatment alg --reference svm --lower-is-better
+
+exit codes:
+  0    the comparison was printed
+  1    the file is no store, or its results cannot be compared
+  2    wrong usage, or what compares (scipy) is not installed
+"""
+
+EXPORT = """\
+Writes what the store of an experiment holds as a table of another kind, with a row for each cell.
+"""
+EXPORT_EPILOG = """\
+examples:
+  paceline export results.db results.csv
+  paceline export results.db results.parquet     .tex and .md have the axes, the results and the status
+
+exit codes:
+  0    the file was written
+  1    the store cannot be read, or the file cannot be written
+  2    wrong usage, or what writes it (pyarrow) is not installed
+"""
+
 COMPLETION = """\
 Prints a script with which a shell completes the commands of `paceline` and their options.
 """
@@ -166,6 +243,10 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_report(commands)
     _add_top(commands)
+    _add_run(commands)
+    _add_show(commands)
+    _add_compare(commands)
+    _add_export(commands)
     _add_completion(commands)
     return whole
 
@@ -264,6 +345,55 @@ def _add_top(commands: Commands) -> None:
     top.set_defaults(run=run_top)
 
 
+def _add_run(commands: Commands) -> None:
+    run = _add(commands, "run", "run an experiment, or what is missing of it", RUN, RUN_EPILOG)
+    run.add_argument("target", metavar="TARGET", help="module:function, module:experiment, or a file of TOML")
+    run.add_argument("--grid", action="append", metavar="AXIS=VALUES", help="an axis and its values; one for each axis")
+    run.add_argument("--store", metavar="FILE", help="where the results are kept")
+    run.add_argument("--seed", type=int, metavar="N", help="what all random numbers follow from (default: 0)")
+    run.add_argument("--treatment", metavar="AXIS", help="the axis whose values see the same random numbers")
+    run.add_argument("--version", metavar="TEXT", help="the version of the function; another makes its results stale")
+    run.add_argument("--workers", type=positive, metavar="N", help="workers (default: all usable cores)")
+    run.add_argument("--backend", choices=["processes", "threads", "serial"], help="where cells run")
+    run.add_argument("--timeout", type=float, metavar="SECONDS", help="the time limit of each cell")
+    run.add_argument("--retries", type=int, metavar="N", help="how often a cell is tried again whose worker died")
+    run.add_argument("--memory-limit", metavar="BYTES", help="of each worker, such as 2GB")
+    run.add_argument(
+        "--rerun", choices=["failed", "stale", "all"], help="also run cells again that failed, or are stale, or all"
+    )
+    run.add_argument("--accept-stale", action="store_true", help="do not warn of results of an earlier source")
+    run.set_defaults(run=run_experiment("run"))
+
+
+def _add_show(commands: Commands) -> None:
+    show = _add(commands, "show", "show what an experiment's store holds", SHOW, SHOW_EPILOG)
+    show.add_argument("store", metavar="STORE", help="the file that keeps the results")
+    show.add_argument("--all", action="store_true", help="show all rows, not the first 40")
+    show.add_argument("--attempts", action="store_true", help="show every attempt, not the last of each cell")
+    show.add_argument("--failures", action="store_true", help="show the failures alone, with their tracebacks")
+    show.set_defaults(run=run_experiment("show"))
+
+
+def _add_compare(commands: Commands) -> None:
+    compare = _add(commands, "compare", "compare the algorithms of an experiment", COMPARE, COMPARE_EPILOG)
+    compare.add_argument("store", metavar="STORE", help="the file that keeps the results")
+    compare.add_argument("--metric", required=True, metavar="NAME", help="the part of the results (of a number: value)")
+    compare.add_argument("--treatment", required=True, metavar="AXIS", help="the axis whose values are compared")
+    compare.add_argument("--reference", metavar="VALUE", help="the value that the others are compared with")
+    compare.add_argument("--dataset", metavar="AXIS", help="the axis of the data sets (default: all others)")
+    compare.add_argument("--repetition", metavar="AXIS", help="the axis of the repetitions (default: rep, fold, ...)")
+    compare.add_argument("--lower-is-better", action="store_true", help="for errors and times")
+    compare.set_defaults(run=run_experiment("compare"))
+
+
+def _add_export(commands: Commands) -> None:
+    export = _add(commands, "export", "write an experiment's results as another file", EXPORT, EXPORT_EPILOG)
+    export.add_argument("store", metavar="STORE", help="the file that keeps the results")
+    export.add_argument("file", metavar="FILE", help="what is written (.csv, .parquet, .tex, .md)")
+    export.add_argument("--attempts", action="store_true", help="write every attempt, not the last of each cell")
+    export.set_defaults(run=run_experiment("export"))
+
+
 def _add_completion(commands: Commands) -> None:
     summary = "print a completion script for a shell"
     completion = _add(commands, "completion", summary, COMPLETION, COMPLETION_EPILOG)
@@ -320,6 +450,16 @@ def run_top(options: argparse.Namespace) -> int:
     from paceline import top
 
     return top.run(pid=options.pid, once=options.once, as_json=options.json, interval_s=options.interval)
+
+
+def run_experiment(command: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from paceline.experiments import commandline
+
+        told: int = getattr(commandline, command)(options)
+        return told
+
+    return run
 
 
 def run_completion(options: argparse.Namespace) -> int:

@@ -15,6 +15,8 @@
     │   │   └── MemoryLimitExceeded  also `MemoryError`
     │   └── WorkerStartError         the same, and `concurrent.futures.thread.BrokenThreadPool`
     ├── TooManyFailures .......... a map: more of its items failed than may
+    ├── StoreError ............... an experiment's store: it cannot be read or written
+    │   └── StoreInUse               another run writes to it
     └── InternalError ............ us
 
     RemoteTraceback, which is never raised, is the `__cause__` of exceptions that came from a worker. TaskInterrupted,
@@ -321,6 +323,14 @@ class TooManyFailures(PacelineError):
             said = str(error).partition("\n")[0]
             text += f"; the first is {first}: {type(error).__name__}: {said}"
         return text + "\nhint: `results` and `failures` of this exception tell what there is, by index"
+
+
+class StoreError(PacelineError):
+    """The store of an experiment cannot be read or written; what it holds is left as it is."""
+
+
+class StoreInUse(StoreError):
+    """Another run is writing to the store."""
 
 
 class TaskInterrupted(BaseException):
