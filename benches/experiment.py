@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import paceline
 
@@ -20,9 +21,9 @@ def nothing(n: int) -> int:
     return n
 
 
-def disk_s(folder: str, count: int = 20) -> float:
+def disk_s(folder: Path, count: int = 20) -> float:
     """How long the disk takes to be sure of a page, on average."""
-    with open(os.path.join(folder, "probe"), "wb", buffering=0) as file:
+    with (folder / "probe").open("wb", buffering=0) as file:
         start = time.perf_counter()
         for _ in range(count):
             file.write(bytes(4096))
@@ -32,9 +33,10 @@ def disk_s(folder: str, count: int = 20) -> float:
 
 def main(cells: int = 100_000, workers: int = 2) -> None:
     """Prints what each step takes."""
-    with tempfile.TemporaryDirectory(dir=os.getcwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folder = Path(name)
         print(f"the disk takes {1e3 * disk_s(folder):.2f} ms to be sure of a page")
-        store = os.path.join(folder, "results.db")
+        store = folder / "results.db"
         start = time.perf_counter()
         experiment = paceline.Experiment(nothing, store)
         experiment.add_grid(n=range(cells))
@@ -48,7 +50,7 @@ def main(cells: int = 100_000, workers: int = 2) -> None:
         mean = sum(read["value"]) / len(read)
         took = time.perf_counter() - start
         assert mean == (cells - 1) / 2
-        print(f"opened, read and averaged in {took:.2f} s; the file has {os.path.getsize(store) / 1e6:.1f} MB")
+        print(f"opened, read and averaged in {took:.2f} s; the file has {store.stat().st_size / 1e6:.1f} MB")
 
         start = time.perf_counter()
         again = paceline.Experiment(nothing, store)

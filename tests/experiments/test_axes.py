@@ -55,7 +55,7 @@ def test_equal_numbers_of_different_kinds_are_different_cells():
 
 def test_parameter_depends_on_others_wherever_it_stands():
     exp = experiment()
-    exp.add_grid(k=lambda n, m: n * m, n=[1, 2], m=lambda n: range(n), z=lambda k=5: k)
+    exp.add_grid(k=lambda n, m: n * m, n=[1, 2], m=lambda n: list(range(n)), z=lambda k=5: k)
     assert axes_of(exp) == [
         {"k": 0, "n": 1, "m": 0, "z": 0},
         {"k": 0, "n": 2, "m": 0, "z": 0},

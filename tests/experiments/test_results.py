@@ -77,7 +77,7 @@ def test_export_writes_what_the_suffix_says(results, tmp_path, suffix):
     path = tmp_path / f"table.{suffix}"
     results.export(path)
     if suffix == "parquet":
-        assert pyarrow.parquet.read_table(path)["accuracy"].to_pylist() == results["accuracy"]
+        assert parquet_column(path, "accuracy") == results["accuracy"]
     else:
         assert (
             path.read_text(encoding="utf-8")

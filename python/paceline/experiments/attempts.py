@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from json import JSONEncoder
+from resource import RUSAGE_SELF, getrusage
 from threading import Lock, get_native_id
 from typing import TYPE_CHECKING
 
@@ -21,21 +23,9 @@ if TYPE_CHECKING:
 
     # Whether the cells run beside the caller, whether the function wants `rng` and `seed`, and whether objects are kept.
     Terms: TypeAlias = tuple[bool, bool, bool, bool]
+    Told: TypeAlias = tuple[str | None, tuple[str, ...], str | None]
     # Status, result, objects, error, its classes, traceback, seconds, CPU seconds, peak memory, worker, begin, end.
-    Outcome: TypeAlias = tuple[
-        str,
-        str | None,
-        bytes | None,
-        str | None,
-        tuple[str, ...],
-        str | None,
-        float,
-        float,
-        int | None,
-        int,
-        float,
-        float,
-    ]
+    Outcome: TypeAlias = tuple[str, str | None, bytes | None, *Told, float, float, int | None, int, float, float]
 
 __all__ = ["ONLY_VALUE", "Local", "Outcome", "Terms", "bound", "called", "forget_loaded", "names_of_kinds"]
 
@@ -186,8 +176,6 @@ def _reset_peak() -> None:
 
 def _peak_bytes(seconds: float) -> int:
     global _is_peak_old
-    from resource import RUSAGE_SELF, getrusage
-
     _is_peak_old = _is_peak_old or seconds >= _SHORT_S
     return 1024 * getrusage(RUSAGE_SELF).ru_maxrss
 
@@ -197,8 +185,6 @@ def _peak_bytes(seconds: float) -> int:
 
 def _storable(function: Callable[..., Any], returned: Any, *, keeps_objects: bool) -> tuple[str, bytes | None]:
     """The result as JSON, and what is none as a pickle. Raises `TypeError` for what can be neither."""
-    from json import dumps
-
     named = returned if isinstance(returned, dict) else {ONLY_VALUE: returned}
     if not isinstance(returned, dict) and not keeps_objects and not _is_number(returned):
         raise _refused(function, returned, None)
@@ -206,18 +192,18 @@ def _storable(function: Callable[..., Any], returned: Any, *, keeps_objects: boo
         if type(name) is not str:
             raise TypeError(f"a result must be a number, or a dict by names; {_short(name)} is no name")
     try:
-        return dumps(named, default=_plain, separators=(",", ":"), ensure_ascii=False), None
+        return _as_json(named), None
     except (TypeError, ValueError, RecursionError):
         pass
     texts, objects = {}, {}
     for name, value in named.items():
         try:
-            texts[name] = dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False)
+            texts[name] = _as_json(value)
         except (TypeError, ValueError, RecursionError):
             if not keeps_objects:
                 raise _refused(function, value, name) from None
             objects[name] = value
-    parts = ",".join(f"{dumps(name, ensure_ascii=False)}:{text}" for name, text in texts.items())
+    parts = ",".join(f"{_as_json(name)}:{text}" for name, text in texts.items())
     return f"{{{parts}}}", _pickled(objects)
 
 
@@ -234,6 +220,9 @@ def _plain(value: Any) -> Any:
         if isinstance(plain, (str, int, float, bool)):
             return plain
     raise TypeError
+
+
+_as_json = JSONEncoder(default=_plain, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _pickled(objects: dict[str, Any]) -> bytes:
@@ -253,8 +242,8 @@ def _refused(function: Callable[..., Any], value: Any, name: str | None) -> Type
 
     where = "" if name is None else f" as {name!r}"
     return TypeError(
-        f"`{function_name(function)}` returned {_short(value)}{where}; what is stored is a number, or a dict of numbers, "
-        "texts and other JSON values\n"
+        f"`{function_name(function)}` returned {_short(value)}{where}; what is stored is a number, or a dict of "
+        "numbers, texts and other JSON values\n"
         "hint: convert it (arrays have `tolist`), or pickle it by Experiment(..., keep_objects=True)"
     )
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["TREATMENTS", "Cell", "Randomness", "canonical"]
 
 # What the axis of a comparison is usually called.
-TREATMENTS = frozenset(
-    ["alg", "algo", "algorithm", "classifier", "estimator", "learner", "method", "model", "optimiser", "optimizer", "regressor", "solver", "treatment"]
-)
+TREATMENTS = frozenset({
+    "alg", "algo", "algorithm", "classifier", "estimator", "learner", "method", "model", "optimiser", "optimizer",
+    "regressor", "solver", "treatment",
+})  # fmt: skip
 
 # One text for one cell, whatever the order of its axes; numbers as `repr` has them, so 1 and 1.0 are two values.
 canonical = JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
-    import pandas
-    import polars
-    import pyarrow
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 __all__ = ["Table"]
 
@@ -93,19 +93,19 @@ class Table:
 
     # -- for other programs --------------------------------------------------------------------------------------------
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self) -> pd.DataFrame:
         """A data frame of pandas, with a row for each row."""
         import pandas as pd
 
         return pd.DataFrame(self.columns)
 
-    def to_polars(self) -> polars.DataFrame:
+    def to_polars(self) -> pl.DataFrame:
         """A data frame of polars. A column of several kinds of values is one of texts."""
         import polars as pl
 
         return pl.DataFrame({name: _uniform(column) for name, column in self.columns.items()})
 
-    def to_arrow(self) -> pyarrow.Table:
+    def to_arrow(self) -> pa.Table:
         """A table of Arrow. A column of several kinds of values is one of texts."""
         import pyarrow as pa
 

@@ -102,9 +102,9 @@ def _stale_cells_told() -> Iterator[None]:
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
-        def show(message: Any, category: type[Warning], *rest: Any) -> None:
+        def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
             if not issubclass(category, StaleCells):
-                usual(message, category, *rest)
+                usual(message, category, *rest, **more)
                 return
             facts = str(message).partition("\nhint: ")[0]
             hint = "`--rerun stale` computes them again; `--accept-stale` takes them as they are, without a word"
@@ -142,8 +142,6 @@ def _tell_failures(results: Results, store: str | None) -> None:
 
 def _experiment(options: Namespace) -> tuple[Experiment, dict[str, Any]]:
     """The experiment that is meant, and how it is to be run."""
-    from paceline.experiments.experiment import Experiment
-
     target: str = options.target
     told = _from_file(target) if target.endswith(".toml") else {"function": target}
     settings = {name: told[name] for name in _OF_RUN if name in told}
@@ -154,8 +152,15 @@ def _experiment(options: Namespace) -> tuple[Experiment, dict[str, Any]]:
     for name in _OF_EXPERIMENT:
         if (given := getattr(options, name, None)) is not None:
             made[name] = given
+    return _made(told, made, options.grid or ()), settings
+
+
+def _made(told: dict[str, Any], made: dict[str, Any], more_axes: Sequence[str]) -> Experiment:
+    """The experiment of a function that is told of, or the one that is told of itself."""
+    from paceline.experiments.experiment import Experiment
+
     thing = _imported(told["function"])
-    grid = _grid_of(told.get("grid", {}), options.grid or ())
+    grid = _grid_of(told.get("grid", {}), more_axes)
     if isinstance(thing, Experiment):
         if made or grid:
             raise _Misuse(f"`{told['function']}` is an experiment, which has its grid, its store and its seed already")
@@ -163,7 +168,7 @@ def _experiment(options: Namespace) -> tuple[Experiment, dict[str, Any]]:
             raise _Misuse(
                 f"the experiment `{told['function']}` has no store\nhint: give it one: Experiment(..., store=...)"
             )
-        return thing, settings
+        return thing
     if not callable(thing):
         raise _Misuse(f"`{told['function']}` is neither a function nor an `Experiment`")
     if "store" not in made:
@@ -181,7 +186,7 @@ def _experiment(options: Namespace) -> tuple[Experiment, dict[str, Any]]:
         raise _Misuse(str(error)) from error
     if not experiment.cells():
         raise _Misuse("there are no cells to run\nhint: --grid alg=svm,forest --grid rep=0..19")
-    return experiment, settings
+    return experiment
 
 
 def _from_file(path: str) -> dict[str, Any]:

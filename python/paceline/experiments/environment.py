@@ -21,20 +21,32 @@ _GIT_PATIENCE_S = 5.0
 def environment(function: Callable[..., Any]) -> dict[str, Any]:
     """What is to be known of this run later: `host`, `python`, `paceline`, `packages`, `git`."""
     import platform
-    from importlib.metadata import distributions
 
-    packages = {}
-    for distribution in distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            packages.setdefault(name, distribution.version)
+    import paceline
+
     return {
         "host": platform.node(),
         "python": platform.python_version(),
-        "paceline": packages.get("paceline", ""),
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "paceline": paceline.__version__,
+        "packages": _packages(),
         "git": _git_commit(_folder_of(function)),
     }
+
+
+def _packages() -> dict[str, str]:
+    """The versions of all that is installed, by the names of the folders that say so: reading each takes much longer."""
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        try:
+            entries = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for entry in entries:
+            stem, dot, kind = entry.rpartition(".")
+            name, dash, version = stem.partition("-")
+            if dot and dash and kind in {"dist-info", "egg-info"}:
+                found.setdefault(name, version.partition("-")[0])
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def _folder_of(function: Callable[..., Any]) -> str:
@@ -47,7 +59,9 @@ def _git_commit(folder: str) -> str | None:
     """The commit that this folder is at, with `-dirty` where files differ from it; None outside of a repository."""
     from subprocess import DEVNULL, SubprocessError, run
 
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # Without the lock that `--dirty` would take to note what it has seen: who is killed would leave it behind.
+    command = ["git", "--no-optional-locks", "-C", folder]
+    command += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         told = run(command, capture_output=True, text=True, check=False, stdin=DEVNULL, timeout=_GIT_PATIENCE_S)  # noqa: S603
     except (OSError, SubprocessError):

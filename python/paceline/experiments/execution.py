@@ -14,7 +14,6 @@ from paceline.experiments.axes import Loader
 from paceline.experiments.cells import seed_of
 from paceline.experiments.plan import estimates
 from paceline.experiments.running import Job, Runner
-from paceline.options import Options
 from paceline.pool import Pool
 from paceline.progress import meter_of
 from paceline.sharing import Shared, share
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from paceline.experiments.axes import Axes
     from paceline.experiments.cells import Cell
     from paceline.experiments.store import Known, Writer
+    from paceline.options import Options
     from paceline.progress import Meter, ProgressTo
 
 __all__ = ["Call", "Execution", "Grid"]
@@ -60,6 +60,8 @@ class Execution:
         self._store = store
         self._grid = grid
         self._call = call
+        # How many attempts have been stored.
+        self.recorded = 0
 
     def run(
         self,
@@ -68,18 +70,16 @@ class Execution:
         *,
         pool: Pool | None,
         opening: dict[str, Any],
-        options: dict[str, Any],
+        options: Options,
         progress: ProgressTo,
     ) -> None:
         """Runs the cells at these places of the grid; on `pool`, or on one that is opened for it."""
-        # Both refuse what is wrong before anything is begun.
-        checked = Options(**options)
         meter = meter_of(progress, len(places))
         owned = None
         try:
             if pool is None:
                 pool = owned = Pool(**opening, name=f"experiment {self._call.name}")
-            self._run_on(pool, facts, places, checked, meter)
+            self._run_on(pool, facts, places, options, meter)
         except BaseException:
             if owned is not None:
                 owned.terminate()
@@ -119,14 +119,8 @@ class Execution:
             values.send(grid.cells[place].axes for place in places)
             runner.run(self._job(place, values) for place in places)
             self._store.end_run(run)
-        except KeyboardInterrupt as error:
-            where = "in memory" if self._store.path is None else f"in `{self._store.path}`"
-            error.add_note(
-                f"interrupted: {runner.recorded} of the {len(places)} cells of this run have ended, and are safe {where}\n"
-                "hint: the same run again does what is missing"
-            )
-            raise
         finally:
+            self.recorded = runner.recorded
             values.release()
 
     def _job(self, place: int, values: _Values) -> Job:

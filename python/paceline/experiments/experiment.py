@@ -1,6 +1,6 @@
 """`Experiment`: a function, a grid of what it is called with, and the store that keeps what it gave.
 
-Owns what a program writes and is told. What is run is decided in `plan.py`, run in `running.py`, and kept in `store.py`.
+Owns what a program writes and is told. What is run is decided in `plan.py`, run in `running.py`, kept in `store.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from paceline.experiments.cells import TREATMENTS, Cell, Randomness, canonical, 
 from paceline.experiments.execution import Call, Execution, Grid
 from paceline.experiments.plan import RERUNS, StaleCells, chosen, is_stale
 from paceline.experiments.store import Writer
+from paceline.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -219,10 +220,10 @@ class Experiment:
         or seed computed, `"all"` everything. Each attempt has its row, and the last one counts; none is deleted. Stale
         results that are not run again are told by a `StaleCells` warning, unless `accept_stale`.
 
-        The cells that took longest begin first, as far as earlier ones tell. When a cell has ended it is in the store
-        before its worker begins another, whatever is killed at whatever moment; cells of less than 10 ms are stored
-        together, so of those what about the last 50 ms gave may be run again. Ctrl-C stops what runs, and raises
-        `KeyboardInterrupt` when everything that has ended is safe.
+        The cells that took longest begin first, as far as earlier ones tell. There are no more cells under way than
+        workers, and what has ended is stored before another begins: whatever is killed at whatever moment costs at most
+        one cell for each worker. Only cells of less than 10 ms are stored together, some 50 ms of work for each worker.
+        Ctrl-C stops what runs, and raises `KeyboardInterrupt` when everything that has ended is safe.
 
         Raises `StoreInUse` if another run writes to the store, `StoreError` if it cannot be read or written,
         `TypeError` if the function does not take the axes, and `ArgumentNotPicklable` for values that cannot be sent.
@@ -232,9 +233,11 @@ class Experiment:
         again = _reruns(rerun)
         if pool is not None and (workers, backend, memory_limit) != (None, "processes", None):
             raise TypeError("workers, backend and memory_limit are for a pool that is opened, and there is one")
+        options = Options(timeout=timeout, grace=grace, retries=retries, retry_on=retry_on)
         cells = self.cells()
         self._check_arguments(cells)
         source = self._source()
+        execution = None
         store = self._open()
         try:
             numbers = store.place(cells)
@@ -247,14 +250,14 @@ class Experiment:
                 _warn_of_stale([cells[place] for place in plan.stale], len(cells), self.version)
             if plan.to_run:
                 opening = {"processes": workers, "backend": backend, "memory_limit": memory_limit}
-                options = {"timeout": timeout, "grace": grace, "retries": retries, "retry_on": retry_on}
-                grid = Grid(cells, numbers, entropies, known, self._space.named)
                 call = Call(self.function, self.name, *self._wants(self._axes(cells)), self.keep_objects)
-                execution = Execution(store, grid, call)
-                execution.run(
-                    plan.to_run, self._facts(source), pool=pool, opening=opening, options=options, progress=progress
-                )
+                execution = Execution(store, Grid(cells, numbers, entropies, known, self._space.named), call)
+                facts = self._facts(source)
+                execution.run(plan.to_run, facts, pool=pool, opening=opening, options=options, progress=progress)
             return Results.of(store, numbers)
+        except KeyboardInterrupt as error:
+            error.add_note(self._how_to_go_on(execution))
+            raise
         finally:
             store.close()
 
@@ -336,6 +339,14 @@ class Experiment:
             "treatment": canonical(sorted(self.treatment)),
         }
 
+    def _how_to_go_on(self, execution: Execution | None) -> str:
+        recorded = 0 if execution is None else execution.recorded
+        where = "in memory" if self.store is None else f"in `{self.store}`"
+        return (
+            f"interrupted: {recorded} cells of this run have ended, and are safe {where}\n"
+            "hint: the same run again does what is missing"
+        )
+
     def _stale(self, known: Sequence[Known | None], entropies: Sequence[int], source: str) -> list[bool]:
         return [
             one is not None and is_stale(one, source, self.version, seed_of(entropy))
@@ -395,7 +406,7 @@ def _warn_of_stale(stale: list[Cell], total: int, version: str | None) -> None:
     earlier = "; or give the earlier `version=`" if version is not None else ""
     message = (
         f"{len(stale)} of {total} cells are stale: what is stored of them was computed by another source, version or "
-        f"seed{shown}{more}\nhint: `run(rerun='stale')` computes them again; `run(accept_stale=True)` takes them as they "
-        f"are{earlier}"
+        f"seed{shown}{more}\nhint: `run(rerun='stale')` computes them again; `run(accept_stale=True)` takes them "
+        f"as they are{earlier}"
     )
     warnings.warn(message, StaleCells, stacklevel=3)

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["REPETITIONS", "Failure", "OpenStore", "Pairs", "Results", "Status", "Summary", "open_store"]
 
 # What the axis is usually called along which the same is done again.
-REPETITIONS = frozenset(["fold", "iteration", "rep", "repeat", "repetition", "replicate", "replication", "run", "seed", "split", "trial"])
+REPETITIONS = frozenset({
+    "fold", "iteration", "rep", "repeat", "repetition", "replicate", "replication", "run", "seed", "split", "trial",
+})  # fmt: skip
 
 # What is known of an attempt beside its axes and its result, in the order of `Reader.rows`.
-_ATTEMPT = ["attempt", "status", "result", "error", "traceback", "seconds", "cpu_seconds", "peak_memory", "seed", "worker", "began", "ended"]
+_ATTEMPT = [
+    "attempt", "status", "result", "error", "traceback", "seconds", "cpu_seconds", "peak_memory", "seed", "worker", "began",
+    "ended",
+]  # fmt: skip
 _RUN = ["host", "python", "paceline", "git"]
 _FIELDS = [name for name in _ATTEMPT if name != "result"] + _RUN
 
@@ -355,7 +360,10 @@ class OpenStore:
         """A row for each run: when, by which process, on which host, with which versions, source, seed and commit."""
         from json import loads
 
-        names = ["began", "ended", "process", "host", "python", "paceline", "git", "source", "version", "seed", "treatment", "packages"]
+        names = [
+            *("began", "ended", "process", "host", "python", "paceline", "git", "source", "version", "seed"),
+            *("treatment", "packages"),
+        ]
         with Reader.open(self.path) as store:
             rows = store.ask(f"SELECT {', '.join(names)} FROM runs ORDER BY id")  # noqa: S608 - the names above.
         columns: dict[str, list[Any]] = {name: [row[place] for row in rows] for place, name in enumerate(names)}

@@ -1,14 +1,13 @@
 """Runs cells on a pool, and has the store keep what they give before anything else is begun.
 
-Owns the loop: submit, wait, record, go on; and how it ends, also by Ctrl-C. Which cells there are to run, in which order
-and how many at a time is decided in `plan.py`; how they are called, in `attempts.py`.
+Owns the loop: submit, wait, record, go on; and how it ends, also by Ctrl-C. Which cells there are to run, in which
+order and how many at a time is decided in `plan.py`; how they are called, in `attempts.py`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import CancelledError
-from heapq import heapify, heappop
 from queue import Empty, SimpleQueue
 from time import monotonic, time
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from paceline.experiments.attempts import Outcome
     from paceline.experiments.store import Writer
     from paceline.progress import Meter
 
@@ -78,7 +78,7 @@ class Runner:
         self._next_lesson = _FIRST_LESSON
         self._meter = meter
         self._next_id = store.next_attempt()
-        self._waiting: list[tuple[float, int, Job]] = []
+        self._waiting: list[Job] = []
         self._again: deque[Job] = deque()
         self._flying: dict[Future[Any], Job] = {}
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
@@ -94,9 +94,7 @@ class Runner:
         if the store cannot be written any more, and what the pool raises that is broken.
         """
         listed = list(jobs)
-        costs = self._estimate([job.place for job in listed], {})
-        self._waiting = [(-cost, index, job) for index, (cost, job) in enumerate(zip(costs, listed, strict=True))]
-        heapify(self._waiting)
+        self._queue(listed, {})
         try:
             self._fill()
             while self._flying:
@@ -113,8 +111,10 @@ class Runner:
         self._store.sync()
 
     def _fill(self) -> None:
-        while (self._again or self._waiting) and len(self._flying) < self._window.size:
-            job = self._again.popleft() if self._again else heappop(self._waiting)[2]
+        room = self._window.size - len(self._flying)
+        while room > 0 and (self._again or self._waiting):
+            room -= 1
+            job = self._again.popleft() if self._again else self._waiting.pop()
             future = self._submit(job.arguments, job.entropy)
             self._flying[future] = job
             future.add_done_callback(self._ended.put)
@@ -161,7 +161,7 @@ class Runner:
         if attempts:
             self._store.record(attempts)
             self._unsafe = {}
-            self.recorded += len(attempts)
+            self.recorded += sum(attempt.status != "cancelled" for attempt in attempts)
             self._window.note([attempt.seconds for attempt in attempts if attempt.seconds is not None])
 
     def _sync(self) -> None:
@@ -173,27 +173,29 @@ class Runner:
         if not self._window.is_strict or len(self._took) < self._next_lesson or not self._waiting:
             return
         self._next_lesson = 2 * len(self._took)
-        costs = self._estimate([job.place for _, _, job in self._waiting], self._took)
-        self._waiting = [(-cost, index, job) for cost, (_, index, job) in zip(costs, self._waiting, strict=True)]
-        heapify(self._waiting)
+        self._queue(self._waiting, self._took)
+
+    def _queue(self, jobs: list[Job], took: dict[int, float]) -> None:
+        """Has these wait, the longest at the end, from which they are taken; otherwise in the order of the grid."""
+        costs = self._estimate([job.place for job in jobs], took)
+        order = sorted(range(len(jobs)), key=lambda index: (costs[index], -jobs[index].place))
+        self._waiting = [jobs[index] for index in order]
 
     def _attempt(self, job: Job, future: Future[Any]) -> tuple[Attempt, tuple[str, ...]]:
         """The row for a call that has ended, and the classes of what it raised."""
-        error: BaseException | None
-        try:
-            error = future.exception()
-        except CancelledError as cancelled:
-            error = cancelled
         number = self._attempts[job.number] = self._attempts.get(job.number, 0) + 1
         self._in_this_run[job.number] = self._in_this_run.get(job.number, 0) + 1
         head = (self._next_id, job.number, self._run, number)
         self._next_id += 1
-        if error is not None:
-            return Attempt(*head, *_ending(error, job.seed)), names_of_kinds(type(error))
-        status, result, objects, said, kinds, trace, seconds, cpu, peak, worker, began, ended = future.result()
+        try:
+            outcome: Outcome = future.result()
+        except BaseException as error:
+            return Attempt._make((*head, *_ending(error, job.seed))), names_of_kinds(type(error))
+        status, result, objects, said, kinds, trace, seconds, cpu, peak, worker, began, ended = outcome
         self._took[job.place] = seconds
-        row = (status, result, objects, said, trace, seconds, cpu, peak, job.seed, worker, began, ended)
-        return Attempt(*head, *row), kinds
+        found = (status, result, objects, said, trace)
+        measured = (seconds, cpu, peak, job.seed, worker, began, ended)
+        return Attempt._make((*head, *found, *measured)), kinds
 
     def _may_run_again(self, job: Job, kinds: tuple[str, ...]) -> bool:
         return self._in_this_run[job.number] <= self._retries and not self._retry_on.isdisjoint(kinds)

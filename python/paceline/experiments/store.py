@@ -200,7 +200,7 @@ class Writer(Reader):
             if owner != name:
                 raise StoreError(
                     f"the store at `{path}` is that of the experiment `{owner}`, not of `{name}`\n"
-                    f"hint: give each experiment a file of its own; after renaming its function, Experiment(name={owner!r})"
+                    f"hint: give each experiment a file of its own; if its function was renamed, Experiment(name={owner!r})"
                 )
             # Tells now whether it can be written to.
             connection.execute("BEGIN IMMEDIATE")
@@ -245,8 +245,7 @@ class Writer(Reader):
         with told(self.path, "written"), self._transaction() as connection:
             sql = f"INSERT INTO runs (began, process, {columns}) VALUES (?, ?, {marks})"  # noqa: S608 - our own names.
             run = connection.execute(sql, (time.time(), os.getpid(), *facts.values())).lastrowid
-        assert run is not None
-        return run
+        return int(run or 0)
 
     def end_run(self, run: int) -> None:
         with told(self.path, "written"), self._transaction() as connection:
