@@ -27,8 +27,8 @@ def results():
 def test_columns_are_axes_results_and_what_is_known_of_the_attempt(results):
     assert results.axes == ["alg", "dataset", "rep"]
     assert results.metrics == ["accuracy", "name", "parts", "n"]
-    expected = "status attempt error traceback seconds cpu_seconds peak_memory seed worker began ended host python paceline git"
-    assert list(results.columns)[7:] == expected.split()
+    attempt = "status attempt error traceback seconds cpu_seconds peak_memory seed worker began ended"
+    assert list(results.columns)[7:] == [*attempt.split(), "host", "python", "paceline", "git"]
     assert results["alg"] == ["svm"] * 6 + ["forest"] * 6
     with pytest.raises(KeyError, match="there is no column 'accurracy'; there are alg, dataset"):
         results["accurracy"]
@@ -68,7 +68,8 @@ def test_csv_has_numbers_in_full(results):
 def test_latex_and_markdown_show_what_people_look_at_and_escape_the_rest():
     table = Table({"a_b": ["50 %", "x|y"], "n": [1, 2.123456789]})
     assert table.to_latex() == (
-        "\\begin{tabular}{lr}\n\\toprule\na\\_b & n \\\\\n\\midrule\n50 \\% & 1 \\\\\nx|y & 2.12346 \\\\\n\\bottomrule\n"
+        "\\begin{tabular}{lr}\n\\toprule\na\\_b & n \\\\\n\\midrule\n"
+        "50 \\% & 1 \\\\\nx|y & 2.12346 \\\\\n\\bottomrule\n"
         "\\end{tabular}\n"
     )
     assert table.to_markdown() == "| a_b | n |\n| --- | ---: |\n| 50 % | 1 |\n| x\\|y | 2.12346 |\n"
@@ -76,8 +77,9 @@ def test_latex_and_markdown_show_what_people_look_at_and_escape_the_rest():
 
 def parquet_column(path, name):
     """Read in a process of its own: Arrow keeps the threads that it reads with."""
-    program = f"import json; from pyarrow import parquet; print(json.dumps(parquet.read_table({str(path)!r})[{name!r}].to_pylist()))"
-    return json.loads(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60).stdout)
+    column = f"parquet.read_table({str(path)!r})[{name!r}].to_pylist()"
+    program = f"import json; from pyarrow import parquet; print(json.dumps({column}))"
+    return json.loads(subprocess.check_output([sys.executable, "-c", program], timeout=60))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "tex", "md"])

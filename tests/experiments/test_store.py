@@ -17,7 +17,6 @@ from paceline.experiments.store import Reader, Writer
 from program import Program
 
 
-
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "results.db")
@@ -90,7 +89,10 @@ def test_second_run_at_the_same_time_is_refused_by_name_whoever_runs_it(path):
     try:
         with pytest.raises(paceline.StoreInUse, match="by another run: this process itself\nhint: wait for it"):
             experiment(path, 5).run(workers=1)
-        program = f"import paceline, study; exp = paceline.Experiment(study.nothing, {path!r}); exp.add_grid(n=[9]); exp.run(workers=1)"
+        program = (
+            f"import paceline, study\nexp = paceline.Experiment(study.nothing, {path!r})\n"
+            "exp.add_grid(n=[9])\nexp.run(workers=1)"
+        )
         code, _, errors = Program("-c", program, cwd=Path(__file__).parent).finish()
         assert code == 1
         assert f"StoreInUse: `{path}` is being written to by another run: process {os.getpid()} on " in errors
@@ -270,7 +272,7 @@ def test_full_file_system_is_told_as_such(tmp_path):
     try:
         exp = paceline.Experiment(lambda n: {"text": "x" * 20000}, folder / "results.db")
         exp.add_grid(n=range(100))
-        with pytest.raises(paceline.StoreError, match="cannot be written: .*(disk is full|No space left)"):
+        with pytest.raises(paceline.StoreError, match=r"cannot be written: .*(disk is full|No space left)"):
             exp.run(workers=1)
         status = paceline.open_store(folder / "results.db").status()
         assert 1 <= status.ok < 100

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    # Whether the cells run beside the caller, whether the function wants `rng` and `seed`, and whether objects are kept.
+    # Whether the cells run beside the caller, the function wants `rng` and `seed`, and objects are kept.
     Terms: TypeAlias = tuple[bool, bool, bool, bool]
     Told: TypeAlias = tuple[str | None, tuple[str, ...], str | None]
     # Status, result, objects, error, its classes, traceback, seconds, CPU seconds, peak memory, worker, begin, end.
-    Outcome: TypeAlias = tuple[str, str | None, bytes | None, *Told, float, float, int | None, int, float, float]
+    Measured: TypeAlias = tuple[float, float, int | None, int, float, float]
+    Outcome: TypeAlias = tuple[str, str | None, bytes | None, *Told, *Measured]
 
 __all__ = ["ONLY_VALUE", "Local", "Outcome", "Terms", "bound", "called", "forget_loaded", "names_of_kinds"]
 
@@ -231,7 +232,7 @@ def _pickled(objects: dict[str, Any]) -> bytes:
     try:
         return dumps(objects, 5)
     except (PicklingError, AttributeError, TypeError):
-        from cloudpickle import dumps as dump_by_value
+        from cloudpickle import dumps as dump_by_value  # type: ignore[import-untyped]
 
         data: bytes = dump_by_value(objects)
         return data

@@ -1,7 +1,7 @@
 """The axes of a grid: what values they have, which depend on others, and which combinations there are.
 
 Owns how values are written down and named, and the order of the cells. It never runs anything but the functions by
-which parameters depend on one another. A cell here is a plain dict from an axis to a scalar; of a named value, its name.
+which parameters depend on one another. A cell here is a plain dict from axes to scalars; of a named value, the name.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def environment(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str]:
-    """The versions of all that is installed, by the names of the folders that say so: reading each takes much longer."""
+    """The versions of all that is installed, by the names of their folders: to read each takes much longer."""
     found: dict[str, str] = {}
     for folder in sys.path:
         try:

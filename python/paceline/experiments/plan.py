@@ -91,8 +91,8 @@ def estimates(cells: Sequence[Axes], took: Iterable[tuple[Axes, float]]) -> list
 class Window:
     """How many cells may have been submitted and not be safe yet.
 
-    Of cells that take long, one for each worker: then no more than those can be lost at any moment. Of short ones more, or
-    workers would wait for the store between them; about 50 ms of work for each worker.
+    Of cells that take long, one for each worker: then no more than those can be lost at any moment. Of short ones more,
+    or workers would wait for the store between them; about 50 ms of work for each worker.
     """
 
     def __init__(self, workers: int) -> None:

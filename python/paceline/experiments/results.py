@@ -31,8 +31,8 @@ REPETITIONS = frozenset({
 
 # What is known of an attempt beside its axes and its result, in the order of `Reader.rows`.
 _ATTEMPT = [
-    "attempt", "status", "result", "error", "traceback", "seconds", "cpu_seconds", "peak_memory", "seed", "worker", "began",
-    "ended",
+    "attempt", "status", "result", "error", "traceback", "seconds", "cpu_seconds", "peak_memory", "seed", "worker",
+    "began", "ended",
 ]  # fmt: skip
 _RUN = ["host", "python", "paceline", "git"]
 _FIELDS = [name for name in _ATTEMPT if name != "result"] + _RUN
@@ -234,7 +234,7 @@ class Results(Table):
             if name in scores:
                 raise ValueError(
                     f"{block} has several cells of `{treatment}` {name}, which differ in other axes\n"
-                    f"hint: name the axes that tell data sets apart by `dataset=`, and the repetition by `repetition=`; "
+                    "hint: name the axes that tell data sets apart by `dataset=`, the repetition by `repetition=`; "
                     f"there are {', '.join(self.axes)}"
                 )
             scores[name] = value

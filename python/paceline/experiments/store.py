@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from paceline.errors import StoreError
-from paceline.experiments.cells import Cell
 from paceline.experiments.locks import RunLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Self
+
+    from paceline.experiments.cells import Cell
 
 __all__ = ["Attempt", "Known", "Reader", "Writer"]
 
@@ -158,7 +159,7 @@ class Reader:
         """How many cells of the grid are how, by the status of their last attempt; None where there is none."""
         rows = self.ask(
             "SELECT a.status, count(*) FROM cells c "  # noqa: S608 - a constant.
-            f"LEFT JOIN (SELECT a.cell, a.status FROM attempts a JOIN ({_LAST_OF_CELLS}) last USING (id)) a ON a.cell = c.id "
+            f"LEFT JOIN (SELECT cell, status FROM attempts JOIN ({_LAST_OF_CELLS}) last USING (id)) a ON a.cell = c.id "
             "WHERE c.position IS NOT NULL OR a.status IS NOT NULL GROUP BY a.status"
         )
         return dict(rows)
@@ -200,7 +201,8 @@ class Writer(Reader):
             if owner != name:
                 raise StoreError(
                     f"the store at `{path}` is that of the experiment `{owner}`, not of `{name}`\n"
-                    f"hint: give each experiment a file of its own; if its function was renamed, Experiment(name={owner!r})"
+                    "hint: give each experiment a file of its own; "
+                    f"if its function was renamed, Experiment(name={owner!r})"
                 )
             # Tells now whether it can be written to.
             connection.execute("BEGIN IMMEDIATE")
@@ -252,7 +254,7 @@ class Writer(Reader):
             connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (time.time(), run))
 
     def place(self, cells: Sequence[Cell]) -> list[int]:
-        """Notes the grid as it is now; the numbers of its cells, in its order. Other cells lose their place, no more."""
+        """Notes the grid as it is now; the numbers of its cells, in its order. Others lose their place, no more."""
         before = {key: (number, position) for key, number, position in self.ask("SELECT key, id, position FROM cells")}
         moved = [
             (position, before[cell.key][0])
