@@ -164,6 +164,14 @@ def test_stale_cells_are_told_and_kept_until_the_user_chooses(tmp_path):
     assert len(paceline.open_store(store).results(every_attempt=True)) == 14
 
 
+def test_what_is_run_again_anyway_is_not_told_as_stale(tmp_path):
+    store = tmp_path / "results.db"
+    assert stale_study(lambda n: 1 / (n - 3), store).run(workers=1)["status"].count("error") == 1
+    with pytest.warns(StaleCells, match="^6 of 7 cells"):
+        results = stale_study(lambda n: n, store).run(workers=1, rerun="failed")
+    assert results["value"][3] == 3
+
+
 def test_declared_version_counts_alone(tmp_path):
     store = tmp_path / "results.db"
     stale_study(lambda n: n, store, version="1").run(workers=1)
@@ -292,6 +300,16 @@ def test_loader_is_called_once_in_each_worker(tmp_path, backend):
     assert exp.run(workers=2, backend=backend)["value"] == [6 + rep for rep in range(50)]
     loads = log.read_text().split()
     assert len(loads) == len(set(loads)) <= 2
+
+
+def test_loading_is_not_charged_to_the_cell_that_comes_first():
+    def load():
+        time.sleep(0.3)
+        return 1
+
+    exp = paceline.Experiment(lambda data, rep: rep)
+    exp.add_grid(data={"slow": loader(load)}, rep=range(3))
+    assert max(exp.run(workers=1)["seconds"]) < 0.3
 
 
 def test_loader_that_fails_is_an_error_of_the_cells():

@@ -246,7 +246,7 @@ class Experiment:
             entropies = [self._randomness.entropy(cell.axes) for cell in cells]
             stale = self._stale(known, entropies, source)
             plan = chosen(known, stale, again)
-            if plan.stale and not accept_stale and "stale" not in again and "all" not in again:
+            if plan.stale and not accept_stale:
                 _warn_of_stale([cells[place] for place in plan.stale], len(cells), self.version)
             if plan.to_run:
                 opening = {"processes": workers, "backend": backend, "memory_limit": memory_limit}
@@ -301,14 +301,14 @@ class Experiment:
 
         For a debugger, where a cell fails. Raises what the function raises.
         """
-        from paceline.experiments.attempts import called
+        from paceline.experiments.attempts import ready
 
         named = self._space.named
         arguments = {
             axis: named[axis][value] if axis in named and value in named[axis] else value
             for axis, value in axes.items()
         }
-        return called(self.function, self._wants(axes), arguments, self._randomness.entropy(axes))
+        return self.function(**ready(arguments, self._wants(axes), self._randomness.entropy(axes)))
 
     # -- what these have in common -------------------------------------------------------------------------------------
 
@@ -349,7 +349,7 @@ class Experiment:
 
     def _stale(self, known: Sequence[Known | None], entropies: Sequence[int], source: str) -> list[bool]:
         return [
-            one is not None and is_stale(one, source, self.version, seed_of(entropy))
+            one is not None and one.status != "cancelled" and is_stale(one, source, self.version, seed_of(entropy))
             for one, entropy in zip(known, entropies, strict=True)
         ]
 

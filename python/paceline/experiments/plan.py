@@ -32,7 +32,7 @@ class StaleCells(UserWarning):
 
 
 class Plan(NamedTuple):
-    """Which cells are run, and which are stale, by their places in the grid."""
+    """Which cells are run, and which are stale and are not, by their places in the grid."""
 
     to_run: list[int]
     stale: list[int]
@@ -52,7 +52,7 @@ def is_stale(known: Known, source: str, version: str | None, seed: int) -> bool:
 
 def chosen(known: Sequence[Known | None], is_stale: Sequence[bool], rerun: frozenset[str]) -> Plan:
     """The missing cells, and those that are to be run again; `known` is what the store has of each."""
-    to_run = []
+    to_run, left_stale = [], []
     for place, one in enumerate(known):
         if (
             one is None
@@ -62,7 +62,9 @@ def chosen(known: Sequence[Known | None], is_stale: Sequence[bool], rerun: froze
             or ("stale" in rerun and is_stale[place])
         ):
             to_run.append(place)
-    return Plan(to_run, [place for place, stale in enumerate(is_stale) if stale])
+        elif is_stale[place]:
+            left_stale.append(place)
+    return Plan(to_run, left_stale)
 
 
 def estimates(cells: Sequence[Axes], took: Iterable[tuple[Axes, float]]) -> list[float]:
