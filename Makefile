@@ -52,7 +52,7 @@ $(BIN)/.native: $(NATIVE_SOURCES) $(BIN)/.dev
 	@touch $@
 
 # As pip does for a wheel; without it, an environment that forbids writing bytecode compiles the package at each start.
-$(BIN)/.bytecode: $(wildcard python/paceline/*.py) $(BIN)/.native
+$(BIN)/.bytecode: $(wildcard python/paceline/*.py python/paceline/*/*.py) $(BIN)/.native
 	$(BIN)/python -m compileall -q python/paceline
 	@touch $@
 
@@ -72,6 +72,10 @@ bench: build $(BIN)/.bench ## measure Paceline beside its peers; writes docs/ben
 .PHONY: balance
 balance: $(BIN)/.bench ## docs/load-balance.md, of the last whole `make bench` and a simulation of the scheduler
 	$(BIN)/python -m benches.balance
+
+.PHONY: bench-experiment
+bench-experiment: build ## measure what an experiment costs for each of 100,000 cells that do nothing
+	$(BIN)/python -m benches.experiment
 
 .PHONY: bench-table
 bench-table: ## measure the task table alone (Rust)

@@ -64,6 +64,17 @@ def test_given_pool_is_used_and_stays_open():
         assert pool.report().items == 41
 
 
+def test_given_pool_keeps_its_own_time_limit_unless_another_is_given():
+    exp = paceline.Experiment(study.failing)
+    exp.add_grid(kind=["timeout"], rep=[1])
+    with paceline.Pool(1, timeout=0.3, grace=0.1, retries=2, retry_on=paceline.TaskTimeout) as pool:
+        results = exp.run(pool=pool)
+        assert (results["status"], results["attempt"]) == (["timeout"], [1])
+        assert exp.run(pool=pool, rerun="failed", timeout=0.6)["seconds"][0] >= 0.6
+    with pytest.raises(TypeError, match="are for a pool that is opened"), paceline.Pool(1) as pool:
+        exp.run(2, pool=pool)
+
+
 def noted_study(store, log, algs, reps):
     exp = paceline.Experiment(lambda alg, rep: note(log, f"{alg}{rep}"), store, keep_objects=True, version=1)
     exp.add_grid(alg=algs, rep=range(reps))

@@ -110,7 +110,8 @@ def _source_text(function: Any) -> str:
             and ast.get_docstring(node) is not None
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    # As text again, for dumps of the tree differ between versions of Python.
+    return ast.unparse(tree)
 
 
 def _code_text(code: Any, otherwise: str) -> str:

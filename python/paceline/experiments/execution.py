@@ -99,8 +99,9 @@ class Execution:
         engine = pool._engine  # noqa: SLF001 - an experiment is one more way to call on a pool.
         is_local = isinstance(engine, LocalEngine)
         attempt = bound(call.function, (is_local, call.wants_rng, call.wants_seed, call.keeps_objects))
-        # Each attempt is a call of its own, so that each has a row of its own.
-        view = pool.options(timeout=options.timeout, grace=options.grace, retries=0, name=call.name)
+        # Each attempt is a call of its own, so that each has a row of its own. A pool may have a time limit already.
+        limits = {} if options.timeout is None else {"timeout": options.timeout, "grace": options.grace}
+        view = pool.options(**limits, retries=0, name=call.name)
         values = _Values(grid.named, is_local=is_local)
         run = self._store.begin_run(facts)
         runner = Runner(

@@ -109,7 +109,7 @@ class Experiment:
 
     # -- the grid ------------------------------------------------------------------------------------------------------
 
-    def add_grid(self, **axes: Any) -> None:
+    def add_grid(self, /, **axes: Any) -> None:
         """Adds every combination of these axes, the last of them changing fastest.
 
         >>> import paceline
@@ -129,7 +129,7 @@ class Experiment:
         self._space.add_grid(axes)
         self._cells = None
 
-    def add_cases(self, cases: Any, **named: dict[Any, Any]) -> None:
+    def add_cases(self, cases: Any, /, **named: dict[Any, Any]) -> None:
         """Adds single combinations: a list of dicts from axes to values, or a data frame with a column for each axis.
 
         >>> import paceline
@@ -188,7 +188,7 @@ class Experiment:
             self._cells = cells
         return list(self._cells)
 
-    def seed_of(self, **axes: Any) -> int:
+    def seed_of(self, /, **axes: Any) -> int:
         """The `seed` of the cell with these axes, as its function is given it."""
         return seed_of(self._randomness.entropy(axes))
 
@@ -212,9 +212,10 @@ class Experiment:
         """Runs the cells that the store has no result of, and gives the results of all.
 
         `workers`, `backend` and `memory_limit` are those of `Pool`, or `pool` is one that is open; `timeout`, `grace`
-        and `progress` are those of `Pool.options` and `Pool.map`. A cell whose function raises, that is over its
-        `timeout`, or whose worker dies is a row like any other, with a status of its own (`error`, `timeout`, `died`);
-        nothing is raised. It is tried again, at most `retries` times, after an exception of the classes `retry_on`.
+        and `progress` are those of `Pool.options` and `Pool.map`; without a `timeout`, that of the pool holds. A cell
+        whose function raises, that is over its `timeout`, or whose worker dies is a row like any other, with a status
+        of its own (`error`, `timeout`, `died`); nothing is raised. It is tried again, at most `retries` times, after an
+        exception of the classes `retry_on`.
 
         `rerun="failed"` runs those once more whose last attempt failed, `"stale"` those that another source, version
         or seed computed, `"all"` everything. Each attempt has its row, and the last one counts; none is deleted. Stale
@@ -290,7 +291,7 @@ class Experiment:
             counts[status] = counts.get(status, 0) + 1
         return Status.of(counts, stale=sum(self._stale(found, entropies, self._source())))
 
-    def call(self, **axes: Any) -> Any:
+    def call(self, /, **axes: Any) -> Any:
         """Calls the function for one cell, here and now, with its random numbers; nothing is stored.
 
         >>> import paceline
