@@ -382,6 +382,11 @@ def _add_compare(commands: Commands) -> None:
     compare.add_argument("--reference", metavar="VALUE", help="the value that the others are compared with")
     compare.add_argument("--dataset", metavar="AXIS", help="the axis of the data sets (default: all others)")
     compare.add_argument("--repetition", metavar="AXIS", help="the axis of the repetitions (default: rep, fold, ...)")
+    compare.add_argument(
+        "--resampled", type=float, metavar="RATIO", help="repetitions resample the same data: test size / training size"
+    )
+    compare.add_argument("--rope", type=float, metavar="SIZE", help="differences up to this are practically none")
+    compare.add_argument("--correction", choices=["holm", "nemenyi"], help="for many pairs (default: holm)")
     compare.add_argument("--lower-is-better", action="store_true", help="for errors and times")
     compare.set_defaults(run=run_experiment("compare"))
 

@@ -227,6 +227,10 @@ def test_compare(here):
     ran = run(here, "compare", "results.db", "--metric", "accuracy", "--treatment", "alg", "--reference", "svm")
     assert ran.returncode == 0, ran.stderr
     assert "forest" in ran.stdout
+    more = ("--resampled", "0.25", "--correction", "holm", "--rope", "0.01", "--lower-is-better")
+    again = run(here, "compare", "results.db", "--metric", "accuracy", "--treatment", "alg", *more)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout != ran.stdout
     assert run(here, "compare", "results.db", "--metric", "nothing", "--treatment", "alg").returncode == 1
 
 

@@ -10,6 +10,7 @@ import sys
 import pandas as pd
 import polars as pl
 import pytest
+import scipy.stats  # noqa: F401 - the threads that it starts are not those of a test.
 import study
 
 import paceline

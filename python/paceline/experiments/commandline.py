@@ -332,7 +332,8 @@ def _compare(options: Namespace) -> int:
     from paceline.experiments.results import open_store
 
     results = open_store(options.store).results()
-    given = {"dataset": options.dataset, "repetition": options.repetition, "reference": options.reference}
+    names = ("dataset", "repetition", "reference", "resampled", "rope", "correction")
+    given = {name: getattr(options, name) for name in names}
     comparison = results.compare(
         options.metric,
         options.treatment,

@@ -172,15 +172,12 @@ class Results(Table):
         the others are compared with; `options` are those of `paceline.experiments.comparisons.compare`, which this
         returns the result of. Blocks in which a treatment has no number are left out, and the comparison says so.
         """
-        import numpy as np
-
         from paceline.experiments.comparisons import compare
 
         found = self.pairs(metric, treatment, dataset=dataset, repetition=repetition)
-        scores = {name: np.asarray(values, float) for name, values in found.scores.items()}
         if reference is not None:
             reference = str(reference)
-        return compare(scores, found.blocks, reference=reference, higher_is_better=higher_is_better, **options)
+        return compare(found.scores, found.blocks, reference=reference, higher_is_better=higher_is_better, **options)
 
     def plot(
         self,
