@@ -112,8 +112,8 @@ def test_run_killed_at_20_random_moments_is_completed_and_nothing_finished_runs_
 
 @pytest.mark.timeout(300)
 def test_run_of_short_cells_killed_at_random_moments_is_completed_as_well(tmp_path):
-    _, stored_at_kills = killed_again_and_again(tmp_path, 20_000, 0.0, 5, 4000)
-    assert any(0 < count < 20_000 for count in stored_at_kills)
+    _, stored_at_kills = killed_again_and_again(tmp_path, 6000, 0.0, 5, 1200)
+    assert any(0 < count < 6000 for count in stored_at_kills)
 
 
 def test_no_more_cells_are_under_way_or_not_stored_than_there_are_workers(tmp_path):
@@ -135,10 +135,10 @@ def test_no_more_cells_are_under_way_or_not_stored_than_there_are_workers(tmp_pa
 @pytest.mark.parametrize("seconds", [0.05, 600], ids=["short", "endless"])
 def test_ctrl_c_stops_cleanly_with_everything_finished_safe_and_says_how_to_go_on(tmp_path, seconds):
     store, log = tmp_path / "results.db", tmp_path / "log"
-    program = start(store, log, 400, seconds)
+    program = start(store, log, 100, seconds)
     if seconds < 1:
         wait_until(lambda: len(executed(log)) >= 5)
-    wait_until(lambda: cells_known(store) == 400)
+    wait_until(lambda: cells_known(store) == 100)
     program.interrupt()
     code, _, errors = program.finish()
     assert code in {-signal.SIGINT, 130}
@@ -148,12 +148,36 @@ def test_ctrl_c_stops_cleanly_with_everything_finished_safe_and_says_how_to_go_o
     program.wait_until_nothing_is_left(5.0)
     status = paceline.open_store(store).status()
     assert status.ok == len(executed(log))
-    assert status.ok + status.cancelled + status.missing == 400
+    assert status.ok + status.cancelled + status.missing == 100
     if seconds < 1:
         assert status.ok >= 5
-        assert str(start(store, log, 400, seconds).finish()[1]) == "400 400 cells: 400 ok\n"
+        assert str(start(store, log, 100, seconds).finish()[1]) == "100 100 cells: 100 ok\n"
         # What was cut short is run again, and has a row of its own.
-        assert len(executed(log)) == 400
+        assert len(executed(log)) == 100
+
+
+def test_cell_that_ctrl_c_has_stopped_is_noted_and_runs_again(tmp_path):
+    store, begun = tmp_path / "results.db", tmp_path / "begun"
+    program = Program(
+        "-c",
+        "import time, paceline\nfrom pathlib import Path\n"
+        "def work(begun, n):\n"
+        "    Path(begun).touch()\n"
+        "    time.sleep(600)\n"
+        f"exp = paceline.Experiment(work, {str(store)!r})\nexp.add_grid(begun=[{str(begun)!r}], n=range(3))\n"
+        "exp.run(workers=1)",
+    )
+    wait_until(begun.exists)
+    program.interrupt()
+    _, _, errors = program.finish()
+    assert "interrupted: 0 cells of this run have ended" in errors
+    program.wait_until_nothing_is_left(5.0)
+    results = paceline.open_store(store).results()
+    assert (results["status"], results["n"]) == (["cancelled"], [0])
+    assert str(paceline.open_store(store).status()) == "3 cells: 1 cancelled, 2 missing"
+    exp = paceline.Experiment(lambda begun, n: n, store, name="work")
+    exp.add_grid(begun=[str(begun)], n=range(3))
+    assert exp.run(workers=1)["attempt"] == [2, 1, 1]
 
 
 def test_interrupted_in_the_callers_own_thread_what_ended_is_safe(tmp_path):

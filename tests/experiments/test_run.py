@@ -381,6 +381,22 @@ def test_longest_cells_begin_first_by_what_earlier_ones_took(tmp_path):
     assert run(3) == [f"{seconds}/{rep}" for seconds in (0.2, 0.08, 0.02) for rep in (1, 2)]
 
 
+def test_order_of_long_cells_follows_what_the_same_run_has_seen(tmp_path):
+    log = tmp_path / "log"
+
+    def work(rep, seconds):
+        note(log, seconds)
+        time.sleep(seconds)
+        return seconds
+
+    exp = paceline.Experiment(work)
+    exp.add_grid(rep=range(8), seconds=[0.02, 0.08])
+    exp.run(workers=1)
+    begun = log.read_text().split()
+    assert begun[:8] == ["0.02", "0.08"] * 4, "at first nothing is known"
+    assert begun[8:] == ["0.08"] * 4 + ["0.02"] * 4
+
+
 def test_progress_is_told_and_ends_with_all(tmp_path):
     seen = []
     exp = study_of(tmp_path / "results.db")
