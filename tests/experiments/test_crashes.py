@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np  # noqa: F401 - the threads that it starts are not those of a test.
 import pytest
 import study
 
