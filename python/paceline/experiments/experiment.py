@@ -295,7 +295,7 @@ class Experiment:
         """Calls the function for one cell, here and now, with its random numbers; nothing is stored.
 
         >>> import paceline
-        >>> exp = paceline.Experiment(lambda n, rng: n + rng.random(), seed=7)
+        >>> exp = paceline.Experiment(lambda n, seed: n + seed % 7, seed=7)
         >>> exp.add_grid(n=range(3))
         >>> exp.call(n=2) == exp.run(workers=1)["value"][2]
         True
