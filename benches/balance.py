@@ -11,6 +11,10 @@ import json
 import subprocess
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs" / "benchmarks.json"
@@ -50,13 +54,17 @@ def simulated() -> dict[tuple[str, int, str], float]:
 
 
 def draw(found: dict[str, dict[str, float]]) -> None:
-    import matplotlib
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "paceline", "font.size": 9})
-    from matplotlib import pyplot
+    with rc_context({"svg.hashsalt": "paceline", "font.size": 9}):
+        figure = Figure(figsize=(8, 3.4), layout="constrained")
+        fill(figure, found)
+        figure.savefig(PICTURE, metadata={"Date": None})
 
-    figure, axes = pyplot.subplots(figsize=(8, 3.4), layout="constrained")
+
+def fill(figure: Figure, found: dict[str, dict[str, float]]) -> None:
+    axes = figure.subplots()
     width = 0.8 / len(PEERS)
     for place, (peer, name) in enumerate(PEERS.items()):
         shown = [(number, ratios[peer]) for number, ratios in enumerate(found.values()) if peer in ratios]
@@ -66,13 +74,14 @@ def draw(found: dict[str, dict[str, float]]) -> None:
             if ratio > MOST_SHOWN:
                 axes.annotate(f"{ratio:.2f}", (at, MOST_SHOWN), ha="center", va="top", fontsize=7, rotation=90)
     axes.axhline(1.03, color="#888888", linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.annotate("3 % over the bound", (1, 1.03), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", ha="right")
+    axes.annotate(
+        "3 % over the bound", (1, 1.03), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", ha="right"
+    )
     axes.set_ylim(1, MOST_SHOWN)
     axes.set_xticks(range(len(found)), list(found))
     axes.set_ylabel("time over the least possible")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=len(PEERS), loc="upper left")
-    figure.savefig(PICTURE, metadata={"Date": None})
 
 
 def page(found: dict[str, dict[str, float]], played: dict[tuple[str, int, str], float]) -> str:
@@ -99,8 +108,8 @@ def page(found: dict[str, dict[str, float]], played: dict[tuple[str, int, str], 
         "",
         "## Simulated, with the scheduler itself",
         "",
-        "In virtual time, 5 µs between two chunks of a worker: the default, with `cost=`, and with four chunks of one size",
-        "for each worker, as `multiprocessing.Pool.map` makes them.",
+        "In virtual time, 5 µs between two chunks of a worker: the default, with `cost=`, and with four chunks of one",
+        "size for each worker, as `multiprocessing.Pool.map` makes them.",
         "",
         f"| tasks | way | {' | '.join(f'{workers} workers' for workers in WORKERS)} |",
         f"| --- | --- | {' | '.join('---:' for _ in WORKERS)} |",

@@ -10,8 +10,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from histories import stretch
 import tasks
+from histories import stretch
 from paceline import Pool, TaskTimeout, WorkerDied, current_task
 from paceline.__main__ import main
 from paceline.history import History
@@ -330,7 +330,9 @@ def test_report_of_a_call_that_failed_and_was_run_again(pool):
 def test_threads_have_a_history_too(backend):
     with Pool(2, backend=backend) as pool:
         pool.map(tasks.square, range(10))
-        starred = pool.starmap_async(tasks.fail_on, [(3, number) for number in range(5)], on_error="return", chunksize=1)
+        starred = pool.starmap_async(
+            tasks.fail_on, [(3, number) for number in range(5)], on_error="return", chunksize=1
+        )
         starred.wait()
         assert starred.report().items == 5
         assert starred.report().failures == {"raised": 1}

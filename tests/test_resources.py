@@ -12,7 +12,7 @@ from paceline import Pool, ProcessPoolExecutor, WorkerDied, current_task
 
 def note(log, amount=1.0):
     """Writes down that it begins and ends, each with its amount."""
-    with open(log, "ab", buffering=0) as file:
+    with Path(log).open("ab", buffering=0) as file:
         file.write(b"+%d\n" % (1000 * amount))
         time.sleep(0.02)
         file.write(b"-%d\n" % (1000 * amount))
@@ -63,7 +63,8 @@ def test_calls_that_need_nothing_pass_by_those_that_wait(gate):
         first, second = on_gpu.submit(hold, gate.path), on_gpu.submit(hold, gate.path)
         gate.wait_for_arrival()
         assert pool.map(tasks.square, range(100)) == [number * number for number in range(100)]
-        assert not second.running() and not second.done()
+        assert not second.running()
+        assert not second.done()
         gate.let_through(2)
         assert first.result(30) == second.result(30) == (0,)
 

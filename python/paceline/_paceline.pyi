@@ -68,7 +68,7 @@ class Engine:
         memory_budget: int = 0,
         start_timeout_ns: int = 0,
         start_method: str = "forkserver",
-        resources: Sequence[tuple[str, float]] = (),
+        resources: Sequence[tuple[str, float]] = ...,
     ) -> Engine:
         """Starts the workers and returns at once; `setup` is given to `paceline.worker.set_up` in each.
 

@@ -98,7 +98,7 @@ class History:
         yield from sorted(of_each.items())
 
     def idleness(self, workers: int, wall: float) -> dict[int, tuple[float, float]]:
-        """For how long each worker, by its number, had nothing to do; and how much of that nothing was there to be done.
+        """For how long each worker, by its number, had nothing to do; and for how much of that nothing was there to do.
 
         There are to be so many `workers` at a time, `wall` seconds long: the first of them from the beginning, the last
         to the end. The others are known from the first to the last that they did.

@@ -66,9 +66,7 @@ def check_seconds(name: str, seconds: object) -> float:
 
 
 def check_resources(resources: Mapping[str, float] | None) -> dict[str, float] | None:
-    """Amounts by name; none at all is None. Raises `TypeError` for what is none; which amounts there may be, the engine
-    knows.
-    """
+    """Amounts by name; none at all is None. Raises `TypeError` for what is none of these."""
     if resources is None:
         return None
     from collections.abc import Mapping

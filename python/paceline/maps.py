@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from typing import Any, TypeAlias, TypeVar, overload
 
+    from typing_extensions import TypeIs
+
     from paceline.durations import Durations
     from paceline.failure_policy import OnError
     from paceline.future import Future
@@ -311,7 +313,7 @@ class Maps(LazyMaps):
             try:
                 return self._map_all(func, iterable, chunksize, failures, meter, begun, star=star)
             finally:
-                if hasattr(cost, "learn") and begun:
+                if _learns(cost) and begun:
                     _learn(cost, func, iterable, begun[0])
 
     def _map_all(
@@ -369,8 +371,8 @@ class Maps(LazyMaps):
                 func, iterable, chunksize, *callbacks = what
                 what = (func, _ordered(func, iterable, cost, chunksize, failures), chunksize, *callbacks)
             future = self._map(*what, star=star, failures=failures)
-            if hasattr(cost, "learn"):
-                future.add_done_callback(lambda ended: _learn(cost, *what[:2], ended))
+            if _learns(cost):
+                future.add_done_callback(lambda ended: _learn(cost, what[0], what[1], ended))
             if meter is not None:
                 meter.watch_elsewhere(future)
             return future
@@ -407,14 +409,21 @@ def _ordered(
     if chunksize is not None:
         raise ValueError("cost and chunksize exclude each other: with a cost, items are sent one by one")
     items = list(iterable)
-    if hasattr(cost, "learn"):
+    if _learns(cost):
         costs = cost.of(func, items)
+    elif callable(cost):
+        costs = [cost(item) for item in items]
     else:
-        costs = [cost(item) for item in items] if callable(cost) else list(cost)
+        costs = list(cost)
     if len(costs) != len(items):
         raise ValueError(f"there are {len(costs)} costs for {len(items)} items")
     options["order"] = sorted(range(len(items)), key=lambda index: costs[index], reverse=True)
     return items
+
+
+def _learns(cost: Costs[Any] | None) -> TypeIs[Durations]:
+    # Without importing that module, which hardly anybody needs.
+    return hasattr(cost, "learn")
 
 
 def _learn(durations: Durations, func: Callable[..., Any], items: Any, future: Any) -> None:

@@ -38,8 +38,8 @@ class Options:
     them. `backoff` is how many seconds it then waits the first time, doubled each time, and shortened by chance to no
     less than half. With `retry_alone`, what ran out of memory is run again while nothing else of its pool runs: tasks
     must not wait for one another then. Of the calls that wait, those of the highest `priority` (from -32768 to 32767)
-    begin first. `name` stands for the function in errors and in `paceline.dump`. `resources` is what each has to have of
-    its pool's `resources` while it is out, by name.
+    begin first. `name` stands for the function in errors and in `paceline.dump`. `resources` is what each has to have
+    of its pool's `resources` while it is out, by name.
 
     Raises `TypeError` and `ValueError` for what is none of these.
     """

@@ -193,18 +193,9 @@ class Pool(Calls):
             )
         elif backend not in {"threads", "serial"}:
             raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
-        elif maxtasksperchild is not None:
-            raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
-        elif (memory_limit, max_memory_per_child, memory_budget, start_timeout) != (None, None, None, None):
-            raise ValueError(
-                "memory_limit, max_memory_per_child, memory_budget and start_timeout are for worker processes: "
-                "threads share the memory of this process, and cannot be ended"
-            )
-        elif resources is not None:
-            raise ValueError("resources are for worker processes: use `backend='processes'`, or a semaphore")
-        elif start_method != "forkserver":
-            raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
         else:
+            limits = (memory_limit, max_memory_per_child, memory_budget, start_timeout)
+            _refuse_on_threads(backend, start_method, maxtasksperchild, limits, resources)
             prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
             workers = processes if backend == "threads" else 1
             self._engine = open_local_engine(workers, initializer, initargs, prefix=prefix, seed=self.seed)
@@ -410,6 +401,23 @@ _NOTHING_ASKED = {
 
 # Of the pools of threads that have no name.
 _numbers = count(1)
+
+
+def _refuse_on_threads(
+    backend: str, start_method: str, maxtasksperchild: object, limits: tuple[object, ...], resources: object
+) -> None:
+    """Raises `ValueError` for what only worker processes have."""
+    if maxtasksperchild is not None:
+        raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
+    if any(limit is not None for limit in limits):
+        raise ValueError(
+            "memory_limit, max_memory_per_child, memory_budget and start_timeout are for worker processes: "
+            "threads share the memory of this process, and cannot be ended"
+        )
+    if resources is not None:
+        raise ValueError("resources are for worker processes: use `backend='processes'`, or a semaphore")
+    if start_method != "forkserver":
+        raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
 
 
 class PoolView(Calls):

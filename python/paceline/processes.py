@@ -1,7 +1,8 @@
 """Worker processes as `multiprocessing` would show them, for programs that look behind a pool or an executor.
 
 Owns what such programs find under the standard library's private names (`_processes`, `_pool`): who the workers are at
-this moment, ways to watch and end them, and how much memory they had. It never says what a pool does about a worker that ended.
+this moment, ways to watch and end them, and how much memory they had. It never says what a pool does about a worker
+that ended.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def send_signal(pid: int, signal: Signals) -> None:
 def peak_memory(pid: int) -> int | None:
     """How many bytes of memory a process has had at most, with what it shares; None if it has ended."""
     try:
-        with open(f"/proc/{pid}/status") as status:  # noqa: PTH123 - of a report of many workers, the cheapest way.
+        with open(f"/proc/{pid}/status") as status:
             lines = [line for line in status if line.startswith("VmHWM:")]
     except OSError:
         return None

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from paceline.engine import LocalEngine
 from paceline.history import Ending, History, Stretch
 from paceline.processes import peak_memory
 
@@ -88,13 +87,15 @@ class Report:
         """The report of what an engine has done so far."""
         wall_seconds, told = engine.report()
         transport = None
-        if not isinstance(engine, LocalEngine):
+        # Nothing is handed over to threads.
+        if (told_transport := getattr(engine, "transport", None)) is not None:
             from paceline.diagnosis import Transport
 
-            transport = Transport(*engine.transport())
+            transport = Transport(*told_transport())
         history = History.of(engine.history())
         idleness = history.idleness(engine.workers, wall_seconds)
-        idle = {history.pids[worker]: times for worker, times in idleness.items()}
+        idle: dict[int, tuple[float | None, float | None]] = {}
+        idle.update((history.pids[worker], times) for worker, times in idleness.items())
         alive = set(engine.pids()) if transport is not None else set()
         workers = tuple(
             WorkerReport(
@@ -243,7 +244,8 @@ class Report:
                 _number(one["busy_seconds"]),
                 _count(one["items"]),
                 tuple((_count(first), _count(count)) for first, count in _list(one["ranges"])),
-                *(None if one[name] is None else _number(one[name]) for name in ("idle_seconds", "waiting_seconds")),
+                None if one["idle_seconds"] is None else _number(one["idle_seconds"]),
+                None if one["waiting_seconds"] is None else _number(one["waiting_seconds"]),
                 None if one["peak_bytes"] is None else _count(one["peak_bytes"]),
             )
             for one in _list(saved["workers"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np  # noqa: F401 - the threads that it starts are not those of a test.
 import pytest
-import study
 
 import paceline
+import study
 from program import Program
 from tasks import note
 

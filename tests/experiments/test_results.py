@@ -11,9 +11,9 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.stats  # noqa: F401 - the threads that it starts are not those of a test.
-import study
 
 import paceline
+import study
 from paceline.experiments.columns import Table
 from paceline.experiments.results import Status
 

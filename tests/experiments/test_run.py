@@ -7,9 +7,9 @@ import warnings
 
 import numpy as np
 import pytest
-import study
 
 import paceline
+import study
 from paceline.experiments import StaleCells, loader
 from tasks import note
 

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import study
 
 import paceline
+import study
 from paceline.experiments.locks import RunLock
 from paceline.experiments.store import Reader, Writer
 from program import Program

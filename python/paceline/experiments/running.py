@@ -154,7 +154,7 @@ class Runner:
         self._again.extend(again)
         self._learn()
         if self._meter is not None:
-            self._meter.add(len(ended) - len(again))
+            self._meter.show(self._meter.done + len(ended) - len(again))
 
     def _record(self) -> None:
         attempts = list(self._unsafe.values())
