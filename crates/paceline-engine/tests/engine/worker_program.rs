@@ -117,6 +117,8 @@ pub(crate) const MOST_LINGERING: usize = 4;
 struct TestRun {
     functions: HashMap<u64, Vec<u8>>,
     lingering: Vec<(usize, Vec<String>)>,
+    /// How many items it has run.
+    turns: u64,
 }
 
 impl Run for TestRun {
@@ -149,9 +151,11 @@ impl Run for TestRun {
             // Long items are only measured.
             let (kind, answer) = match std::str::from_utf8(&item[..item.len().min(300)]) {
                 Ok("number") => (kind::DONE, number.to_string().into_bytes()),
+                Ok("turn") => (kind::DONE, self.turns.to_string().into_bytes()),
                 Ok(steps) if item.len() < 300 => take_steps(steps, function),
                 _ => (kind::DONE, item.len().to_string().into_bytes()),
             };
+            self.turns += 1;
             answers.push(kind, &answer).unwrap();
         }
     }
