@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import pytest
 
@@ -342,6 +343,22 @@ def test_threads_have_a_history_too(backend):
     assert report.capacity == (2 if backend == "threads" else 1)
     assert report.history.pids[report.history.stretches[0].worker] in [worker.pid for worker in report.workers]
     assert all(one.submitted <= one.began <= one.ended for one in report.history.stretches)
+
+
+class Doubler:
+    def __call__(self, number):
+        return 2 * number
+
+
+@pytest.mark.parametrize("backend", ["processes", "threads"])
+def test_functions_of_all_kinds_have_the_names_that_people_know(backend):
+    functions = [tasks.square, abs, (3).__add__, partial(partial(tasks.add, 1)), Doubler(), lambda number: number]
+    with Pool(1, backend=backend) as pool:
+        for function in functions:
+            pool.apply(function, (3,))
+        names = {one.function for one in pool.report().history.stretches}
+    assert {"square", "abs", "int.__add__", "add", "Doubler"} <= names
+    assert any(name.endswith("<lambda>") for name in names)
 
 
 def test_idle_time_is_told_and_how_much_of_it_nothing_was_there_to_do():

@@ -367,7 +367,7 @@ def _add_run(commands: Commands) -> None:
 
 def _add_show(commands: Commands) -> None:
     show = _add(commands, "show", "show what an experiment's store holds", SHOW, SHOW_EPILOG)
-    show.add_argument("store", metavar="STORE", help="the file that keeps the results")
+    show.add_argument("store", metavar="FILE", help="the file that keeps the results")
     show.add_argument("--all", action="store_true", help="show all rows, not the first 40")
     show.add_argument("--attempts", action="store_true", help="show every attempt, not the last of each cell")
     show.add_argument("--failures", action="store_true", help="show the failures alone, with their tracebacks")
@@ -376,7 +376,7 @@ def _add_show(commands: Commands) -> None:
 
 def _add_compare(commands: Commands) -> None:
     compare = _add(commands, "compare", "compare the algorithms of an experiment", COMPARE, COMPARE_EPILOG)
-    compare.add_argument("store", metavar="STORE", help="the file that keeps the results")
+    compare.add_argument("store", metavar="FILE", help="the file that keeps the results")
     compare.add_argument("--metric", required=True, metavar="NAME", help="the part of the results (of a number: value)")
     compare.add_argument("--treatment", required=True, metavar="AXIS", help="the axis whose values are compared")
     compare.add_argument("--reference", metavar="VALUE", help="the value that the others are compared with")
@@ -393,7 +393,7 @@ def _add_compare(commands: Commands) -> None:
 
 def _add_export(commands: Commands) -> None:
     export = _add(commands, "export", "write an experiment's results as another file", EXPORT, EXPORT_EPILOG)
-    export.add_argument("store", metavar="STORE", help="the file that keeps the results")
+    export.add_argument("store", metavar="FILE", help="the file that keeps the results")
     export.add_argument("file", metavar="FILE", help="what is written (.csv, .parquet, .tex, .md)")
     export.add_argument("--attempts", action="store_true", help="write every attempt, not the last of each cell")
     export.set_defaults(run=run_experiment("export"))

@@ -98,7 +98,7 @@ def send_signal(pid: int, signal: Signals) -> None:
 def peak_memory(pid: int) -> int | None:
     """How many bytes of memory a process has had at most, with what it shares; None if it has ended."""
     try:
-        with open(f"/proc/{pid}/status") as status:
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:
             lines = [line for line in status if line.startswith("VmHWM:")]
     except OSError:
         return None

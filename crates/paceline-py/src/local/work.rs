@@ -3,11 +3,11 @@
 
 use super::Job;
 use crate::functions::Style;
-use crate::outcome::{Decoded, Label, OnError, errors, given_up, show_error};
+use crate::outcome::{Decoded, Label, OnError, given_up, show_error};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFunction, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -109,18 +109,26 @@ impl Handling {
     }
 }
 
-/// What people call a function, or the name that stands for one.
+/// What people call a function, or the name that stands for one; as `paceline.errors.function_name`, which is not imported
+/// here: a fork of the program in the middle of that could import nothing any more.
 pub(super) fn name_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyString>> {
+    const MOST_NESTED: usize = 8;
     let py = function.py();
     if let Ok(name) = function.cast::<PyString>() {
         return Some(name.clone());
     }
-    let name = if function.is_instance_of::<PyFunction>() {
-        function.getattr(intern!(py, "__qualname__"))
-    } else {
-        errors(py).and_then(|errors| errors.call_method1(intern!(py, "function_name"), (function,)))
-    };
-    name.ok()?.cast_into().ok()
+    let mut function = function.clone();
+    for _ in 0..MOST_NESTED {
+        let name = function.getattr(intern!(py, "__qualname__")).ok();
+        if let Some(name) = name.and_then(|name| name.cast_into().ok()) {
+            return Some(name);
+        }
+        match function.getattr(intern!(py, "func")) {
+            Ok(inner) if inner.is_callable() => function = inner,
+            _ => break,
+        }
+    }
+    function.get_type().qualname().ok()
 }
 
 impl Work {
