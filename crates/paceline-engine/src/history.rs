@@ -83,6 +83,8 @@ pub struct History {
     numbers: HashMap<Arc<str>, u16>,
     /// The function that was looked for last, and its place among the names.
     last: Option<(u64, u16)>,
+    /// The place of the name that was looked for last.
+    last_number: u16,
     gap_ns: u64,
     forgotten: u64,
     /// Counted apart from the stretches, in which there is no room for it, and which may be forgotten.
@@ -172,8 +174,17 @@ impl History {
         }
     }
 
-    /// The place of a name.
+    /// The place of a name; found at once if it is the one that was looked for last.
+    #[inline]
     pub(crate) fn number(&mut self, name: &str) -> u16 {
+        if self.names.get(usize::from(self.last_number)).is_some_and(|last| **last == *name) {
+            return self.last_number;
+        }
+        self.last_number = self.find_number(name);
+        self.last_number
+    }
+
+    fn find_number(&mut self, name: &str) -> u16 {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
@@ -216,9 +227,13 @@ impl History {
         let mut kept: Vec<Stretch> = Vec::with_capacity(MOST);
         // Of each worker, its latest and where it stands among those that are kept; the other half of a pair is told as
         // that, and a third is not.
-        let mut latest: HashMap<u16, (usize, bool)> = HashMap::new();
+        let mut latest: Vec<Option<(usize, bool)>> = Vec::new();
         for stretch in self.stretches.drain(..) {
-            if let Some((place, is_pair)) = latest.get_mut(&stretch.worker)
+            let worker = usize::from(stretch.worker);
+            if latest.len() <= worker {
+                latest.resize(worker + 1, None);
+            }
+            if let Some((place, is_pair)) = &mut latest[worker]
                 && !*is_pair
                 && kept[*place].goes_with(&stretch, gap_ns)
             {
@@ -226,7 +241,7 @@ impl History {
                 *is_pair = true;
                 continue;
             }
-            latest.insert(stretch.worker, (kept.len(), false));
+            latest[worker] = Some((kept.len(), false));
             kept.push(stretch);
         }
         self.stretches = kept;

@@ -17,7 +17,7 @@ pub use self::queue::Chunk;
 use self::queue::Queue;
 use self::wait::Followers;
 use crate::accounts::Accounts;
-use crate::clock::now_ns;
+use crate::clock::{coarse_ns, now_ns};
 use crate::fork_guard;
 use crate::history::{Failed, History, Stretch};
 use crate::pending::{Attachment, Stage};
@@ -208,9 +208,9 @@ impl<T> Local<T> {
             Phase::Closing => return Err(Refusal::Closed),
             Phase::Broken => return Err(Refusal::Broken),
         }
-        let now_ns = now_ns();
-        state.began_ns.get_or_insert(now_ns);
-        job.enter(state.next_item, now_ns);
+        state.began_ns.get_or_insert_with(now_ns);
+        // A few milliseconds more or less that a job has waited are nobody's concern, and cost a fiftieth of a short call.
+        job.enter(state.next_item, coarse_ns());
         state.next_item += u64::from(job.items());
         self.unfinished.fetch_add(1, Ordering::Relaxed);
         Ok(state)

@@ -7,7 +7,7 @@ use crate::outcome::{Decoded, Label, OnError, given_up, show_error};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyFunction, PyList, PyString, PyTuple};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -116,6 +116,12 @@ pub(super) fn name_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, Py
     let py = function.py();
     if let Ok(name) = function.cast::<PyString>() {
         return Some(name.clone());
+    }
+    if function.is_exact_instance_of::<PyFunction>() {
+        // SAFETY: it is a function of Python's, which always has a name; the thread is attached.
+        let name = unsafe { (*function.as_ptr().cast::<ffi::PyFunctionObject>()).func_qualname };
+        // SAFETY: the function keeps it, and nobody else runs before it is taken here.
+        return unsafe { Bound::from_borrowed_ptr(py, name) }.cast_into().ok();
     }
     let mut function = function.clone();
     for _ in 0..MOST_NESTED {
