@@ -39,17 +39,19 @@ exit codes:
 
 DEMO = """\
 Evaluates scikit-learn's classifiers on the data sets that it ships, by repeated random splits. Each evaluation is
-one task on a pool of processes. Then the same is done without a pool, and the results are compared.
+one cell of an experiment, which runs on a pool of processes and keeps every result in a file: a second demo runs
+nothing twice. What was run is done again without a pool, and the results are compared.
 """
 DEMO_EPILOG = """\
 examples:
   paceline demo                           all cores, 20 splits for each algorithm and data set
   paceline demo --workers 4 --repetitions 100
+  paceline demo --fresh                   everything again, whatever is stored
   paceline demo --kill-one                what the death of a worker costs
 
 exit codes:
   0    every result is what it must be
-  1    some result is not
+  1    some result is not, or the file of the results cannot be used
   2    wrong usage, or scikit-learn is not installed
   130  interrupted by Ctrl-C
 """
@@ -309,7 +311,14 @@ def _add_demo(commands: Commands) -> None:
         metavar="N",
         help="random splits for each algorithm and data set (default: 20)",
     )
-    demo.add_argument("--kill-one", action="store_true", help="kill a worker in the middle of the run")
+    demo.add_argument("--fresh", action="store_true", help="run what is stored again as well")
+    place = demo.add_mutually_exclusive_group()
+    place.add_argument(
+        "--store", metavar="FILE", help="where results are kept (default: paceline-demo.db in the user's cache folder)"
+    )
+    place.add_argument(
+        "--kill-one", action="store_true", help="kill a worker in the middle of the run, on a store of its own"
+    )
     demo.set_defaults(run=run_demo)
 
 
@@ -414,7 +423,13 @@ def run_demo(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(f"error: {error}\nhint: install it with `pip install 'paceline[demo]'`", file=sys.stderr)
         return 2
-    return demo.run(workers=options.workers, repetitions=options.repetitions, kill_one=options.kill_one)
+    return demo.run(
+        workers=options.workers,
+        repetitions=options.repetitions,
+        kill_one=options.kill_one,
+        store=options.store,
+        fresh=options.fresh,
+    )
 
 
 def run_doctor(options: argparse.Namespace) -> int:
