@@ -376,8 +376,8 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["bench"], pytest.param(["demo"], marks=needs_sklearn)], ids=" ".join)
-def test_interrupted_command_ends_without_a_traceback(command):
-    program = Program("-m", "paceline", *command)
+def test_interrupted_command_ends_without_a_traceback(command, tmp_path):
+    program = Program("-m", "paceline", *command, XDG_CACHE_HOME=str(tmp_path))
     program.read_line()
     program.interrupt()
     code, _, errors = program.finish()

@@ -8,6 +8,7 @@ results must equal.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import statistics
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from paceline import Experiment, Report
     from paceline.experiments import Results
+    from paceline.experiments.comparisons import Comparison
     from paceline.experiments.results import Failure
 
 ALGORITHMS = (
@@ -256,13 +258,32 @@ def accuracy_table(accuracies: Mapping[Cell, float]) -> str:
     return "\n".join(lines)
 
 
-def tell_comparison(results: Results, picture: str | None) -> None:
+def comparison_text(comparison: Comparison) -> str:
+    """Ranks, what can be shown, how much cannot, and the warnings; the whole has a line for each pair and data set."""
+    width = max(map(len, comparison.treatments))
+    ranked = sorted(comparison.treatments, key=comparison.ranks.__getitem__)
+    lines = [f"{'':{width}}{'mean':>8}{'average rank':>15}"]
+    lines += [f"{name:{width}}{comparison.means[name]:8.3f}{comparison.ranks[name]:15.2f}" for name in ranked]
+    # The first is about all of them together, the others about each pair.
+    lines += ["", comparison.conclusions[0]]
+    on_one = [pair for pairs in comparison.within.values() for pair in pairs]
+    for pairs, where in ((comparison.pairs, "over the data sets together"), (on_one, "on single data sets")):
+        shown = [pair.conclusion for pair in pairs if pair.better is not None]
+        lines += [f"of {len(pairs)} pairs {where}, {len(shown)} can be told apart", *(f"  {told}" for told in shown)]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in comparison.warnings)])
+
+
+def tell_comparison(results: Results, store: str, *, is_kept: bool) -> None:
     """Prints what the accuracies say of the algorithms, and draws their ranks; or what is missing for it."""
+    # Random splits share most of their data, so they are no independent observations.
+    ratio = round(TEST_SHARE / (1 - TEST_SHARE), 4)
     try:
-        # Random splits share most of their data, so they are no independent observations.
-        comparison = results.compare("accuracy", treatment="alg", resampled=TEST_SHARE / (1 - TEST_SHARE))
-        print(f"\n{comparison}\n")
-        if picture is not None:
+        comparison = results.compare("accuracy", treatment="alg", resampled=ratio)
+        print(f"\nthe algorithms beside each other, by accuracy\n\n{comparison_text(comparison)}")
+        if is_kept:
+            line = shlex.join(["paceline", "compare", store, "--metric", "accuracy", "--treatment", "alg"])
+            print(f"all pairs: {line} --resampled {ratio}")
+            picture = f"{os.path.splitext(store)[0]}.svg"
             comparison.plot(picture)
             print(f"critical-difference diagram: {picture}")
     except ModuleNotFoundError as error:
@@ -337,7 +358,7 @@ def run_with_store(path: str, workers: int | None, repetitions: int, *, kill_one
 
     print(f"\naccuracy in percent: mean ± standard deviation of {repetitions} random splits\n")
     print(accuracy_table(accuracies))
-    tell_comparison(ran.results, None if kill_one else f"{os.path.splitext(path)[0]}.svg")
+    tell_comparison(ran.results, path, is_kept=not kill_one)
     if ran.report is None:
         print(f"\n{len(grid)} of {len(grid)} evaluations were in the store already ({path}), and none was run again")
         return 0
@@ -352,10 +373,12 @@ def tell_run(
     print(f"\n{ran.report}\n")
     failures = {Cell(**failure.axes): failure for failure in ran.results.failures()}
     for cell, failure in failures.items():
-        print(f"{failure.status}: {cell}\n{failure.error}\n{failure.traceback}".replace("\n", "\n  "))
+        # The first line of both is the same, but for the class of the error.
+        details = failure.traceback.partition("\n")[2] if failure.status == "died" else failure.traceback
+        print(f"{failure.status}: {cell}\n{failure.error}\n{details}".rstrip().replace("\n", "\n  "))
     equal = sum(accuracies.get(cell) == expected for cell, expected in serial.items())
     print(f"{equal} of {len(serial)} results, those from the store too, are identical to those of the serial run")
-    print(f"wall time {ran.elapsed_s:.2f} s with all start-up and imports; the serial run took {serial_s:.2f} s for the same")
+    print(f"wall time {ran.elapsed_s:.2f} s with all start-up and imports; serially the same took {serial_s:.2f} s")
     speedup = ran.report.speedup if ran.report is not None else 1.0
     print(f"speed-up {speedup:.2f} over the sum of task times, {serial_s / ran.elapsed_s:.2f} over the serial run")
     wrong = faults(accuracies, failures, serial, doomed)
