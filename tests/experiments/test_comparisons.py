@@ -487,3 +487,14 @@ def test_blocks_are_told_as_they_were_given():
 def test_variants_of_the_example_are_complete():
     assert tuple(SCORES) == VARIANTS
     assert {len(values) for values in SCORES.values()} == {14}
+
+
+def test_difference_in_a_sentence_is_that_of_the_better_one_less_the_other():
+    blocks = [("wine", repetition) for repetition in range(8)]
+    low, high = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [1.1, 1.3, 1.2, 1.5, 1.6, 1.5, 1.9, 1.7]
+    (pair,) = compare({"worse": low, "better": high}, blocks).pairs
+    assert pair.difference < 0
+    assert "better is better than worse" in pair.conclusion
+    assert "mean difference 1.02 over" in pair.conclusion
+    (lower,) = compare({"worse": high, "better": low}, blocks, higher_is_better=False).pairs
+    assert "mean difference -1.02 over" in lower.conclusion

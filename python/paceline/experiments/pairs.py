@@ -80,7 +80,9 @@ class Pair:
     def conclusion(self) -> str:
         """What can be said of the pair, in a sentence."""
         where = "" if self.dataset is None else f"on {self.dataset}, "
-        facts = f"{p_in_words(self.p_corrected)}, mean difference {self.difference:.3g} over {self.n} {self.unit}"
+        # Of the one that is named first in the sentence, less the other.
+        difference = -self.difference if self.better == self.second else self.difference
+        facts = f"{p_in_words(self.p_corrected)}, mean difference {difference:.3g} over {self.n} {self.unit}"
         if self.better is None:
             said = f"{where}no difference between {self.first} and {self.second} can be shown ({facts})"
         else:
