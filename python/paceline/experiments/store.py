@@ -382,6 +382,9 @@ def _connect_to_read(path: str) -> sqlite3.Connection:
             raise
         # In a folder where nothing can be made, SQLite has no place for its shared memory; nobody writes there either.
         return sqlite3.connect(f"{place}&immutable=1", uri=True, isolation_level=None)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
