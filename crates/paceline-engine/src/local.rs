@@ -44,7 +44,7 @@ pub struct Local<T> {
 }
 
 /// What the threads have done.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Books {
     accounts: Accounts,
     history: History,
@@ -447,7 +447,7 @@ impl<T> Local<T> {
     /// What each thread has done so far.
     #[must_use]
     pub fn report(&self) -> Accounts {
-        let (mut accounts, _) = self.history();
+        let mut accounts = self.accounts();
         accounts.workers.retain(|account| !account.items.is_empty());
         accounts
     }
@@ -458,11 +458,19 @@ impl<T> Local<T> {
         if self.is_foreign() {
             return Default::default();
         }
+        (self.accounts(), self.books().history.clone())
+    }
+
+    fn accounts(&self) -> Accounts {
+        if self.is_foreign() {
+            return Accounts::default();
+        }
         let began_ns = self.lock().began_ns;
-        let Books { accounts, history } = self.books().clone();
-        let is_over = self.unfinished.load(Ordering::Relaxed) == 0;
-        let ended_ns = if is_over { accounts.ended_ns } else { now_ns() };
-        (Accounts { began_ns, ended_ns, ..accounts }, history)
+        let mut accounts = Accounts { began_ns, ..self.books().accounts.clone() };
+        if self.unfinished.load(Ordering::Relaxed) > 0 {
+            accounts.ended_ns = now_ns();
+        }
+        accounts
     }
 
     /// What of that was done for one job. Items have their numbers in the job.
