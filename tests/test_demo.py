@@ -12,6 +12,8 @@ from contextlib import closing
 import pytest
 
 import paceline
+from notebook import Notebook
+from paceline import demo
 
 pytestmark = pytest.mark.timeout(180)
 needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")
@@ -60,6 +62,49 @@ def test_demo_gives_a_table_identical_to_the_serial_run_and_a_second_one_runs_no
     assert TABLE_ENTRY.findall(again.stdout) == TABLE_ENTRY.findall(ran.stdout)
     assert "Total work done (s)" not in again.stdout
     assert attempts(cache_folder / "paceline-demo.db") == [1] * CELLS
+
+
+@needs_sklearn
+@needs_matplotlib
+@pytest.mark.skipif(importlib.util.find_spec("nbclient") is None, reason="there is no nbclient")
+def test_evaluation_of_the_demo_is_the_same_by_program_command_line_and_notebook(tmp_path):
+    """Each runs all of it, with the table and the picture of the ranks."""
+    ways = ("program", "commands", "notebook")
+    program = (
+        "import paceline\nfrom paceline.demo import ALGORITHMS, DATA_SETS, evaluate\n"
+        "exp = paceline.Experiment(evaluate, '{0}.db', treatment='alg')\n"
+        "exp.add_grid(alg=ALGORITHMS, dataset=DATA_SETS, rep=range(2))\n"
+        "results = exp.run(workers=2)\n"
+        "comparison = results.compare('accuracy', treatment='alg', resampled=0.43)\n"
+        "comparison.plot('{0}.svg');"
+    )
+    axes = {"alg": demo.ALGORITHMS, "dataset": demo.DATA_SETS, "rep": range(2)}
+    grid = [f"--grid={axis}={','.join(map(str, values))}" for axis, values in axes.items()]
+    compared = ["--metric", "accuracy", "--treatment", "alg", "--resampled", "0.43", "--plot", "commands.svg"]
+    for command in (
+        ["-c", program.format("program")],
+        ["-m", "paceline", "run", "paceline.demo:evaluate", *grid, "--store", "commands.db", "--workers", "2"],
+        ["-m", "paceline", "compare", "commands.db", *compared],
+    ):
+        ran = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, check=False, timeout=100, cwd=tmp_path
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+
+    notebook = Notebook(tmp_path)
+    try:
+        notebook.run(program.format("notebook"))
+        (shown,) = notebook.outputs("results")
+        assert "<th>alg</th><th>dataset</th><th>rep</th><th>accuracy</th>" in shown["data"]["text/html"]
+        (picture,) = notebook.outputs("comparison.plot()")
+        assert "image/png" in picture["data"]
+    finally:
+        notebook.close()
+
+    kept = [paceline.open_store(tmp_path / f"{way}.db").results() for way in ways]
+    assert [set(results["status"]) for results in kept] == [{"ok"}] * 3
+    assert kept[0]["accuracy"] == kept[1]["accuracy"] == kept[2]["accuracy"]
+    assert len({(tmp_path / f"{way}.svg").stat().st_size for way in ways}) == 1
 
 
 @needs_sklearn

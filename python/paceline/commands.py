@@ -187,7 +187,7 @@ other axes.
 """
 COMPARE_EPILOG = """\
 examples:
-  paceline compare results.db --metric accuracy --treatment alg
+  paceline compare results.db --metric accuracy --treatment alg --plot ranks.svg
   paceline compare results.db --metric error --treatment alg --reference svm --lower-is-better
 
 exit codes:
@@ -397,6 +397,7 @@ def _add_compare(commands: Commands) -> None:
     compare.add_argument("--rope", type=float, metavar="SIZE", help="differences up to this are practically none")
     compare.add_argument("--correction", choices=["holm", "nemenyi"], help="for many pairs (default: holm)")
     compare.add_argument("--lower-is-better", action="store_true", help="for errors and times")
+    compare.add_argument("--plot", metavar="PICTURE", help="draw the critical-difference diagram: .svg or .png")
     compare.set_defaults(run=run_experiment("compare"))
 
 

@@ -355,9 +355,26 @@ def test_printed_comparison_tells_of_single_data_sets():
     assert "\nWarning: Wilcoxon's test over 3 data sets cannot come below p = 0.25" in text
 
 
+def test_many_pairs_of_which_nothing_can_be_said_are_one_sentence():
+    comparison = compare(random_scores(6, 60, step=0.01), over(3, 20))
+    on_one = [pair for pairs in comparison.within.values() for pair in pairs]
+    shown = [f"O{pair.conclusion[1:]}." for pair in on_one if pair.better is not None]
+    assert 0 < len(shown) < len(on_one) - 6
+    lines = str(comparison).splitlines()
+    assert [line for line in lines if line.startswith("On data")] == shown
+    assert "Of 15 pairs over 3 data sets, no difference can be shown (the least p = 1); they are in `pairs`." in lines
+    silent = [pair.p_corrected for pair in on_one if pair.better is None]
+    assert (
+        f"Of the other {len(silent)} pairs on single data sets, no difference can be shown "
+        f"(the least p = {min(silent):.3g}); they are in `within`."
+    ) in lines
+
+
 def test_many_sentences_are_cut_short():
-    text = str(compare(random_scores(6, 60, step=0.1), over(3, 20)))
-    assert "... and 15 more on single data sets, in `within`." in text
+    comparison = compare(random_scores(6, 60, step=0.1), over(3, 20), rope=0.01)
+    lines = str(comparison).splitlines()
+    assert sum(line.startswith("On data") for line in lines) == 30
+    assert "... and 15 more on single data sets, in `within`." in lines
 
 
 def test_mean_that_says_otherwise_is_told():

@@ -234,6 +234,17 @@ def test_compare(here):
     assert run(here, "compare", "results.db", "--metric", "nothing", "--treatment", "alg").returncode == 1
 
 
+def test_compare_draws_the_ranks(here):
+    pytest.importorskip("matplotlib")
+    run_grid(here)
+    asked = ("compare", "results.db", "--metric", "accuracy", "--treatment", "alg", "--plot")
+    ran = run(here, *asked, "ranks.svg")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.endswith("\ncritical-difference diagram: ranks.svg\n")
+    assert "forest" in (here / "ranks.svg").read_text(encoding="utf-8")
+    assert (run(here, *asked, "ranks.doc").returncode, run(here, *asked, "nowhere/ranks.svg").returncode) == (2, 1)
+
+
 def test_store_made_by_the_command_line_is_that_of_the_program(here):
     """A program with the same function, names and seed finds everything done."""
     run_grid(here)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, NoReturn
 
+    from paceline.experiments.comparisons import Comparison
     from paceline.experiments.experiment import Experiment
     from paceline.experiments.results import Results
 
@@ -341,7 +342,19 @@ def _compare(options: Namespace) -> int:
         **{name: value for name, value in given.items() if value is not None},
     )
     print(comparison)
+    if options.plot is not None:
+        _draw(comparison, options.plot)
     return 0
+
+
+def _draw(comparison: Comparison, path: str) -> None:
+    try:
+        comparison.plot(path)
+    except ValueError as error:
+        raise _Misuse(str(error)) from error
+    except OSError as error:
+        raise StoreError(f"`{path}` cannot be written: {error.strerror}") from error
+    print(f"\ncritical-difference diagram: {path}")
 
 
 def _export(options: Namespace) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from paceline.experiments.pairs import p_in_words
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +23,10 @@ __all__ = ["Cell", "Table", "printable", "scores_table", "summary_table", "told"
 
 # Decimals beyond these are written with powers of ten.
 _MOST_DECIMALS = 7
-# So many sentences on single data sets are printed; `within` has all of them.
-_MOST_WITHIN = 30
+# So many sentences on pairs are printed; the comparison has all of them.
+_MOST_SPOKEN = 30
+# More sentences than these that say nothing become one.
+_MOST_SILENT = 6
 
 TIED, BETTER, WORSE = "≈", "+", "−"
 _LATEX_MARKS = {TIED: r"$\approx$", BETTER: "$+$", WORSE: "$-$"}
@@ -249,11 +253,14 @@ def told(comparison: Comparison) -> str:
         f"{len(comparison.treatments)} treatments over {over}{where}; {better} is better",
         _aligned([("", "mean", "std", "average rank"), *treatments]),
         _aligned([_HEADS, *map(_pair_row, comparison.pairs)]),
-        "\n".join(f"{_capital(sentence)}." for sentence in comparison.conclusions),
+        *([f"{_capital(comparison.conclusions[0])}."] if comparison.friedman is not None else []),
+        _concluded(comparison.pairs, f"over {over}", "pairs"),
     ]
     if comparison.critical_difference is not None:
         parts.append(f"Critical difference of average ranks (Nemenyi): {comparison.critical_difference:.3f}.")
-    parts += _told_within(comparison)
+    within = [pair for found in comparison.within.values() for pair in found]
+    if within:
+        parts.append(_concluded(within, "on single data sets", "within"))
     if comparison.warnings:
         parts.append("\n".join(f"Warning: {warning}." for warning in comparison.warnings))
     return "\n\n".join(parts)
@@ -276,13 +283,19 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
     )
 
 
-def _told_within(comparison: Comparison) -> list[str]:
-    pairs = [pair for found in comparison.within.values() for pair in found]
-    if not pairs:
-        return []
-    shown = "\n".join(f"{_capital(pair.conclusion)}." for pair in pairs[:_MOST_WITHIN])
-    more = len(pairs) - _MOST_WITHIN
-    return [f"{shown}\n... and {more} more on single data sets, in `within`." if more > 0 else shown]
+def _concluded(pairs: Sequence[Pair], where: str, attribute: str) -> str:
+    """A sentence for each pair, in their order; many of which nothing can be said have one together."""
+    silent = [pair for pair in pairs if pair.better is None and pair.posterior is None]
+    is_cut = len(silent) > _MOST_SILENT
+    spoken = [pair for pair in pairs if pair not in silent] if is_cut else pairs
+    lines = [f"{_capital(pair.conclusion)}." for pair in spoken[:_MOST_SPOKEN]]
+    if len(spoken) > _MOST_SPOKEN:
+        lines.append(f"... and {len(spoken) - _MOST_SPOKEN} more {where}, in `{attribute}`.")
+    if is_cut:
+        count = f"{len(silent)} pairs" if len(silent) == len(pairs) else f"the other {len(silent)} pairs"
+        least = p_in_words(min(pair.p_corrected for pair in silent))
+        lines.append(f"Of {count} {where}, no difference can be shown (the least {least}); they are in `{attribute}`.")
+    return "\n".join(lines)
 
 
 def _repeated(repetitions: Sequence[int]) -> str:
