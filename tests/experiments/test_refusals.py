@@ -134,6 +134,16 @@ def test_two_treatments_that_never_vary_are_not_tested():
     assert warned(comparison, "a, b: the same score in all 20 repetitions of wine")
 
 
+def test_differences_that_never_vary_are_no_certainty_to_the_corrected_test():
+    scores = {"a": [0.9, 0.8, 0.7], "b": [0.85, 0.75, 0.65], "c": [0.9, 0.8, 0.7]}
+    comparison = compare(scores, on("wine", 3), resampled=0.43)
+    pair, same = comparison.pair("a", "b"), comparison.pair("a", "c")
+    assert (pair.p, pair.better) == (1.0, None)
+    assert math.isnan(pair.statistic)
+    assert (same.statistic, same.p, same.difference) == (0.0, 1.0, 0.0)
+    assert warned(comparison, "a and b, and 1 more: the same difference in all 3 repetitions on wine")
+
+
 def test_repetitions_without_a_word_are_taken_as_independent_and_that_is_told():
     assert warned(compare(random_scores(2, 10), on("wine", 10)), "repetitions are taken as independent runs")
     assert warned(compare(random_scores(2, 20), over(10, 2)), "give `resampled` then")

@@ -149,7 +149,7 @@ class Family:
             self._draft(first, second, asked, by_ranks=by_ranks) for first, second in asked.pairs(self.treatments)
         ]
         drafts = [draft for draft, _ in tested]
-        warnings = []
+        warnings = self._warn_of_equal_differences(drafts)
         if asked.rope is not None and len(self.tables) > 1 and len(self.rows) < _LEAST_DIFFERENCES:
             warnings.append(
                 f"the Bayesian signed-rank test takes {len(self.rows)} data sets for all there are, so probabilities "
@@ -158,6 +158,20 @@ class Family:
         if by_ranks:
             return self._by_ranks(drafts), [*warnings, *self._rank_warnings(asked)]
         return drafts, [*warnings, *self._warnings([(draft, found) for draft, found in tested if found is not None])]
+
+    def _warn_of_equal_differences(self, drafts: Sequence[Pair]) -> list[str]:
+        certain = {name for name, never in zip(self.treatments, self.is_certain, strict=True) if never}
+        equal = [
+            f"{draft.first} and {draft.second}"
+            for draft in drafts
+            if draft.test == CORRECTED_T and math.isnan(draft.statistic) and not {draft.first, draft.second} <= certain
+        ]
+        if not equal:
+            return []
+        named = equal[0] if len(equal) == 1 else f"{equal[0]}, and {len(equal) - 1} more"
+        where = f"in all {len(self.rows)} repetitions on {self.dataset}"
+        unsure = "the corrected t-test cannot tell how sure that is, so nothing is concluded: run more repetitions"
+        return [f"{named}: the same difference {where}; {unsure}"]
 
     def _draft(self, first: int, second: int, asked: Asked, *, by_ranks: bool) -> tuple[Pair, SignedRanks | None]:
         differences = self.rows[:, first] - self.rows[:, second]
@@ -172,6 +186,9 @@ class Family:
         elif self.ratio is None:
             statistic, p = ranks.wilcoxon()
             leaning = ranks.rank_biserial
+        elif differences.any() and differences.max() - differences.min() <= self.tolerances.max():
+            # The test measures how sure a mean is by how differences vary, which these do not: it would be certain.
+            statistic, p, leaning = math.nan, 1.0, 0.0
         else:
             statistic, p = corrected_t(differences, self.ratio)
             leaning = statistic
