@@ -13,10 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+import paceline
+import study
 from demsar import BLOCKS, SCORES
 from paceline.experiments import canvas
 from paceline.experiments.comparisons import compare
 from paceline.experiments.pictures import convergence, critical_differences, scores
+from paceline.experiments.results import Pairs
 
 LONG = "gradient boosting with a very long list of parameters, each of which is in its name"
 HARMFUL = ["$unbalanced {math", "--> & <b>\"'", "a\nb\x00c", "\ud800half", "\\textbf{x}_1^2", ""]
@@ -342,3 +345,37 @@ def test_convergence_of_scores_that_are_the_same_is_drawn():
 def test_convergence_of_nothing_is_refused(values, words):
     with pytest.raises(ValueError, match=words):
         convergence(values)
+
+
+# -- of results
+
+
+@pytest.fixture(scope="module")
+def results():
+    exp = paceline.Experiment(study.score, seed=42)
+    exp.add_grid(alg=["svm", "forest"], dataset=["digits", "wine", "iris"], rep=range(5))
+    return exp.run(backend="serial")
+
+
+@pytest.mark.parametrize("kind", ["scores", "critical differences", "convergence"])
+def test_results_draw_each_kind_of_picture(results, tmp_path, kind):
+    figure = results.plot("accuracy", "alg", tmp_path / "picture.svg", kind=kind)
+    assert {"svm", "forest"} <= set(check_layout(figure))
+    assert ET.parse(tmp_path / "picture.svg").getroot().tag.endswith("}svg")
+    with pytest.raises(ValueError, match="kind must be 'scores', 'critical differences' or 'convergence', not 'box'"):
+        results.plot("accuracy", "alg", kind="box")
+
+
+def test_convergence_over_several_data_sets_is_of_their_mean_in_each_repetition(results):
+    figure = results.plot("accuracy", "alg", kind="convergence")
+    assert "How the means over 3 data sets settle with repetitions" in check_layout(figure)
+    table = np.array(results["accuracy"]).reshape(2, 3, 5).mean(axis=1)
+    drawn = [line.get_ydata() for axes in figure.axes for line in axes.get_lines() if line.get_gid() == "mean"]
+    assert [list(line) for line in drawn] == [
+        pytest.approx([row[: count + 1].mean() for count in range(5)], rel=1e-12) for row in table
+    ]
+
+
+def test_repetition_that_a_data_set_lacks_has_no_mean():
+    pairs = Pairs({"a": [1.0, 2.0, 3.0, np.nan, 5.0]}, [("x", 0), ("x", 1), ("y", 0), ("y", 1), ("x", 2)])
+    assert str(pairs.by_repetition()) == "{'a': [2.0, nan, nan]}"

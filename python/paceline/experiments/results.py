@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from math import nan
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from paceline.experiments.columns import Table
@@ -192,12 +193,17 @@ class Results(Table):
         """A picture of a comparison, which is written to `path` (.svg or .png) or shows itself in a notebook.
 
         `"scores"` has the numbers of each data set, `"critical differences"` the ranks and what cannot be told apart,
-        `"convergence"` how the mean of each treatment settles with the repetitions. `options` are those of `compare`.
+        `"convergence"` how the mean of each treatment (of several data sets: of their mean in each repetition) settles
+        with the repetitions. `options` are those of `compare`;
+        `"convergence"`, which tests nothing, takes `dataset` and `repetition` alone.
         """
         from paceline.experiments import pictures
 
         if kind == "convergence":
-            return pictures.convergence(self.pairs(metric, treatment, **options).scores, path, dark=dark)
+            found = self.pairs(metric, treatment, **options)
+            datasets = len({dataset for dataset, _ in found.blocks})
+            title = None if datasets == 1 else f"How the means over {datasets} data sets settle with repetitions"
+            return pictures.convergence(found.by_repetition(), path, title=title, dark=dark)
         drawings = {"scores": pictures.scores, "critical differences": pictures.critical_differences}
         if kind not in drawings:
             raise ValueError(f"kind must be 'scores', 'critical differences' or 'convergence', not {kind!r}")
@@ -287,6 +293,17 @@ class Pairs:
 
     scores: dict[str, list[float]]
     blocks: list[tuple[str, Any]]
+
+    def by_repetition(self) -> dict[str, list[float]]:
+        """The means over the data sets in each repetition; NaN where a data set has no number."""
+        datasets = {dataset for dataset, _ in self.blocks}
+        means = {}
+        for name, scores in self.scores.items():
+            found: dict[Any, list[float]] = {}
+            for (_, repetition), score in zip(self.blocks, scores, strict=True):
+                found.setdefault(repetition, []).append(score)
+            means[name] = [fmean(of) if len(of) == len(datasets) else nan for of in found.values()]
+        return means
 
 
 class Summary(Table):
