@@ -184,3 +184,13 @@ def test_wrong_use_of_loader_when_sample_exclude_is_refused():
         experiment().sample(-1)
     with pytest.raises(TypeError, match="exclude takes a function, or conditions"):
         experiment().exclude()
+
+
+def test_experiment_says_what_it_is_of(tmp_path):
+    exp = paceline.Experiment(abs, seed=1)
+    exp.add_grid(x=range(3))
+    assert repr(exp) == "<paceline experiment of `abs` in memory>"
+    exp.cells()
+    assert repr(exp) == "<paceline experiment of `abs` in memory, 3 cells>"
+    stored = paceline.Experiment(abs, tmp_path / "results.db", name="sizes")
+    assert repr(stored) == f"<paceline experiment of `sizes` in `{tmp_path / 'results.db'}`>"

@@ -107,6 +107,12 @@ class Experiment:
         self._cells: list[Cell] | None = None
         self._memory: Writer | None = None
 
+    def __repr__(self) -> str:
+        # Counting the cells of a large grid takes a while, and is not done for this.
+        counted = "" if self._cells is None else f", {len(self._cells)} cells"
+        where = "in memory" if self.store is None else f"in `{self.store}`"
+        return f"<paceline experiment of `{self.name}` {where}{counted}>"
+
     # -- the grid ------------------------------------------------------------------------------------------------------
 
     def add_grid(self, /, **axes: Any) -> None:
