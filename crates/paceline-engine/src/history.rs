@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// So many stretches are told apart.
-const MOST: usize = 1 << 17;
+pub(crate) const MOST: usize = 1 << 17;
 /// Stretches this close together are the first to be told as one.
 const FIRST_GAP_NS: u64 = 1_000;
 /// Those further apart than some minutes never are; and it takes few steps until then, since the engine's lock is held.
@@ -76,9 +76,11 @@ pub struct Stretch {
 const _: () = assert!(size_of::<Stretch>() == 64);
 
 /// What a pool has done so far, stretch by stretch, in the order in which they were taken in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct History {
     stretches: Vec<Stretch>,
+    /// So many of them may there be.
+    room: usize,
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u16>,
     /// The function that was looked for last, and its place among the names.
@@ -109,7 +111,28 @@ impl Failed {
     }
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self::with_room(MOST)
+    }
+}
+
 impl History {
+    /// One that tells so many stretches apart.
+    pub(crate) fn with_room(room: usize) -> Self {
+        Self {
+            stretches: Vec::new(),
+            room,
+            names: Vec::new(),
+            numbers: HashMap::new(),
+            last: None,
+            last_number: 0,
+            gap_ns: 0,
+            forgotten: 0,
+            failed: Failed::default(),
+        }
+    }
+
     /// The stretches.
     #[must_use]
     pub fn stretches(&self) -> &[Stretch] {
@@ -198,33 +221,51 @@ impl History {
         number
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, stretch: Stretch) {
-        if self.stretches.len() >= MOST {
+        if self.stretches.len() >= self.room {
             self.thin();
         }
         self.stretches.push(stretch);
     }
 
+    /// Takes in all of another history, which is that of one worker and has room enough here.
+    pub(crate) fn add_all(&mut self, other: &Self, worker: u16) {
+        let numbers: Vec<u16> = other.names.iter().map(|name| self.number(name)).collect();
+        self.stretches.extend(other.stretches.iter().map(|stretch| {
+            let function = numbers.get(usize::from(stretch.function)).copied().unwrap_or(u16::MAX);
+            Stretch { worker, function, ..stretch.clone() }
+        }));
+        self.forgotten += other.forgotten;
+        self.failed.add(other.failed);
+    }
+
+    /// Puts what was taken in of several into the order in which it ended.
+    pub(crate) fn put_in_order(&mut self) {
+        self.stretches.sort_by_key(|stretch| stretch.ended_ns);
+    }
+
     /// Tells neighbours as one until half of the room is free again.
+    #[cold]
     fn thin(&mut self) {
         let mut gap_ns = self.gap_ns.max(FIRST_GAP_NS);
         self.merge(gap_ns);
-        while self.stretches.len() > MOST / 2 && gap_ns < LAST_GAP_NS {
+        while self.stretches.len() > self.room / 2 && gap_ns < LAST_GAP_NS {
             gap_ns *= GAP_GROWTH;
             self.merge(gap_ns);
         }
-        if self.stretches.len() <= MOST / 2 {
+        if self.stretches.len() <= self.room / 2 {
             self.gap_ns = gap_ns;
         }
         // Of workers that are replaced all the time, or functions that take turns, there may be nothing to tell as one.
-        let surplus = self.stretches.len().saturating_sub(MOST / 2);
+        let surplus = self.stretches.len().saturating_sub(self.room / 2);
         self.stretches.drain(..surplus);
         self.forgotten += surplus as u64;
     }
 
     /// Tells a stretch and the one that the same worker ran just before as one, if the gap between them is short.
     fn merge(&mut self, gap_ns: u64) {
-        let mut kept: Vec<Stretch> = Vec::with_capacity(MOST);
+        let mut kept: Vec<Stretch> = Vec::with_capacity(self.room);
         // Of each worker, its latest and where it stands among those that are kept; the other half of a pair is told as
         // that, and a third is not.
         let mut latest: Vec<Option<(usize, bool)>> = Vec::new();

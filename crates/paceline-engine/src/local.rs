@@ -7,10 +7,12 @@
 //! it; and one that was cancelled while it waited is emptied by who cancelled it, so that what is left in the queue is
 //! a shell.
 
+mod book;
 mod job;
 mod queue;
 mod wait;
 
+pub use self::book::{Book, Spell};
 pub use self::job::Job;
 pub use self::queue::Chunk;
 
@@ -19,7 +21,7 @@ use self::wait::Followers;
 use crate::accounts::Accounts;
 use crate::clock::{coarse_ns, now_ns};
 use crate::fork_guard;
-use crate::history::{Failed, History, Stretch};
+use crate::history::{self, Failed, History};
 use crate::pending::{Attachment, Stage};
 use crate::wait::{Target, Waited};
 use std::ops::Range;
@@ -27,6 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
+
+/// Of each thread so many stretches are told apart, however many threads there may be.
+const LEAST_ROOM: usize = 256;
 
 /// A pool of threads, the payloads of whose jobs are `T`.
 #[derive(Debug)]
@@ -37,32 +42,11 @@ pub struct Local<T> {
     /// Nothing is to be run again any more.
     refusing: Condvar,
     followers: Followers,
-    books: Mutex<Books>,
+    /// One for each thread that there was.
+    books: Mutex<Vec<Arc<Book>>>,
     unfinished: AtomicUsize,
     workers: u16,
     generation: u32,
-}
-
-/// What the threads have done.
-#[derive(Debug, Default)]
-struct Books {
-    accounts: Accounts,
-    history: History,
-}
-
-/// What a thread has done without a break.
-#[derive(Clone, Debug)]
-pub struct Spell<'a> {
-    /// Which items of a job.
-    pub items: Range<u32>,
-    /// How many of them raised.
-    pub raised: u32,
-    /// The name of the function.
-    pub function: &'a str,
-    /// When it began, in nanoseconds of the monotonic clock.
-    pub began_ns: u64,
-    /// When it ended.
-    pub ended_ns: u64,
 }
 
 #[derive(Debug)]
@@ -216,11 +200,14 @@ impl<T> Local<T> {
         Ok(state)
     }
 
-    /// A thread of the pool has begun: under what number its account is.
+    /// A thread of the pool has begun: in which book it notes what it does.
     #[must_use]
-    pub fn enter(&self, thread_id: i32) -> usize {
+    pub fn enter(&self, thread_id: i32) -> Arc<Book> {
         self.lock().present.push(thread_id);
-        self.books().accounts.open(thread_id)
+        let room = (history::MOST / self.workers().max(1)).max(LEAST_ROOM);
+        let book = Arc::new(Book::of_thread(thread_id, room));
+        self.books().push(Arc::clone(&book));
+        book
     }
 
     /// A thread of the pool has nothing more to do with it, or, with no id, one that was to be started was not.
@@ -258,36 +245,6 @@ impl<T> Local<T> {
         while !bed.called.load(Ordering::Acquire) {
             std::thread::park();
         }
-    }
-
-    /// Notes in the books what a thread has done.
-    pub fn note(&self, account: usize, job: &Job<T>, spell: &Spell<'_>) {
-        let numbers = job.numbers(&spell.items);
-        let busy_ns = spell.ended_ns.saturating_sub(spell.began_ns);
-        let failed = Failed { raised: u64::from(spell.raised), ..Failed::default() };
-        if spell.raised > 0 {
-            job.count_raised(failed.raised);
-        }
-        let mut books = self.books();
-        let Books { accounts, history } = &mut *books;
-        accounts.note_end(spell.ended_ns);
-        accounts.add(account, busy_ns, numbers.clone());
-        history.count_failed(failed);
-        let function = history.number(spell.function);
-        history.add(Stretch {
-            worker: u16::try_from(account).unwrap_or(u16::MAX),
-            function,
-            first_item: numbers.start,
-            items: spell.items.end - spell.items.start,
-            merged: 1,
-            attempt: 0,
-            fate: failed.fate(),
-            submitted_ns: job.submitted_ns(),
-            began_ns: spell.began_ns,
-            ended_ns: spell.ended_ns,
-            busy_ns,
-            longest_ns: busy_ns,
-        });
     }
 
     /// A job that was begun has its outcome; what was hung on it, unless it had ended otherwise before.
@@ -416,7 +373,7 @@ impl<T> Local<T> {
         self.generation != fork_guard::generation()
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, Vec<Arc<Book>>> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -458,7 +415,12 @@ impl<T> Local<T> {
         if self.is_foreign() {
             return Default::default();
         }
-        (self.accounts(), self.books().history.clone())
+        let mut history = History::default();
+        for (worker, book) in self.books().iter().enumerate() {
+            book.add_history(&mut history, worker);
+        }
+        history.put_in_order();
+        (self.accounts(), history)
     }
 
     fn accounts(&self) -> Accounts {
@@ -466,7 +428,10 @@ impl<T> Local<T> {
             return Accounts::default();
         }
         let began_ns = self.lock().began_ns;
-        let mut accounts = Accounts { began_ns, ..self.books().accounts.clone() };
+        let mut accounts = Accounts { began_ns, ..Accounts::default() };
+        for book in &*self.books() {
+            book.add_account(&mut accounts);
+        }
         if self.unfinished.load(Ordering::Relaxed) > 0 {
             accounts.ended_ns = now_ns();
         }

@@ -20,7 +20,7 @@ use crate::outcome::{OnError, errors};
 use crate::shared;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
-use paceline_engine::local::{Chunk, Ended, Local, Refusal};
+use paceline_engine::local::{Book, Chunk, Ended, Local, Refusal};
 use paceline_engine::{Sizing, now_ns};
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -83,7 +83,7 @@ pub(crate) struct LocalEngine {
     initializer: Mutex<Option<(Py<PyAny>, Py<PyTuple>)>>,
     started: Mutex<Vec<Py<PyAny>>>,
     /// Of the caller, where there are no threads.
-    account: OnceLock<usize>,
+    book: OnceLock<Arc<Book>>,
 }
 
 type Shown<'a, 'py> = (Option<&'a Bound<'py, Stream>>, Option<&'a Bound<'py, PyAny>>);
@@ -149,10 +149,10 @@ impl LocalEngine {
             return Ok(None);
         }
         let id = rustix::thread::gettid().as_raw_nonzero().get();
-        let account = *self.account.get_or_init(|| self.threads.pool.enter(id));
+        let book = self.book.get_or_init(|| self.threads.pool.enter(id));
         let now = now_ns();
         let mut runner =
-            Runner { py, threads: &self.threads, account, turn: Turn { began_ns: now }, raised: 0, is_caller: true };
+            Runner { py, threads: &self.threads, book, turn: Turn { began_ns: now }, raised: 0, is_caller: true };
         let items = 0..job.items();
         let number = job.numbers(&items).start;
         let chunk = Chunk { job, items };
@@ -237,7 +237,7 @@ impl LocalEngine {
             start_thread,
             initializer: Mutex::new(initializer.map(|initializer| (initializer, initargs))),
             started: Mutex::default(),
-            account: OnceLock::new(),
+            book: OnceLock::new(),
         })
     }
 

@@ -252,10 +252,10 @@ fn items_are_numbered_and_accounted_for_in_the_order_of_submission() {
     let pool = pool_with(&[(&map, 0), (&one, 0)]);
     assert_eq!(map.numbers(&(1..3)), 1..3);
     assert_eq!(one.numbers(&(0..1)), 3..4);
-    let account = pool.enter(77);
+    let book = pool.enter(77);
     let spell = |items, raised, began_ns, ended_ns| Spell { items, raised, function: "f", began_ns, ended_ns };
-    pool.note(account, &map, &spell(0..3, 2, 100, 110));
-    pool.note(account, &one, &spell(0..1, 0, 110, 115));
+    book.note(&map, &spell(0..3, 2, 100, 110));
+    book.note(&one, &spell(0..1, 0, 110, 115));
     let report = pool.report();
     assert_eq!((report.workers[0].pid, report.workers[0].busy_ns), (77, 15));
     assert_eq!(report.workers[0].items, vec![0..4; 1]);
@@ -266,6 +266,47 @@ fn items_are_numbered_and_accounted_for_in_the_order_of_submission() {
     let (_, of_one) = pool.history_of(&one);
     assert_eq!(of_one.stretches().iter().map(|one| one.first_item).collect::<Vec<_>>(), [0]);
     assert_eq!((history.failed().raised, of_one.failed().raised), (2, 0));
+}
+
+#[test]
+fn books_of_several_threads_are_told_as_one() {
+    let pool: Local<&'static str> = Local::new(2);
+    let jobs = ["a", "b", "c", "d"].map(job);
+    for job in &jobs {
+        pool.submit(job, 0).unwrap();
+    }
+    let books = [pool.enter(77), pool.enter(78)];
+    // Each thread has met the two functions in an order of its own.
+    for (place, (book, function)) in [(0, "f"), (1, "g"), (0, "g"), (1, "f")].into_iter().enumerate() {
+        let ended_ns = 10 + place as u64;
+        let raised = u32::from(function == "g");
+        books[book].note(&jobs[place], &Spell { items: 0..1, raised, function, began_ns: 5, ended_ns });
+    }
+    let (accounts, history) = pool.history();
+    let told = history.stretches().iter();
+    let told: Vec<_> =
+        told.map(|one| (one.worker, &*history.names()[usize::from(one.function)], one.ended_ns)).collect();
+    assert_eq!(told, [(0, "f", 10), (1, "g", 11), (0, "g", 12), (1, "f", 13)]);
+    assert_eq!(history.failed().raised, 2);
+    let each: Vec<_> = accounts.workers.iter().map(|one| (one.pid, one.busy_ns, one.items.as_slice())).collect();
+    assert_eq!(each, [(77, 12, [0..1, 2..3].as_slice()), (78, 14, [1..2, 3..4].as_slice())]);
+    assert_eq!(accounts.ended_items, 4);
+}
+
+#[test]
+fn history_of_many_threads_is_bounded_and_whole() {
+    let pool: Local<&'static str> = Local::new(1_000);
+    let map = many(1_000_000, Sizing::Measured);
+    pool.submit(&map, 0).unwrap();
+    let book = pool.enter(77);
+    for item in 0..1_000_u32 {
+        let began_ns = u64::from(item) * 10;
+        let items = item..item + 1;
+        book.note(&map, &Spell { items, raised: 0, function: "f", began_ns, ended_ns: began_ns + 9 });
+    }
+    let (_, history) = pool.history();
+    assert!(history.stretches().len() <= LEAST_ROOM, "{}", history.stretches().len());
+    assert_eq!(history.stretches().iter().map(|one| one.items).sum::<u32>(), 1_000);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::coroutines::run_to_end;
 use crate::current;
 use crate::job::announce;
 use crate::outcome::{Decoded, errors};
-use paceline_engine::local::{Bed, Chunk, Next, Spell};
+use paceline_engine::local::{Bed, Book, Chunk, Next, Spell};
 use paceline_engine::now_ns;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
@@ -44,7 +44,7 @@ impl Turn {
 pub(super) struct Runner<'a, 'py> {
     pub(super) py: Python<'py>,
     pub(super) threads: &'a Threads,
-    pub(super) account: usize,
+    pub(super) book: &'a Book,
     pub(super) turn: Turn,
     /// How many of the items that are run now have raised.
     pub(super) raised: u32,
@@ -91,7 +91,7 @@ impl Runner<'_, '_> {
             began_ns,
             ended_ns: now,
         };
-        self.threads.pool.note(self.account, job, &spell);
+        self.book.note(job, &spell);
         let count = chunk.items.end - chunk.items.start;
         if job.note_outcomes(count, now - began_ns) {
             gather(self.py, job);
@@ -236,12 +236,12 @@ impl PoolThread {
         false
     }
 
-    fn serve(&self, py: Python<'_>, account: usize) {
+    fn serve(&self, py: Python<'_>, book: &Book) {
         let pool = &self.threads.pool;
         let bed = Bed::of_this_thread();
         let mut now = now_ns();
         let turn = Turn { began_ns: now };
-        let mut runner = Runner { py, threads: &self.threads, account, turn, raised: 0, is_caller: false };
+        let mut runner = Runner { py, threads: &self.threads, book, turn, raised: 0, is_caller: false };
         loop {
             match pool.next(&bed) {
                 Next::Run(chunk) => {
@@ -275,12 +275,12 @@ impl PoolThread {
             return;
         }
         let id = rustix::thread::gettid().as_raw_nonzero().get();
-        let account = self.threads.pool.enter(id);
+        let book = self.threads.pool.enter(id);
         let _leave = Leave(&self.threads, id);
         WORKS_FOR.set(Arc::as_ptr(&self.threads) as usize);
         current::set_seed(self.threads.seed);
         if self.set_up(py) {
-            self.serve(py, account);
+            self.serve(py, &book);
         }
     }
 }
