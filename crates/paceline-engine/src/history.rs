@@ -229,6 +229,11 @@ impl History {
         self.stretches.push(stretch);
     }
 
+    /// Whether it could take in so many more without telling any as one.
+    pub(crate) fn has_room_for(&self, more: usize) -> bool {
+        self.stretches.len() + more <= self.room
+    }
+
     /// Takes in all of another history, which is that of one worker and has room enough here.
     pub(crate) fn add_all(&mut self, other: &Self, worker: u16) {
         let numbers: Vec<u16> = other.names.iter().map(|name| self.number(name)).collect();

@@ -2,10 +2,14 @@
 //!
 //! Each thread has a book of its own, so that none waits for another's, and what it writes stays in the memory that is
 //! near to it. Whoever wants to know what all of them did reads one book after the other.
+//!
+//! What a short call costs to note is mostly the memory: that which is touched for the first time has to be given by the
+//! system, a page at a time, in the time of one such call. So what happened last is kept as how it differs from what the
+//! same thread did before, in a quarter of the room, and put down in full where it does not fit or somebody asks.
 
 use super::Job;
 use crate::accounts::{Account, Accounts};
-use crate::history::{Failed, History, Stretch};
+use crate::history::{Failed, Fate, History, Stretch};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +23,106 @@ pub struct Book(Mutex<Pages>);
 struct Pages {
     accounts: Accounts,
     history: History,
+    /// What has happened since.
+    steps: Vec<Step>,
+    /// Where the history ends.
+    end: Mark,
+    /// Where the steps end.
+    last: Mark,
+}
+
+/// The stretch from which the next is told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    next_item: u64,
+    submitted_ns: u64,
+    ended_ns: u64,
+}
+
+/// How a stretch that ended well differs from the one before.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// How long after that it began.
+    gap_ns: u32,
+    busy_ns: u32,
+    /// How much later its job was submitted, or sooner.
+    submitted_ns: i32,
+    /// By how many items it is further on, or back, than where that ended.
+    items_on: i16,
+    items: u8,
+    function: u8,
+}
+
+/// Four of them take the room of one stretch in full.
+const _: () = assert!(size_of::<Step>() == 16);
+
+impl Mark {
+    fn after(stretch: &Stretch) -> Self {
+        Self {
+            next_item: stretch.first_item + u64::from(stretch.items),
+            submitted_ns: stretch.submitted_ns,
+            ended_ns: stretch.ended_ns,
+        }
+    }
+
+    /// How to come from here to that; none if it is too far.
+    fn step_to(&self, to: &Stretch) -> Option<Step> {
+        if to.fate != Fate::Done {
+            return None;
+        }
+        Some(Step {
+            gap_ns: to.began_ns.checked_sub(self.ended_ns)?.try_into().ok()?,
+            busy_ns: to.busy_ns.try_into().ok()?,
+            submitted_ns: to.submitted_ns.wrapping_sub(self.submitted_ns).cast_signed().try_into().ok()?,
+            items_on: to.first_item.wrapping_sub(self.next_item).cast_signed().try_into().ok()?,
+            items: to.items.try_into().ok()?,
+            function: to.function.try_into().ok()?,
+        })
+    }
+
+    /// Where one comes by such a step.
+    fn go(&self, step: Step) -> Stretch {
+        let began_ns = self.ended_ns + u64::from(step.gap_ns);
+        let busy_ns = u64::from(step.busy_ns);
+        Stretch {
+            worker: 0,
+            function: u16::from(step.function),
+            first_item: self.next_item.wrapping_add_signed(step.items_on.into()),
+            items: step.items.into(),
+            merged: 1,
+            attempt: 0,
+            fate: Fate::Done,
+            submitted_ns: self.submitted_ns.wrapping_add_signed(step.submitted_ns.into()),
+            began_ns,
+            ended_ns: began_ns + busy_ns,
+            busy_ns,
+            longest_ns: busy_ns,
+        }
+    }
+}
+
+impl Pages {
+    fn add(&mut self, stretch: Stretch) {
+        let mark = Mark::after(&stretch);
+        let has_room = self.history.has_room_for(self.steps.len() + 1);
+        if let Some(step) = self.last.step_to(&stretch).filter(|_| has_room) {
+            self.steps.push(step);
+        } else {
+            self.put_down();
+            self.history.add(stretch);
+            self.end = mark;
+        }
+        self.last = mark;
+    }
+
+    /// Puts down in full what has happened.
+    fn put_down(&mut self) {
+        for step in self.steps.drain(..) {
+            let stretch = self.end.go(step);
+            self.end = Mark::after(&stretch);
+            self.history.add(stretch);
+        }
+    }
 }
 
 /// What a thread has done without a break.
@@ -41,7 +145,13 @@ impl Book {
     pub(super) fn of_thread(id: i32, stretches: usize) -> Self {
         let workers = vec![Account { pid: id, ..Account::default() }];
         let accounts = Accounts { workers, ..Accounts::default() };
-        Self(Mutex::new(Pages { accounts, history: History::with_room(stretches) }))
+        Self(Mutex::new(Pages {
+            accounts,
+            history: History::with_room(stretches),
+            steps: Vec::new(),
+            end: Mark::default(),
+            last: Mark::default(),
+        }))
     }
 
     fn open(&self) -> MutexGuard<'_, Pages> {
@@ -54,15 +164,14 @@ impl Book {
         let busy_ns = spell.ended_ns.saturating_sub(spell.began_ns);
         let failed = Failed { raised: u64::from(spell.raised), ..Failed::default() };
         let mut pages = self.open();
-        let Pages { accounts, history } = &mut *pages;
         if spell.raised > 0 {
             job.count_raised(failed.raised);
-            history.count_failed(failed);
+            pages.history.count_failed(failed);
         }
-        accounts.note_end(spell.ended_ns);
-        accounts.add(0, busy_ns, numbers.clone());
-        let function = history.number(spell.function);
-        history.add(Stretch {
+        pages.accounts.note_end(spell.ended_ns);
+        pages.accounts.add(0, busy_ns, numbers.clone());
+        let function = pages.history.number(spell.function);
+        pages.add(Stretch {
             worker: 0,
             function,
             first_item: numbers.start,
@@ -88,6 +197,80 @@ impl Book {
 
     /// Adds its history to that of other threads, as that of the one with this number.
     pub(super) fn add_history(&self, all: &mut History, worker: usize) {
-        all.add_all(&self.open().history, u16::try_from(worker).unwrap_or(u16::MAX));
+        let mut pages = self.open();
+        pages.put_down();
+        all.add_all(&pages.history, u16::try_from(worker).unwrap_or(u16::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paceline_core::Sizing;
+
+    #[test]
+    fn what_a_book_tells_is_what_was_noted() {
+        // Gaps, times, items and functions that fit into a step, and such that do not.
+        let (near, far) = ([0, 0, 0, 1, 250, 70_000], [1 << 31, 1 << 32, 1 << 40]);
+        let pick = |number: usize| if number % 37 == 5 { far[number % 3] } else { near[number % 6] };
+        let names: Vec<_> = (0..300).map(|number| format!("f{number}")).collect();
+        let book = Book::of_thread(77, 1 << 12);
+        let mut expected = Vec::new();
+        let mut now = 1 << 33;
+        for number in 0..2_000_usize {
+            let items = u32::try_from(pick(number * 7)).unwrap_or(9).max(1);
+            let job = Job::new((), items, Sizing::Measured, None);
+            let first_item = pick(number * 3) + number as u64;
+            let submitted_ns = now - pick(number * 5).min(now);
+            job.enter(first_item, submitted_ns);
+            let began_ns = now + pick(number * 11);
+            let ended_ns = began_ns + pick(number * 13);
+            now = ended_ns;
+            let raised = u32::from(number % 50 == 3);
+            let place = if number % 100 < 90 { 0 } else { number % 300 };
+            book.note(&job, &Spell { items: 0..items, raised, function: &names[place], began_ns, ended_ns });
+            let fate = if raised > 0 { Fate::Raised } else { Fate::Done };
+            expected.push((&*names[place], first_item, items, fate, submitted_ns, began_ns, ended_ns));
+            if number == 1_000 {
+                // What has been told once is there as before.
+                book.add_history(&mut History::default(), 0);
+            }
+        }
+        assert!(book.open().steps.len() < 1_000, "some do not fit");
+        let mut history = History::default();
+        book.add_history(&mut history, 3);
+        let told: Vec<_> = history
+            .stretches()
+            .iter()
+            .map(|one| {
+                assert_eq!((one.worker, one.merged, one.busy_ns), (3, 1, one.ended_ns - one.began_ns));
+                let name = &*history.names()[usize::from(one.function)];
+                (name, one.first_item, one.items, one.fate, one.submitted_ns, one.began_ns, one.ended_ns)
+            })
+            .collect();
+        assert_eq!(told, expected);
+        assert_eq!(history.failed().raised, 40);
+    }
+
+    #[test]
+    fn short_calls_are_noted_in_little_room_and_told_as_one_where_there_is_no_more() {
+        let book = Book::of_thread(77, 1_000);
+        for number in 0..10_000 {
+            let job = Job::new((), 1, Sizing::Measured, None);
+            job.enter(number, 5);
+            let began_ns = 100 * number;
+            book.note(&job, &Spell { items: 0..1, raised: 0, function: "f", began_ns, ended_ns: began_ns + 99 });
+            if number == 900 {
+                assert_eq!(book.open().steps.len(), 901);
+            }
+        }
+        let pages = book.open();
+        assert!(pages.history.stretches().len() + pages.steps.len() <= 1_000);
+        drop(pages);
+        let mut history = History::default();
+        book.add_history(&mut history, 0);
+        let told = history.stretches();
+        assert_eq!(told.iter().map(|one| u64::from(one.items)).sum::<u64>(), 10_000);
+        assert_eq!(told.iter().map(|one| one.busy_ns).sum::<u64>(), 990_000);
     }
 }
