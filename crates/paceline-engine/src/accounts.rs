@@ -1,5 +1,6 @@
 //! Owns the account of each worker process: how long it was busy, with which items. Only looks at what happened.
 
+use paceline_ipc::message::ThreadTime;
 use std::ops::Range;
 
 /// What one worker process has done.
@@ -13,6 +14,8 @@ pub struct Account {
     pub ended_items: u64,
     /// Which items, by their place in the pool's order of submission, in the order in which they ended.
     pub items: Vec<Range<u64>>,
+    /// What it told of its threads when it left; nothing if it has not, or was alone.
+    pub threads: Vec<ThreadTime>,
 }
 
 /// What a pool has done so far.
@@ -45,6 +48,11 @@ impl Accounts {
     /// The process id of that worker has become known.
     pub(crate) fn name(&mut self, worker: usize, pid: i32) {
         self.workers[worker].pid = pid;
+    }
+
+    /// It told this of its threads.
+    pub(crate) fn tell_threads(&mut self, worker: usize, threads: Vec<ThreadTime>) {
+        self.workers[worker].threads = threads;
     }
 
     /// It was busy for so long, with what it has not ended.

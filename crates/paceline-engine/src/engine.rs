@@ -2,6 +2,7 @@
 //! what runs on it.
 
 use crate::accounts::Accounts;
+use crate::cpu_time;
 use crate::flight::Flight;
 use crate::fork_guard;
 use crate::history::History;
@@ -18,6 +19,7 @@ use paceline_core::{Config, Event, Sizing, Terms, Tokens};
 use paceline_ipc::arena::{Arena, ArenaReader};
 use paceline_ipc::body::INLINE_BYTES;
 use paceline_ipc::memory::MemoryFile;
+use paceline_ipc::message::ThreadTime;
 use paceline_ipc::share::Share;
 use paceline_ipc::{SEATS, SLOTS};
 use rustix::io::Errno;
@@ -548,6 +550,15 @@ impl Engine {
     #[must_use]
     pub fn accounts(&self) -> Accounts {
         if self.shared.is_foreign() { Accounts::default() } else { self.shared.lock().accounts() }
+    }
+
+    /// What the threads of each worker did that were at work, by its process id: of those that live, and of those that
+    /// have told it when they left.
+    #[must_use]
+    pub fn thread_times(&self) -> Vec<(i32, Vec<ThreadTime>)> {
+        let alive = self.pids().into_iter().map(|pid| (pid, cpu_time::of_process(pid)));
+        let left = self.accounts().workers.into_iter().map(|account| (account.pid, account.threads));
+        alive.chain(left).filter(|(_, threads)| !threads.is_empty()).collect()
     }
 
     /// What each worker runs now.

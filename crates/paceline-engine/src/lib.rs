@@ -13,6 +13,7 @@ mod accounts;
 mod answers;
 mod clock;
 mod control_groups;
+mod cpu_time;
 mod driver;
 mod engine;
 mod events;
@@ -58,6 +59,7 @@ pub use outcome::{Answer, Breakdown, Death, HeldCopy, Loss, Outcome, Part, PartC
 pub use paceline_core::{MOST_DEVICES, RetryOn, Sizing, TOKEN_KINDS, Terms, Tokens, Trouble, WHOLE_TOKEN, WorkerExit};
 pub use paceline_ipc::arena::{AllocateError, ArenaReader, OwnCopy, Span};
 pub use paceline_ipc::foreign::Foreign;
+pub use paceline_ipc::message::ThreadTime;
 pub use paceline_ipc::share::{Name, OpenShare, Share};
 pub use paceline_ipc::slabs::Placed;
 pub use pending::{Attachment, FailureWatch, Label, Mark, Pending, Stage, Stream};

@@ -27,7 +27,7 @@ use life::Life;
 use limits::Dues;
 pub use looks::STOPPED_LOOKS;
 use paceline_core::WorkerExit;
-use paceline_ipc::message::{LONGEST, ToWorker};
+use paceline_ipc::message::{LONGEST, ThreadTime, ToWorker};
 use paceline_ipc::table::Place;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
@@ -66,11 +66,18 @@ pub(crate) struct Ending {
     pub(crate) exit: WorkerExit,
     pub(crate) death: Death,
     pub(crate) complaint: Option<Vec<u8>>,
+    /// What it told of its threads before it left.
+    pub(crate) threads: Vec<ThreadTime>,
 }
 
 impl Ending {
     fn unborn(last_words: String) -> Self {
-        Self { exit: WorkerExit::Died, death: Death { last_words, ..Death::default() }, complaint: None }
+        Self {
+            exit: WorkerExit::Died,
+            death: Death { last_words, ..Death::default() },
+            complaint: None,
+            threads: Vec::new(),
+        }
     }
 }
 

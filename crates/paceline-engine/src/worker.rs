@@ -10,6 +10,7 @@ mod stops;
 
 use crate::answers::Answers;
 use crate::clock::now_ns;
+use crate::cpu_time;
 use crate::memory_limits::has_memory;
 use crate::memory_use::Scale;
 use crate::patience::Patience;
@@ -115,6 +116,9 @@ const BETWEEN_WEIGHINGS_NS: u64 = 10_000_000;
 /// After so much idleness free segments give back their memory.
 pub(crate) const COOLS_AFTER_NS: u64 = 10_000_000_000;
 
+/// The main thread, the one that watches the parent, and the lookout.
+const OWN_THREADS: u64 = 3;
+
 /// After a task that took longer there is a look at whether the worker is still connected, which takes a fraction of that.
 /// No task is done sooner that closes files.
 const LOOKED_AFTER_NS: u64 = 5_000;
@@ -147,6 +151,7 @@ pub fn work(birth: Birth, run: &mut impl Run) -> i32 {
         return EXIT_DISCONNECTED;
     }
     let code = worker.serve(run);
+    worker.tell_threads();
     run.leave();
     code
 }
@@ -193,6 +198,14 @@ impl Worker {
 
     fn tell(&self, word: &FromWorker) -> Result<(), Errno> {
         socket::send(self.life_line.as_fd(), &word.encode(), &[])
+    }
+
+    /// Of what its threads did nothing is left when it is gone.
+    fn tell_threads(&self) {
+        let threads = cpu_time::own_if_more_than(OWN_THREADS);
+        if threads.len() > 1 {
+            let _ = self.tell(&FromWorker::Threads(threads));
+        }
     }
 
     /// Serves until it is to leave; with which exit code.

@@ -64,6 +64,22 @@ pub enum ToWorker {
     },
 }
 
+/// How long a thread ran on a CPU, and for how long it could have, but had to wait for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// How long it ran, in nanoseconds.
+    pub ran_ns: u64,
+    /// How long it waited.
+    pub waited_ns: u64,
+    /// The name by which the system knows the thread, of at most fifteen bytes.
+    pub name: String,
+}
+
+/// No worker tells of more threads.
+pub const MOST_THREADS: usize = 256;
+/// The bytes of a thread's times, and of the length of its name.
+const THREAD_BYTES: usize = 17;
+
 /// From a worker to its parent, on the life line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromWorker {
@@ -73,6 +89,8 @@ pub enum FromWorker {
     Failed(Vec<u8>),
     /// It has run as many chunks as it may, and leaves.
     Retired,
+    /// It leaves, and these of its threads were at work.
+    Threads(Vec<ThreadTime>),
 }
 
 /// A datagram that is none of ours.
@@ -183,6 +201,20 @@ impl ToWorker {
     }
 }
 
+impl ThreadTime {
+    fn decode_all(mut bytes: &[u8]) -> Result<Vec<Self>, Malformed> {
+        let mut threads = Vec::new();
+        while !bytes.is_empty() && threads.len() < MOST_THREADS {
+            let [ran_ns, waited_ns] = [number(bytes, 0)?, number(bytes, 8)?].map(u64::from_le_bytes);
+            let end = THREAD_BYTES + usize::from(*bytes.get(THREAD_BYTES - 1).ok_or(Malformed)?);
+            let name = str::from_utf8(bytes.get(THREAD_BYTES..end).ok_or(Malformed)?).map_err(|_| Malformed)?;
+            threads.push(Self { ran_ns, waited_ns, name: name.to_owned() });
+            bytes = &bytes[end..];
+        }
+        if bytes.is_empty() { Ok(threads) } else { Err(Malformed) }
+    }
+}
+
 impl FromWorker {
     /// As a datagram.
     #[must_use]
@@ -195,6 +227,17 @@ impl FromWorker {
                 bytes
             }
             Self::Retired => vec![3],
+            Self::Threads(threads) => {
+                let mut bytes = vec![4];
+                for thread in &threads[..threads.len().min(MOST_THREADS)] {
+                    bytes.extend(thread.ran_ns.to_le_bytes());
+                    bytes.extend(thread.waited_ns.to_le_bytes());
+                    let length = u8::try_from(thread.name.len()).unwrap_or(u8::MAX);
+                    bytes.push(length);
+                    bytes.extend_from_slice(&thread.name.as_bytes()[..length.into()]);
+                }
+                bytes
+            }
         }
     }
 
@@ -207,6 +250,7 @@ impl FromWorker {
             Some((1, [])) => Ok(Self::Ready),
             Some((2, reason)) => Ok(Self::Failed(reason.to_vec())),
             Some((3, [])) => Ok(Self::Retired),
+            Some((4, threads)) => ThreadTime::decode_all(threads).map(Self::Threads),
             _ => Err(Malformed),
         }
     }
@@ -232,7 +276,10 @@ mod tests {
         ] {
             assert_eq!(FromForkServer::decode(&answer.encode()), Ok(answer));
         }
-        for word in [FromWorker::Ready, FromWorker::Failed(b"no".to_vec()), FromWorker::Retired] {
+        let threads =
+            ["python", "", "ünnamed"].map(|name| ThreadTime { ran_ns: 1 << 40, waited_ns: 7, name: name.into() });
+        let threads = FromWorker::Threads(threads.to_vec());
+        for word in [FromWorker::Ready, FromWorker::Failed(b"no".to_vec()), FromWorker::Retired, threads] {
             assert_eq!(FromWorker::decode(&word.encode()), Ok(word));
         }
         let stop = ToWorker::Stop { item: 1 << 40, attempt: 513, drops_chunk: true };
@@ -242,6 +289,12 @@ mod tests {
         }
         assert_eq!(FromForkServer::decode(&FromForkServer::Refused { birth: 7, errno: -1 }.encode()), Err(Malformed));
         assert_eq!(FromWorker::Failed(vec![0; 1 << 20]).encode().len(), LONGEST);
+        let many = FromWorker::Threads(vec![ThreadTime { name: "n".repeat(255), ..ThreadTime::default() }; 1_000]);
+        // Names are shorter than that.
+        assert!(many.encode().len() < 2 * LONGEST);
+        let Ok(FromWorker::Threads(told)) = FromWorker::decode(&many.encode()) else { panic!("it was refused") };
+        assert_eq!(told.len(), MOST_THREADS);
+        assert_eq!(FromWorker::decode(&[many.encode(), vec![0; 17]].concat()), Err(Malformed));
     }
 
     proptest! {

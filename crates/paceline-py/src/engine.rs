@@ -7,7 +7,7 @@ use crate::flight::{Gauge, default_memory_budget, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
-use crate::history::{Chronicle, Glanced, Told, chronicle, show_glance, tell};
+use crate::history::{Chronicle, Glanced, Told, ToldThreads, chronicle, show_glance, tell, told_of_threads};
 use crate::job::{Called, Job, Sent, ToFutures};
 use crate::outcome::{OnError, errors, start_error};
 use crate::output::STALLED;
@@ -427,6 +427,11 @@ impl Engine {
     /// The process ids of the workers that are alive now, by seat.
     fn pids(&self) -> Vec<i32> {
         self.native.pids()
+    }
+
+    /// What each worker's threads did, by its process id: name, seconds at work, and seconds of waiting for a CPU.
+    fn thread_times(&self, py: Python<'_>) -> ToldThreads {
+        told_of_threads(py.detach(|| self.native.thread_times()))
     }
 
     /// What each worker runs now: process id, name of the function, number of the item, its place in its job, attempt from

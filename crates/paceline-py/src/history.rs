@@ -1,6 +1,6 @@
 //! Owns what Python is told of what happened: the workers' accounts, the history, and a glance at the present. Only looks.
 
-use paceline_engine::{Accounts, Glance, History, RecentFailure, now_ns};
+use paceline_engine::{Accounts, Glance, History, RecentFailure, ThreadTime, now_ns};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -64,6 +64,15 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
         (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
     });
     (wall_seconds(accounts), workers.collect())
+}
+
+/// Of each worker's process id, its threads: name, seconds at work, and seconds of waiting for a CPU.
+pub(crate) type ToldThreads = Vec<(i32, Vec<(String, f64, f64)>)>;
+
+/// What threads did, as Python is told it.
+pub(crate) fn told_of_threads(workers: Vec<(i32, Vec<ThreadTime>)>) -> ToldThreads {
+    let tell = |one: ThreadTime| (one.name, seconds(one.ran_ns), seconds(one.waited_ns));
+    workers.into_iter().map(|(pid, threads)| (pid, threads.into_iter().map(tell).collect())).collect()
 }
 
 /// How the worker of a failure ended: signal, exit code, why the engine killed it, and whether it had too much memory.

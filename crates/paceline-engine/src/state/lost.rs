@@ -45,6 +45,9 @@ impl State {
         let pid = ending.death.pid;
         self.dying = Some(Arc::new(ending.death));
         self.complaint = ending.complaint;
+        if let Some(account) = self.seats[usize::from(worker)].as_ref().and_then(|seat| seat.account) {
+            self.accounts.tell_threads(account, ending.threads);
+        }
         let (mut finished, mut held) = (Vec::new(), Vec::new());
         let mut feeder = std::mem::replace(&mut self.feeder, Feeder::new(0));
         let this = RefCell::new(&mut *self);

@@ -183,6 +183,7 @@ impl Life {
             times_seen_stopped: 0,
             told: None,
             complaint: None,
+            threads: Vec::new(),
             note: None,
         }
     }

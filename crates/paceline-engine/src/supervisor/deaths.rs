@@ -67,7 +67,7 @@ impl House {
         let (pid, note, peak_bytes) = (*pid, *note, peak_kib * 1024);
         let death =
             Death { pid, code, signal, last_words, stack, peak_bytes, note, is_memory_short, is_over_limit: false };
-        let ending = Ending { exit, death, complaint: life.complaint };
+        let ending = Ending { exit, death, complaint: life.complaint, threads: life.threads };
         life.engine.with(|state, context| state.on_exited(life.seat, birth, ending, context));
     }
 }

@@ -4,7 +4,7 @@ use crate::engine::Shared;
 use crate::memory_use;
 use crate::words::Words;
 use paceline_core::WorkerExit;
-use paceline_ipc::message::FromWorker;
+use paceline_ipc::message::{FromWorker, ThreadTime};
 use paceline_ipc::socket::{self, Received};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
@@ -45,13 +45,15 @@ pub(super) struct Life {
     pub(super) times_seen_stopped: u32,
     pub(super) told: Option<WorkerExit>,
     pub(super) complaint: Option<Vec<u8>>,
+    /// Of those that were at work before it left.
+    pub(super) threads: Vec<ThreadTime>,
     /// Why it was killed here.
     pub(super) note: Option<&'static str>,
 }
 
 impl Life {
     /// Takes in what the worker says; whether it may say more. It says that it is ready, or why it is not, and then that
-    /// it leaves: one that says anything else, or anything more, is not to be trusted.
+    /// it leaves, and what its threads did: one that says anything else, or anything more, is not to be trusted.
     pub(super) fn listen(&mut self, birth: u64, buffer: &mut [u8]) -> bool {
         loop {
             match socket::receive(self.line.as_fd(), buffer, false) {
@@ -66,6 +68,9 @@ impl Life {
                     }
                     Ok(FromWorker::Retired) if self.is_ready && self.told.is_none() => {
                         self.told = Some(WorkerExit::Retired);
+                    }
+                    Ok(FromWorker::Threads(threads)) if self.is_ready && self.threads.is_empty() => {
+                        self.threads = threads;
                     }
                     Ok(_) | Err(_) => return false,
                 },
