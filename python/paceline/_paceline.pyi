@@ -147,6 +147,10 @@ class Engine:
 
         What it raises is shown, and harms nothing. None has nobody asked.
         """
+    def thread_times(self) -> tuple[int, list[tuple[int, list[tuple[str, float, float]]]]]:
+        """How many CPUs there are to use, and of each worker's process id its threads, the main one first: name, seconds at
+        work, and seconds of waiting for a CPU. Of workers that have left, those that had other threads have told it.
+        """
     def transport(self) -> tuple[float, int, int, tuple[int | str, str, int] | None, float]:
         """The fields of `paceline.diagnosis.Transport`."""
     def statistics(self) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paceline.history import History, Stretch
+    from paceline.native_threads import NativeThreads
 
 __all__ = ["Advice", "Transport", "diagnose"]
 
@@ -25,6 +26,10 @@ _SMALL_S = 20e-6
 _MANY = 1_000
 _OFTEN = 10
 _PAUSE_S = 1.0
+# A thread is at work with its worker's tasks if it wants a CPU for this part of their time.
+_AT_WORK = 0.25
+# More than that is no chance.
+_CLEARLY = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,14 @@ class Advice:
         return self.text
 
 
-def diagnose(history: History, *, workers: int, wall: float, transport: Transport | None = None) -> tuple[Advice, ...]:
+def diagnose(
+    history: History,
+    *,
+    workers: int,
+    wall: float,
+    transport: Transport | None = None,
+    threads: NativeThreads | None = None,
+) -> tuple[Advice, ...]:
     """What a run on so many workers, which took `wall` seconds, would have gained from; the most first."""
     if not history.stretches or workers < 1:
         return ()
@@ -63,6 +75,7 @@ def diagnose(history: History, *, workers: int, wall: float, transport: Transpor
         _arguments(transport or Transport(), wall),
         _tail(history, workers),
         _caller(history, workers, wall, transport or Transport()),
+        None if threads is None else _native_threads(history, workers, threads),
     ]
     worth = [advice for advice in found if advice is not None and _is_worth(advice.seconds, wall)]
     return tuple(sorted(worth, key=lambda advice: -advice.seconds))
@@ -192,3 +205,58 @@ def _without_work(stretches: Iterable[Stretch]) -> list[tuple[float, float]]:
             gaps.append((covered, submitted))
         covered = max(covered, ended)
     return gaps
+
+
+def _native_threads(history: History, workers: int, threads: NativeThreads) -> Advice | None:
+    """The workers' own threads were more than the CPUs, and waited for each other.
+
+    That a thread waits may be another program's doing. For how long threads wanted a CPU, running or waiting, is not.
+    """
+    busy: dict[int, float] = {}
+    for worker, stretches in history.by_worker():
+        busy[history.pids[worker]] = busy.get(history.pids[worker], 0.0) + sum(one.busy for one in stretches)
+    crews = []
+    wanted = known = 0.0
+    for pid, times in threads.workers:
+        # What was done before the first task and beside them is nothing of the tasks'.
+        if span := busy.get(pid, 0.0):
+            wants = [min(one.ran + one.waited, span) for one in times]
+            wanted, known = wanted + sum(wants), known + span
+            crew = [one for one, want in zip(times, wants, strict=True) if want >= _AT_WORK * span]
+            crews.append((span, crew, times[0].name))
+    active = history.active_seconds
+    if not known or not active or wanted < _CLEARLY * known or wanted < _CLEARLY * threads.cpus * active:
+        return None
+    # So many workers were at work at a time, and so many threads of theirs.
+    at_once = max(1.0, min(known / active, workers))
+    crowd = sum(span * len(crew) for span, crew, _ in crews) / known * at_once
+    if crowd <= threads.cpus:
+        return None
+    # If they share the CPUs evenly, a thread waits for so long for each second that it runs.
+    fair = crowd / threads.cpus - 1
+    gain = sum(sum(min(one.waited, one.ran * fair) for one in crew) / len(crew) for _, crew, _ in crews if crew)
+    waited = sum(one.waited for _, crew, _ in crews for one in crew)
+    most = max(len(crew) for _, crew, _ in crews)
+    alike = all(len(crew) == most for _, crew, _ in crews)
+    who = "the worker" if len(crews) == 1 else "each worker"
+    cpus = f"{threads.cpus} CPU{'s' if threads.cpus > 1 else ''}"
+    names = sorted({one.name for _, crew, main in crews for one in crew if one.name != main})
+    text = (
+        f"{who} ran {'' if alike else 'up to '}{most} native threads on {cpus}, and they waited "
+        f"{_seconds(waited)} for a CPU: {_fewer(threads, workers, names)}"
+    )
+    return Advice("native threads", text, gain / at_once)
+
+
+def _fewer(threads: NativeThreads, workers: int, names: list[str]) -> str:
+    """How to have fewer threads, of which those that are not called as their worker have these names."""
+    fitting = max(1, threads.cpus // workers)
+    if names:
+        shown = ", ".join(f"`{name}`" for name in names[:3]) + (", ..." if len(names) > 3 else "")
+        return f"have the library that calls them {shown} start fewer, by its own setting"
+    if threads.told <= fitting:
+        return f"some library does not keep to the {threads.told} that it was told, and has a setting of its own"
+    cure = f"open the pool with `threads_per_worker={fitting}`"
+    if threads.teller is None or threads.teller.startswith("threads_per_worker"):
+        return cure
+    return f"{cure}, or without `{threads.teller}` in the environment"

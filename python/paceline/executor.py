@@ -112,6 +112,7 @@ class ProcessPoolExecutor(EngineExecutor):
             priority=priority,
         )
         self.seed = choose_seed(seed)
+        self._threads_per_worker = threads_per_worker
         engine = open_engine(
             max_workers,
             initializer,

@@ -45,6 +45,7 @@ class EngineExecutor(concurrent.futures.Executor):
     """What all executors have in common, whatever their workers are: the calls, and the shutdown."""
 
     _engine: AnyEngine
+    _threads_per_worker: int | None = None
     # Whether `map` sends its items in chunks.
     _takes_chunks = True
 
@@ -292,7 +293,7 @@ class EngineExecutor(concurrent.futures.Executor):
         """How the work so far was spread over the workers, as an object that prints as a table."""
         from paceline.report import Report
 
-        return Report.of(self._engine)
+        return Report.of(self._engine, self._threads_per_worker)
 
     def statistics(self) -> Statistics:
         """How many bytes are in flight and in shared memory, now and at most so far."""

@@ -90,6 +90,11 @@ class History:
         """When the last stretch ended."""
         return max((stretch.ended for stretch in self.stretches), default=0.0)
 
+    @property
+    def active_seconds(self) -> float:
+        """For how long at least one worker was at it."""
+        return sum(end - begin for begin, end in _union((one.began, one.ended) for one in self.stretches))
+
     def by_worker(self) -> Iterator[tuple[int, list[Stretch]]]:
         """Each worker's number, with what it did."""
         of_each: dict[int, list[Stretch]] = {}

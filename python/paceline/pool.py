@@ -173,6 +173,7 @@ class Pool(Calls):
             # To threads, every variable is carried.
             self._carrier = carrier if backend == "processes" else None
         self.seed = choose_seed(seed)
+        self._threads_per_worker = threads_per_worker
         self._engine: AnyEngine
         if backend == "processes":
             self._engine = open_engine(
@@ -272,7 +273,7 @@ class Pool(Calls):
         """How the work so far was spread over the workers, as an object that prints as a table."""
         from paceline.report import Report
 
-        return Report.of(self._engine)
+        return Report.of(self._engine, self._threads_per_worker)
 
     def statistics(self) -> Statistics:
         """How many bytes are in flight and in shared memory, now and at most so far."""

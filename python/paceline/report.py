@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from paceline.history import Ending, History, Stretch
+from paceline.native_threads import NativeThreads, ThreadTime
 from paceline.processes import peak_memory
 
 TYPE_CHECKING = False
@@ -81,17 +82,20 @@ class Report:
     history: History | None = field(default=None, repr=False)
     capacity: int = 0
     transport: Transport | None = field(default=None, repr=False)
+    threads: NativeThreads | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, engine: AnyEngine) -> Report:
-        """The report of what an engine has done so far."""
+    def of(cls, engine: AnyEngine, threads_per_worker: int | None = None) -> Report:
+        """The report of what an engine has done so far; libraries were told to use so many threads in each worker."""
         wall_seconds, told = engine.report()
-        transport = None
+        transport = threads = None
         # Nothing is handed over to threads.
         if (told_transport := getattr(engine, "transport", None)) is not None:
             from paceline.diagnosis import Transport
 
             transport = Transport(*told_transport())
+        if hasattr(engine, "thread_times"):
+            threads = NativeThreads.of(engine, threads_per_worker)
         history = History.of(engine.history())
         idleness = history.idleness(engine.workers, wall_seconds)
         idle: dict[int, tuple[float | None, float | None]] = {}
@@ -109,7 +113,7 @@ class Report:
             for pid, busy, items, ranges in told
             if items
         )
-        return cls(wall_seconds, workers, history, engine.workers, transport)
+        return cls(wall_seconds, workers, history, engine.workers, transport, threads)
 
     @classmethod
     def of_call(cls, future: Future[Any]) -> Report:
@@ -176,7 +180,13 @@ class Report:
             return ()
         from paceline.diagnosis import diagnose
 
-        return diagnose(self.history, workers=self.capacity, wall=self.wall_seconds, transport=self.transport)
+        return diagnose(
+            self.history,
+            workers=self.capacity,
+            wall=self.wall_seconds,
+            transport=self.transport,
+            threads=self.threads,
+        )
 
     def slowest(self, count: int = 5) -> list[Stretch]:
         """The stretches of work that took longest, the longest first: of long tasks there is one in each."""
@@ -211,7 +221,8 @@ class Report:
     def save(self, path: str | PathLike[str]) -> None:
         """Writes it as JSON, for `Report.load` and `paceline report`."""
         transport = None if self.transport is None else asdict(self.transport)
-        saved = {"paceline_report": _VERSION, **self.to_dict(), "transport": transport}
+        threads = None if self.threads is None else asdict(self.threads)
+        saved = {"paceline_report": _VERSION, **self.to_dict(), "transport": transport, "threads": threads}
         saved["pids"] = None if self.history is None else self.history.pids
         saved["forgotten"] = 0 if self.history is None else self.history.forgotten
         saved["failed"] = None if self.history is None else self.history.failed
@@ -264,7 +275,8 @@ class Report:
             transport = Transport(
                 _number(told["seconds"]), _count(told["items"]), _count(told["bytes"]), largest, _number(told["before"])
             )
-        return cls(_number(saved["wall_seconds"]), workers, history, _count(saved["capacity"]), transport)
+        threads = None if (told := saved.get("threads")) is None else _threads(told)
+        return cls(_number(saved["wall_seconds"]), workers, history, _count(saved["capacity"]), transport, threads)
 
     def to_pandas(self) -> DataFrame:
         """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.
@@ -390,6 +402,19 @@ def _stretch(saved: dict[str, Any], workers: int) -> Stretch:
     if one.worker >= workers or not 1 <= one.merged <= one.items or one.began > one.ended:
         raise ValueError("no stretch")
     return one
+
+
+def _threads(saved: dict[str, Any]) -> NativeThreads:
+    workers = []
+    for pid, threads in map(_list, _list(saved["workers"])):
+        times = (_list(one) for one in _list(threads))
+        told = tuple(ThreadTime(_text(name), _number(ran), _number(waited)) for name, ran, waited in times)
+        workers.append((_count(pid), told))
+    teller = None if saved["teller"] is None else _text(saved["teller"])
+    cpus, told_threads = _count(saved["cpus"]), _count(saved["told"])
+    if not cpus:
+        raise ValueError("no count")
+    return NativeThreads(cpus, told_threads, teller, tuple(workers))
 
 
 def _account(pid: int, stretches: list[Stretch]) -> WorkerReport:

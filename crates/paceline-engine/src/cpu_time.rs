@@ -6,40 +6,39 @@
 //! worker has.
 
 use paceline_ipc::message::{MOST_THREADS, ThreadTime};
+use std::cmp::Reverse;
 use std::fs;
 use std::os::linux::fs::MetadataExt;
+use std::path::Path;
 
 /// A thread that ran for less was not at work.
 const LEAST_NS: u64 = 1_000_000;
 
-/// The times of the threads of this process that were at work, those that wanted a CPU for longest first; none where the
-/// system does not count them.
+/// The times of the main thread of a process, and of the others that were at work, those that wanted a CPU for longest
+/// first; none where the system does not count them.
 pub(crate) fn of_process(pid: i32) -> Vec<ThreadTime> {
-    of_threads(&format!("/proc/{pid}/task"))
+    let folder = format!("/proc/{pid}/task");
+    let Some(main) = of_thread(&Path::new(&folder).join(pid.to_string())) else { return Vec::new() };
+    let Ok(threads) = fs::read_dir(&folder) else { return Vec::new() };
+    // Any of them may end meanwhile.
+    let others = threads.flatten().filter(|thread| thread.file_name().to_str() != Some(&*pid.to_string()));
+    let mut told: Vec<_> = others.filter_map(|thread| of_thread(&thread.path())).collect();
+    told.retain(|thread| thread.ran_ns >= LEAST_NS);
+    told.sort_by_key(|thread| Reverse(thread.ran_ns.saturating_add(thread.waited_ns)));
+    told.truncate(MOST_THREADS - 1);
+    told.insert(0, main);
+    told
 }
 
 /// The same of the process that asks, if it has more threads than so many.
 pub(crate) fn own_if_more_than(threads: u64) -> Vec<ThreadTime> {
-    let folder = "/proc/self/task";
     // A folder has as many links as it has folders in it, and two; to look at that costs a microsecond.
-    let has_more = fs::metadata(folder).is_ok_and(|folder| folder.st_nlink() > threads + 2);
-    if has_more { of_threads(folder) } else { Vec::new() }
+    let has_more = fs::metadata("/proc/self/task").is_ok_and(|folder| folder.st_nlink() > threads + 2);
+    if has_more { of_process(std::process::id().cast_signed()) } else { Vec::new() }
 }
 
-fn of_threads(folder: &str) -> Vec<ThreadTime> {
-    let Ok(threads) = fs::read_dir(folder) else { return Vec::new() };
-    // Any of them may end meanwhile.
-    let mut told: Vec<_> = threads.flatten().filter_map(|thread| of_thread(&thread.path())).collect();
-    told.sort_by_key(|thread| std::cmp::Reverse(thread.ran_ns.saturating_add(thread.waited_ns)));
-    told.truncate(MOST_THREADS);
-    told
-}
-
-fn of_thread(folder: &std::path::Path) -> Option<ThreadTime> {
+fn of_thread(folder: &Path) -> Option<ThreadTime> {
     let (ran_ns, waited_ns) = times(&fs::read_to_string(folder.join("schedstat")).ok()?)?;
-    if ran_ns < LEAST_NS {
-        return None;
-    }
     let name = fs::read(folder.join("comm")).ok()?;
     Some(ThreadTime { ran_ns, waited_ns, name: String::from_utf8_lossy(name.trim_ascii_end()).into_owned() })
 }

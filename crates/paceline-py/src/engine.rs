@@ -9,6 +9,7 @@ use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
 use crate::history::{Chronicle, Glanced, Told, ToldThreads, chronicle, show_glance, tell, told_of_threads};
 use crate::job::{Called, Job, Sent, ToFutures};
+use crate::machine::usable_cpus;
 use crate::outcome::{OnError, errors, start_error};
 use crate::output::STALLED;
 use crate::pickle::{Along, bringing, encode_argument, encode_argument_or_failure, encode_call};
@@ -429,9 +430,9 @@ impl Engine {
         self.native.pids()
     }
 
-    /// What each worker's threads did, by its process id: name, seconds at work, and seconds of waiting for a CPU.
-    fn thread_times(&self, py: Python<'_>) -> ToldThreads {
-        told_of_threads(py.detach(|| self.native.thread_times()))
+    /// How many CPUs there are to use, and what each worker's threads did.
+    fn thread_times(&self, py: Python<'_>) -> (usize, ToldThreads) {
+        (usable_cpus(), told_of_threads(py.detach(|| self.native.thread_times())))
     }
 
     /// What each worker runs now: process id, name of the function, number of the item, its place in its job, attempt from

@@ -66,7 +66,7 @@ pub(crate) fn tell(accounts: &Accounts) -> Told {
     (wall_seconds(accounts), workers.collect())
 }
 
-/// Of each worker's process id, its threads: name, seconds at work, and seconds of waiting for a CPU.
+/// Of each worker's process id, its threads, the main one first: name, seconds at work, and seconds of waiting for a CPU.
 pub(crate) type ToldThreads = Vec<(i32, Vec<(String, f64, f64)>)>;
 
 /// What threads did, as Python is told it.

@@ -11,8 +11,12 @@ static SHARERS: AtomicUsize = AtomicUsize::new(1);
 /// least one.
 #[pyfunction]
 pub(crate) fn default_workers() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (allowed / sharers()).max(1)
+    (usable_cpus() / sharers()).max(1)
+}
+
+/// How many CPUs this process may use, with whoever shares them: affinity mask and cgroup quota.
+pub(crate) fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// How many processes like this one share its CPUs.
