@@ -1,7 +1,11 @@
 """What a run would have gained from: each advice has a program that triggers it and gains from following it."""
 
 import functools
+import json
+import os
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,8 @@ import paceline
 from paceline import Pool
 from paceline.diagnosis import Advice, Transport, diagnose
 from paceline.history import Ending, History, Stretch
+from paceline.native_threads import NativeThreads, ThreadTime
+from program import Program
 
 
 def report_of(program):
@@ -209,6 +215,106 @@ def test_healthy_programs_get_no_advice(program):
     assert kinds(report) == [], report
 
 
+# Threads of OpenMP search for their siblings, which have no CPU, for as long as the system lets them.
+CROWDED = """
+import json, os, time
+import numpy as np
+import paceline
+
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+def cluster(seed, rounds):
+    from sklearn.cluster import KMeans
+
+    values = np.random.default_rng(seed).normal(size=(2_000, 8))
+    KMeans(8, n_init=1, max_iter=rounds, tol=0, random_state=0).fit(values)
+
+def run(**options):
+    with paceline.Pool(2, **options) as pool:
+        pool.starmap(cluster, [(0, 1)] * 4, chunksize=1)
+        begin = time.perf_counter()
+        pool.starmap(cluster, [(seed, 30) for seed in range(12)], chunksize=1)
+        seconds = time.perf_counter() - begin
+        report = pool.report()
+    pool.join()
+    kinds = [one.kind for one in report.advice]
+    texts = [one.text for one in report.advice if one.kind == "native threads"]
+    print(json.dumps([seconds, kinds, texts, texts and [one.kind for one in pool.report().advice]]), flush=True)
+
+run()
+run(threads_per_worker=1)
+"""
+
+counts_cpu_time = pytest.mark.skipif(
+    not Path("/proc/self/schedstat").exists() or Path("/proc/self/schedstat").read_text().startswith("0 "),
+    reason="the system does not count for how long threads wait",
+)
+
+
+@counts_cpu_time
+@pytest.mark.skipif(find_spec("sklearn") is None, reason="scikit-learn is not installed")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one CPU, libraries start no threads")
+def test_native_threads_that_wait_for_each_other_are_limited(tmp_path):
+    (tmp_path / "crowded.py").write_text(CROWDED)
+    code, out, err = Program(str(tmp_path / "crowded.py"), OMP_NUM_THREADS="2").finish()
+    assert (code, err) == (0, "")
+    (slow, _, texts, afterwards), (fast, kinds_of_fast, _, _) = map(json.loads, out.splitlines())
+    (text,) = texts
+    assert text.startswith("each worker ran 2 native threads on 2 CPUs, and they waited ")
+    assert text.endswith("`threads_per_worker=1`, or without `OMP_NUM_THREADS=2` in the environment")
+    assert "native threads" in afterwards, "of workers that have left"
+    assert "native threads" not in kinds_of_fast
+    assert fast < slow / 2
+
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+@counts_cpu_time
+def test_workers_that_are_more_than_the_cpus_are_no_native_threads():
+    with Pool(2 * len(os.sched_getaffinity(0))) as pool:
+        pool.map(burn, [0.1] * 3 * pool.report().capacity, chunksize=1)
+        report = pool.report()
+    assert all(len(threads) >= 1 for _, threads in report.threads.workers)
+    assert "native threads" not in kinds(report)
+
+
+def linger_beside_threads(count):
+    """Leaves threads behind that have been at work, and wait."""
+    from threading import Event, Thread
+
+    ready = []
+
+    def work():
+        burn(0.005)
+        ready.append(True)
+        Event().wait()
+
+    threads = [Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    while len(ready) < count:
+        time.sleep(0.001)
+    return os.getpid()
+
+
+@counts_cpu_time
+@pytest.mark.parametrize("options", [{}, {"maxtasksperchild": 1}], ids=["closed", "replaced"])
+def test_threads_of_workers_that_have_left_are_known_if_they_had_any(options):
+    with Pool(1, **options) as pool:
+        first = pool.apply(linger_beside_threads, (5,))
+        second = pool.apply(os.getpid)
+        pool.close()
+        pool.join()
+        known = dict(pool.report().threads.workers)
+    assert len(known[first]) >= 6
+    assert all(thread.ran >= 0.001 for thread in known[first])
+    assert (second in known) == (second == first), "it was alone"
+
+
 # -- rules -------------------------------------------------------------------------------------------------------------
 
 
@@ -252,3 +358,79 @@ def test_what_would_save_little_is_not_said():
 
 def test_advice_prints_as_its_text():
     assert str(Advice("kind", "do this", 1.0)) == "do this"
+
+
+def crew(*times, name="python"):
+    """A worker's main thread, and others that are called so."""
+    return tuple(ThreadTime("python" if number == 0 else name, *one) for number, one in enumerate(times))
+
+
+def two_workers(*crews, cpus=2, told=2, teller="OMP_NUM_THREADS=2"):
+    """What is said of two workers that were at it for ten seconds, and of their threads."""
+    history = History((1, 2), (stretch(0, 0.0, 10.0), stretch(1, 0.0, 10.0)))
+    threads = NativeThreads(cpus, told, teller, tuple(enumerate(crews, 1)))
+    return diagnose(history, workers=2, wall=10.0, threads=threads)
+
+
+def test_threads_that_are_more_than_the_cpus_are_told_with_what_they_waited():
+    half = crew((5.0, 5.0), (4.0, 4.0), (0.001, 0.2))
+    (advice,) = two_workers(half, half)
+    assert advice.kind == "native threads"
+    assert advice.text == (
+        "each worker ran 2 native threads on 2 CPUs, and they waited 18 s for a CPU: open the pool with "
+        "`threads_per_worker=1`, or without `OMP_NUM_THREADS=2` in the environment"
+    )
+    assert advice.seconds == pytest.approx(4.5)
+    (advice,) = two_workers(half, half, teller="threads_per_worker=2")
+    assert advice.text.endswith(": open the pool with `threads_per_worker=1`")
+    (advice,) = two_workers(half, half, told=1, teller=None)
+    assert "does not keep to the 1 that it was told" in advice.text
+    (advice,) = two_workers(half, crew((5.0, 5.0), (4.0, 4.0), (4.0, 4.0)))
+    assert "each worker ran up to 3 native threads" in advice.text
+    own = crew((5.0, 5.0), (4.0, 4.0), name="polars-0")
+    (advice,) = two_workers(own, own, told=1, teller=None)
+    assert "have the library that calls them `polars-0` start fewer" in advice.text
+
+
+@pytest.mark.parametrize(
+    ("crews", "cpus"),
+    [
+        # One thread for each worker, beside programs that have most of the machine.
+        ([crew((2.0, 8.0), (0.1, 0.4))] * 2, 2),
+        # First one, then the other.
+        ([crew((2.0, 3.0), (2.0, 3.0))] * 2, 2),
+        # There are CPUs enough, and others want them as well.
+        ([crew((5.0, 5.0), (5.0, 5.0))] * 2, 4),
+        # Nobody waited long.
+        ([crew((9.0, 0.1), (9.0, 0.1))] * 2, 2),
+        # Before there was any task.
+        ([crew((9.0, 0.1), (0.1, 0.1))] * 2, 1),
+        ([], 2),
+    ],
+    ids=["others", "in-turns", "room", "short", "one", "unknown"],
+)
+def test_threads_are_not_blamed_for_what_others_do(crews, cpus):
+    assert two_workers(*crews, cpus=cpus) == ()
+
+
+def test_who_told_libraries_how_many_threads_is_named(monkeypatch):
+    class Engine:
+        workers = 2
+
+        def thread_times(self):
+            return 4, [(7, [("python", 1.0, 0.5)])]
+
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def told(threads_per_worker=None):
+        found = NativeThreads.of(Engine(), threads_per_worker)
+        return found.told, found.teller
+
+    assert told() == (2, None)
+    assert told(3) == (3, "threads_per_worker=3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8,2")
+    monkeypatch.setenv("MKL_NUM_THREADS", "many")
+    assert told() == (8, "OMP_NUM_THREADS=8,2")
+    assert told(3) == (3, "threads_per_worker=3")
+    assert NativeThreads.of(Engine(), None).workers == ((7, (ThreadTime("python", 1.0, 0.5),)),)

@@ -409,6 +409,8 @@ def _threads(saved: dict[str, Any]) -> NativeThreads:
     for pid, threads in map(_list, _list(saved["workers"])):
         times = (_list(one) for one in _list(threads))
         told = tuple(ThreadTime(_text(name), _number(ran), _number(waited)) for name, ran, waited in times)
+        if not told:
+            raise ValueError("no threads")
         workers.append((_count(pid), told))
     teller = None if saved["teller"] is None else _text(saved["teller"])
     cpus, told_threads = _count(saved["cpus"]), _count(saved["told"])
