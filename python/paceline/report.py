@@ -74,7 +74,7 @@ class Report:
 
     `wall_seconds` runs from the first submission to the last end so far (to now, while tasks are out). `workers` has
     an entry for each process that has run anything, also for those that have since been replaced. `history` tells what
-    each of them did when, and `capacity` how many workers the pool has.
+    each of them did when, `capacity` how many workers the pool has, and `threads` what their native threads did.
     """
 
     wall_seconds: float
@@ -175,7 +175,11 @@ class Report:
 
     @property
     def advice(self) -> tuple[Advice, ...]:
-        """What the run would have gained from, the most first; nothing if there is little to gain."""
+        """What the run would have gained from, the most first; nothing if there is little to gain.
+
+        Its `kind` is `small tasks`, `arguments` (pickling them), `tail` (long tasks that began late), `waiting for the
+        program`, or `native threads` (more than the CPUs).
+        """
         if self.history is None:
             return ()
         from paceline.diagnosis import diagnose
