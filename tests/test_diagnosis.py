@@ -53,6 +53,15 @@ def test_small_tasks_go_by_map():
     assert fast.wall_seconds < slow.wall_seconds / 2
 
 
+def test_small_tasks_of_threads_go_by_map():
+    with Pool(2, backend="threads") as pool:
+        for future in [pool.submit(abs, number) for number in range(150_000)]:
+            future.result()
+        advice = advice_of(pool.report(), "small tasks")
+    assert "submitted one by one" in advice.text
+    assert "by `map`" in advice.text
+
+
 def test_chunks_of_one_small_task_are_left_to_paceline():
     slow = report_of(lambda pool: [pool.map(abs, range(200_000), chunksize=1) for _ in range(4)])
     assert "leave `chunksize`" in advice_of(slow, "small tasks").text

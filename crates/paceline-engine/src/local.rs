@@ -63,6 +63,8 @@ struct State<T> {
     runs_nothing_again: bool,
     next_item: u64,
     began_ns: Option<u64>,
+    /// When the latest job was submitted.
+    submitted_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,7 @@ impl<T> Local<T> {
             runs_nothing_again: false,
             next_item: 0,
             began_ns: None,
+            submitted_ns: 0,
         };
         Self {
             state: Mutex::new(state),
@@ -194,7 +197,9 @@ impl<T> Local<T> {
         }
         state.began_ns.get_or_insert_with(now_ns);
         // A few milliseconds more or less that a job has waited are nobody's concern, and cost a fiftieth of a short call.
-        job.enter(state.next_item, coarse_ns());
+        // That they were submitted one by one is to be seen all the same.
+        state.submitted_ns = coarse_ns().max(state.submitted_ns + 1);
+        job.enter(state.next_item, state.submitted_ns);
         state.next_item += u64::from(job.items());
         self.unfinished.fetch_add(1, Ordering::Relaxed);
         Ok(state)

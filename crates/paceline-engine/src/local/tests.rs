@@ -269,6 +269,14 @@ fn items_are_numbered_and_accounted_for_in_the_order_of_submission() {
 }
 
 #[test]
+fn jobs_are_submitted_one_after_the_other_however_coarse_the_clock() {
+    let jobs: Vec<_> = (0..100).map(|_| job("one")).collect();
+    pool_with(&jobs.iter().map(|job| (job, 0)).collect::<Vec<_>>());
+    assert!(jobs.is_sorted_by(|one, next| one.submitted_ns() < next.submitted_ns()));
+    assert!(jobs.iter().all(|job| job.submitted_ns() <= now_ns()));
+}
+
+#[test]
 fn books_of_several_threads_are_told_as_one() {
     let pool: Local<&'static str> = Local::new(2);
     let jobs = ["a", "b", "c", "d"].map(job);
