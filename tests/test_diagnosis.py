@@ -226,7 +226,8 @@ def test_healthy_programs_get_no_advice(program):
 
 # Threads of OpenMP search for their siblings, which have no CPU, for as long as the system lets them.
 CROWDED = """
-import json, os, time
+import json, os, sys, time
+from pathlib import Path
 import numpy as np
 import paceline
 
@@ -238,9 +239,17 @@ def cluster(seed, rounds):
     values = np.random.default_rng(seed).normal(size=(2_000, 8))
     KMeans(8, n_init=1, max_iter=rounds, tol=0, random_state=0).fit(values)
 
-def run(**options):
-    with paceline.Pool(2, **options) as pool:
-        pool.starmap(cluster, [(0, 1)] * 4, chunksize=1)
+def prepare(folder):
+    # Importing the library takes longer than working with it.
+    cluster(0, 1)
+    Path(folder, str(os.getpid())).touch()
+
+def run(name, **options):
+    folder = Path(sys.argv[1], name)
+    folder.mkdir()
+    with paceline.Pool(2, prepare, (str(folder),), **options) as pool:
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.01)
         begin = time.perf_counter()
         pool.starmap(cluster, [(seed, 30) for seed in range(12)], chunksize=1)
         seconds = time.perf_counter() - begin
@@ -250,8 +259,8 @@ def run(**options):
     texts = [one.text for one in report.advice if one.kind == "native threads"]
     print(json.dumps([seconds, kinds, texts, texts and [one.kind for one in pool.report().advice]]), flush=True)
 
-run()
-run(threads_per_worker=1)
+run("slow")
+run("fast", threads_per_worker=1)
 """
 
 counts_cpu_time = pytest.mark.skipif(
@@ -265,7 +274,7 @@ counts_cpu_time = pytest.mark.skipif(
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one CPU, libraries start no threads")
 def test_native_threads_that_wait_for_each_other_are_limited(tmp_path):
     (tmp_path / "crowded.py").write_text(CROWDED)
-    code, out, err = Program(str(tmp_path / "crowded.py"), OMP_NUM_THREADS="2").finish()
+    code, out, err = Program(str(tmp_path / "crowded.py"), str(tmp_path), OMP_NUM_THREADS="2").finish()
     assert (code, err) == (0, "")
     (slow, _, texts, afterwards), (fast, kinds_of_fast, _, _) = map(json.loads, out.splitlines())
     (text,) = texts
