@@ -151,8 +151,15 @@ impl LocalEngine {
         let id = rustix::thread::gettid().as_raw_nonzero().get();
         let book = self.book.get_or_init(|| self.threads.pool.enter(id));
         let now = now_ns();
-        let mut runner =
-            Runner { py, threads: &self.threads, book, turn: Turn { began_ns: now }, raised: 0, is_caller: true };
+        let mut runner = Runner {
+            py,
+            threads: &self.threads,
+            book,
+            turn: Turn { began_ns: now },
+            named: None,
+            raised: 0,
+            is_caller: true,
+        };
         let items = 0..job.items();
         let number = job.numbers(&items).start;
         let chunk = Chunk { job, items };

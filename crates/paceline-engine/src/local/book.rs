@@ -127,13 +127,13 @@ impl Pages {
 
 /// What a thread has done without a break.
 #[derive(Clone, Debug)]
-pub struct Spell<'a> {
+pub struct Spell {
     /// Which items of a job.
     pub items: Range<u32>,
     /// How many of them raised.
     pub raised: u32,
-    /// The name of the function.
-    pub function: &'a str,
+    /// The function's number in the book.
+    pub function: u16,
     /// When it began, in nanoseconds of the monotonic clock.
     pub began_ns: u64,
     /// When it ended.
@@ -158,8 +158,13 @@ impl Book {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number by which the function of this name is known here.
+    pub fn number(&self, name: &str) -> u16 {
+        self.open().history.number(name)
+    }
+
     /// Notes what the thread has done.
-    pub fn note<T>(&self, job: &Job<T>, spell: &Spell<'_>) {
+    pub fn note<T>(&self, job: &Job<T>, spell: &Spell) {
         let numbers = job.numbers(&spell.items);
         let busy_ns = spell.ended_ns.saturating_sub(spell.began_ns);
         let failed = Failed { raised: u64::from(spell.raised), ..Failed::default() };
@@ -170,10 +175,9 @@ impl Book {
         }
         pages.accounts.note_end(spell.ended_ns);
         pages.accounts.add(0, busy_ns, numbers.clone());
-        let function = pages.history.number(spell.function);
         pages.add(Stretch {
             worker: 0,
-            function,
+            function: spell.function,
             first_item: numbers.start,
             items: spell.items.end - spell.items.start,
             merged: 1,
@@ -228,7 +232,10 @@ mod tests {
             now = ended_ns;
             let raised = u32::from(number % 50 == 3);
             let place = if number % 100 < 90 { 0 } else { number % 300 };
-            book.note(&job, &Spell { items: 0..items, raised, function: &names[place], began_ns, ended_ns });
+            book.note(
+                &job,
+                &Spell { items: 0..items, raised, function: book.number(&names[place]), began_ns, ended_ns },
+            );
             let fate = if raised > 0 { Fate::Raised } else { Fate::Done };
             expected.push((&*names[place], first_item, items, fate, submitted_ns, began_ns, ended_ns));
             if number == 1_000 {
@@ -259,7 +266,10 @@ mod tests {
             let job = Job::new((), 1, Sizing::Measured, None);
             job.enter(number, 5);
             let began_ns = 100 * number;
-            book.note(&job, &Spell { items: 0..1, raised: 0, function: "f", began_ns, ended_ns: began_ns + 99 });
+            book.note(
+                &job,
+                &Spell { items: 0..1, raised: 0, function: book.number("f"), began_ns, ended_ns: began_ns + 99 },
+            );
             if number == 900 {
                 assert_eq!(book.open().steps.len(), 901);
             }

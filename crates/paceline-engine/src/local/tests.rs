@@ -253,7 +253,8 @@ fn items_are_numbered_and_accounted_for_in_the_order_of_submission() {
     assert_eq!(map.numbers(&(1..3)), 1..3);
     assert_eq!(one.numbers(&(0..1)), 3..4);
     let book = pool.enter(77);
-    let spell = |items, raised, began_ns, ended_ns| Spell { items, raised, function: "f", began_ns, ended_ns };
+    let spell =
+        |items, raised, began_ns, ended_ns| Spell { items, raised, function: book.number("f"), began_ns, ended_ns };
     book.note(&map, &spell(0..3, 2, 100, 110));
     book.note(&one, &spell(0..1, 0, 110, 115));
     let report = pool.report();
@@ -288,6 +289,7 @@ fn books_of_several_threads_are_told_as_one() {
     for (place, (book, function)) in [(0, "f"), (1, "g"), (0, "g"), (1, "f")].into_iter().enumerate() {
         let ended_ns = 10 + place as u64;
         let raised = u32::from(function == "g");
+        let function = books[book].number(function);
         books[book].note(&jobs[place], &Spell { items: 0..1, raised, function, began_ns: 5, ended_ns });
     }
     let (accounts, history) = pool.history();
@@ -310,7 +312,7 @@ fn history_of_many_threads_is_bounded_and_whole() {
     for item in 0..1_000_u32 {
         let began_ns = u64::from(item) * 10;
         let items = item..item + 1;
-        book.note(&map, &Spell { items, raised: 0, function: "f", began_ns, ended_ns: began_ns + 9 });
+        book.note(&map, &Spell { items, raised: 0, function: book.number("f"), began_ns, ended_ns: began_ns + 9 });
     }
     let (_, history) = pool.history();
     assert!(history.stretches().len() <= LEAST_ROOM, "{}", history.stretches().len());

@@ -12,7 +12,7 @@ use paceline_engine::now_ns;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -46,6 +46,8 @@ pub(super) struct Runner<'a, 'py> {
     pub(super) threads: &'a Threads,
     pub(super) book: &'a Book,
     pub(super) turn: Turn,
+    /// The name of the function that ran last, and its number in the book.
+    pub(super) named: Option<(Py<PyString>, u16)>,
     /// How many of the items that are run now have raised.
     pub(super) raised: u32,
     /// Whether Ctrl-C in a task is the caller's, and not the task's.
@@ -87,7 +89,7 @@ impl Runner<'_, '_> {
         let spell = Spell {
             items: chunk.items.clone(),
             raised: self.raised,
-            function: name.as_ref().and_then(|name| name.to_str().ok()).unwrap_or("?"),
+            function: self.number_of(name),
             began_ns,
             ended_ns: now,
         };
@@ -98,6 +100,18 @@ impl Runner<'_, '_> {
             announce(self.py, self.threads.pool.complete(job));
         }
         interrupted.map_or(Ok(now), Err)
+    }
+
+    /// The number of a function in the book; known without looking if the name is the very one of the last.
+    fn number_of(&mut self, name: Option<Bound<'_, PyString>>) -> u16 {
+        match (&name, &self.named) {
+            (Some(name), Some((last, number))) if name.is(last) => *number,
+            _ => {
+                let number = self.book.number(name.as_ref().and_then(|name| name.to_str().ok()).unwrap_or("?"));
+                self.named = name.map(|name| (name.unbind(), number));
+                number
+            }
+        }
     }
 
     fn run_call(&mut self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
@@ -241,7 +255,7 @@ impl PoolThread {
         let bed = Bed::of_this_thread();
         let mut now = now_ns();
         let turn = Turn { began_ns: now };
-        let mut runner = Runner { py, threads: &self.threads, book, turn, raised: 0, is_caller: false };
+        let mut runner = Runner { py, threads: &self.threads, book, turn, named: None, raised: 0, is_caller: false };
         loop {
             match pool.next(&bed) {
                 Next::Run(chunk) => {
