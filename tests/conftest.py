@@ -7,6 +7,7 @@ it. What one process has once (the fork server and the threads that watch it) is
 import gc
 import os
 import select
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def what_a_process_has_once():
     pool.apply(os.write, (2, b"\n"))
     pool.close()
     pool.join()
+    # What the standard library's own pools start with the first of their kind, and keep.
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture(autouse=True)

@@ -250,9 +250,6 @@ def test_proxies_of_a_manager_work_in_workers():
         shared = manager.dict()
         list(executor.map(shared.__setitem__, range(4), "abcd"))
         assert shared.copy() == dict(enumerate("abcd"))
-    from multiprocessing import resource_tracker
-
-    resource_tracker._resource_tracker._stop()
 
 
 @pytest.mark.parametrize("chunksize", [1, 3])
