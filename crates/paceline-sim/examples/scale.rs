@@ -19,8 +19,8 @@ use std::collections::BinaryHeap;
 use std::io::{BufRead, stdin};
 
 /// Beyond these, a run is cut short: it is the same from its middle on.
-const MOST_CHUNKS: u64 = 100_000;
-/// Of more tasks than these in a chunk, the sum is drawn instead of each.
+const MOST_CHUNKS: u64 = 20_000;
+/// Of more tasks than these, the sum of their times is drawn instead of each.
 const MOST_DRAWN: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ impl World {
         while *idle > 0
             && let Some(chunk) = chunks.get_mut(*oldest)
         {
-            let piece = chunk.to_begin.div_ceil(2 * workers);
+            let piece = chunk.to_begin.div_ceil(2 * workers).max(chunk.tasks / (8 * workers)).min(chunk.to_begin);
             chunk.to_begin -= piece;
             *idle -= 1;
             let took = self.chance.sum(piece) * self.case.task_ns;
