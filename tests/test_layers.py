@@ -15,12 +15,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "paceline"
 
-# What each crate may depend on among our own: py -> engine -> {core, ipc}, sim -> core.
+# What each crate may depend on among our own: {py, paceline} -> engine -> {core, ipc}, sim -> core.
 OUR_DEPENDENCIES = {
     "paceline-core": set(),
     "paceline-ipc": set(),
     "paceline-engine": {"paceline-core", "paceline-ipc"},
     "paceline-py": {"paceline-engine"},
+    "paceline": {"paceline-engine", "paceline-macros"},
+    "paceline-macros": set(),
     "paceline-sim": {"paceline-core"},
 }
 # Where a room's purity can be seen from what it depends on.

@@ -3,6 +3,7 @@
 
 use crate::clock::now_ns;
 use crate::engine::Engine;
+use crate::memory_limits::memory_limit;
 use crate::state::SubmitError;
 use crate::wait::{Target, Waited};
 use paceline_ipc::arena::Span;
@@ -10,8 +11,20 @@ use paceline_ipc::slabs::Placed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// How many bytes there may be in flight unless somebody says otherwise: so many for each worker, as more would not keep
+/// it any busier, and what is used again is warm; but at least this, and no more than a part of the memory that there is.
+const FOR_EACH_WORKER: u64 = 128 << 20;
+const LEAST_BY_DEFAULT: u64 = 256 << 20;
+const PART_OF_MEMORY: u64 = 8;
 /// Who has had to wait for room waits for so long until there is plenty.
 const AMPLE_WITHIN_NS: u64 = 1_000_000;
+
+/// The budget of a pool that was opened without one.
+#[must_use]
+pub fn default_memory_budget(workers: u16) -> u64 {
+    let wanted = (FOR_EACH_WORKER * u64::from(workers)).max(LEAST_BY_DEFAULT);
+    memory_limit().map_or(wanted, |bytes| wanted.min(bytes / PART_OF_MEMORY))
+}
 
 /// The bytes of one pool that are under way.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use crate::worker::{Birth, exit_now, raw_pid};
 use paceline_ipc::message::{FromForkServer, LONGEST, ToForkServer};
 use paceline_ipc::socket::{self, Received};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process, kill_process_group, pidfd_open, setpgid, waitpid,
@@ -54,6 +55,17 @@ type Gifts = [OwnedFd; 9];
 /// go on. To be called before anybody looks whether the parent is still there.
 pub fn go_on_without_parent() {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
+}
+
+/// The socket with which this process was started as its standard input, which is empty from now on.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn take_socket() -> Result<OwnedFd, Errno> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    Ok(socket)
 }
 
 /// Serves the parent with this process id at the other end of `socket`, loading with `preload` and forking with `fork`,

@@ -31,7 +31,7 @@ use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_g
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-pub use stops::{StopRequest, stack_signal, stop_signal, take_stop_of, take_stops};
+pub use stops::{StopRequest, note_stops, noted_stops, stack_signal, stop_signal, take_stop_of, take_stops};
 
 /// The exit code of a worker that could not be set up.
 pub const EXIT_NOT_SET_UP: i32 = 70;

@@ -3,7 +3,7 @@
 
 use crate::command::{fork_server_command, spawn_command};
 use crate::events::{Events, Shape};
-use crate::flight::{Gauge, default_memory_budget, statistics};
+use crate::flight::{Gauge, statistics};
 use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
@@ -21,7 +21,7 @@ use crate::transport::{Handed, Transport};
 use crate::worker::forked_server;
 use paceline_engine::{
     FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share, Sizing, StartMethod,
-    SubmitError, TOKEN_KINDS, now_ns,
+    SubmitError, TOKEN_KINDS, default_memory_budget, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::intern;

@@ -2,25 +2,14 @@
 //! them.
 
 use crate::future::TaskFuture;
-use paceline_engine::{Flight, InFlight, memory_limit};
+use paceline_engine::{Flight, InFlight};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes there may be in flight unless somebody says otherwise: so many for each worker, as more would not keep
-/// it any busier, and what is used again is warm; but at least this, and no more than a part of the memory that there is.
-const FOR_EACH_WORKER: u64 = 128 << 20;
-const LEAST_BY_DEFAULT: u64 = 256 << 20;
-const PART_OF_MEMORY: u64 = 8;
 /// How many chunks for each worker are sent before the first result has told how large it is.
 const FIRST_CHUNKS: usize = 2;
-
-/// The budget of a pool that was opened without one.
-pub(crate) fn default_memory_budget(workers: u16) -> u64 {
-    let wanted = (FOR_EACH_WORKER * u64::from(workers)).max(LEAST_BY_DEFAULT);
-    memory_limit().map_or(wanted, |bytes| wanted.min(bytes / PART_OF_MEMORY))
-}
 
 /// Waits, without the interpreter, until inputs of so many bytes more may be sent to these workers; an event loop is not
 /// held up.

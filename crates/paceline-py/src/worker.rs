@@ -13,7 +13,9 @@ use crate::pickle::{Encoded, Names, encode_result, names};
 use crate::shared;
 use crate::stops::{self, Stopped, forget_passing, may_pass, stops_at_once};
 use crate::voice::{begin_call, flush_if_owed, flush_streams};
-use paceline_engine::fork_server::{Served, Side, become_worker as start_worker, go_on_without_parent, serve};
+use paceline_engine::fork_server::{
+    Served, Side, become_worker as start_worker, go_on_without_parent, serve, take_socket,
+};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::worker::work;
 use paceline_engine::{AllocateError, Answers, Call, Foreign, Manner, Run, kind, now_ns};
@@ -50,11 +52,7 @@ fn clean_start(py: Python<'_>) -> PyResult<OwnedFd> {
     // are workers.
     let most = os.call_method1(intern!(py, "sysconf"), ("SC_OPEN_MAX",))?;
     os.call_method1(intern!(py, "closerange"), (3, most))?;
-    // The parent's socket came as standard input; the workers' is empty.
-    let socket: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(system)?;
-    let nothing = std::fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&nothing).map_err(system)?;
-    drop(nothing);
+    let socket = take_socket().map_err(system)?;
     // What every worker needs is imported once, here, and shared with all of them.
     names(py)?;
     let side = PyModule::import(py, "paceline.worker")?;

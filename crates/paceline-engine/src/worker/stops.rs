@@ -132,6 +132,30 @@ pub fn take_stops() -> Vec<StopRequest> {
     })
 }
 
+/// Whether a signal has come since [`noted_stops`] was called last, where it is only noted.
+static NOTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(_: libc::c_int) {
+    NOTED.store(true, Ordering::Release);
+}
+
+/// Has the signals only noted, where tasks cannot be interrupted but may ask by themselves whether they are to stop: see
+/// [`noted_stops`]. What runs is not told of.
+pub fn note_stops() {
+    // SAFETY: the handler stores to an atomic and does nothing else.
+    unsafe {
+        libc::signal(stop_signal(), note as *const () as libc::sighandler_t);
+        libc::signal(stack_signal(), libc::SIG_IGN);
+    }
+}
+
+/// What has come since the last call, after [`note_stops`]. Costs an instruction where nothing has.
+#[inline]
+#[must_use]
+pub fn noted_stops() -> Vec<StopRequest> {
+    if NOTED.load(Ordering::Relaxed) && NOTED.swap(false, Ordering::Acquire) { take_stops() } else { Vec::new() }
+}
+
 /// Takes the request to stop this attempt at an item, which has ended before the handler came to it: what its last call
 /// of the system gave may be what a signal has made of it.
 #[inline]

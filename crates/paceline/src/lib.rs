@@ -1,0 +1,46 @@
+#![doc = include_str!("../README.md")]
+//
+// Owns what a Rust program calls. Never schedules, moves bytes or watches workers itself: the engine below does.
+//
+// The map: `builder`, `pool`, `result`, `imap` and `report` are what users hold, `errors` what they are told; `task`,
+// `registry` and the macro of `paceline-macros` say what can be called; `codec` and `plain` make bytes of values; `init` and
+// `worker` are the other process, `threads` and `calls` the way without one; `job` is what both have in common.
+
+mod builder;
+mod calls;
+mod codec;
+mod current;
+mod errors;
+mod imap;
+mod init;
+mod job;
+mod output;
+mod panics;
+mod plain;
+mod pool;
+mod registry;
+mod report;
+mod result;
+mod task;
+mod threads;
+mod worker;
+
+pub use builder::{Backend, Builder, Retry};
+pub use codec::Arguments;
+pub use current::{CurrentTask, current_task};
+pub use errors::{BrokenPool, BuildError, Death, Panic, SubmitError, TaskError, TaskName};
+pub use imap::Imap;
+pub use init::init;
+pub use paceline_macros::task;
+pub use pool::Pool;
+pub use report::{Report, WorkerReport};
+pub use result::AsyncResult;
+pub use task::Task;
+
+/// What the macros write down. Nobody else is to use it.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::codec::{Gather, Reader};
+    pub use crate::registry::{Entry, Fallible, Infallible, Registered, TASKS, Verdict, registered};
+    pub use linkme;
+}
