@@ -1,0 +1,100 @@
+//! Workers come and go with their pools, and nothing is left behind.
+
+use crate::pools::{eventually, lives, on_every_backend, processes, threads};
+use crate::tasks::{nothing, pid, sleep, spin, square};
+use paceline::{Backend, Pool, TaskError};
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+#[test]
+fn dropped_pool_leaves_no_process_behind_whatever_it_runs() {
+    let pool = processes();
+    let result = pool.apply_async(spin, ());
+    pool.apply(nothing, ()).unwrap();
+    let pids = pool.pids();
+    assert!(!pids.is_empty());
+    drop(pool);
+    assert!(pids.iter().all(|pid| !lives(*pid)));
+    assert_eq!(result.get(), Err(TaskError::Cancelled));
+}
+
+#[test]
+fn join_waits_until_everything_is_done() {
+    on_every_backend(
+        |builder| builder,
+        |pool| {
+            let results: Vec<_> = (0..6).map(|_| pool.apply_async(sleep, (20,))).collect();
+            pool.join();
+            assert!(results.iter().all(paceline::AsyncResult::ready));
+            assert!(results.into_iter().all(|result| result.get() == Ok(20)));
+            assert_eq!(pool.pids().len(), if matches!(pool.workers(), 1) { 1 } else { 0 });
+        },
+    );
+}
+
+#[test]
+fn terminate_gives_up_what_waits() {
+    for backend in [Backend::Processes, Backend::Threads] {
+        let pool = Pool::builder().workers(1).backend(backend).build().unwrap();
+        let results: Vec<_> = (0..10).map(|_| pool.apply_async(sleep, (30,))).collect();
+        pool.terminate();
+        assert_eq!(results.into_iter().next_back().unwrap().get(), Err(TaskError::Cancelled));
+        pool.join();
+    }
+}
+
+#[test]
+fn workers_are_other_processes_and_may_be_replaced() {
+    let pool = Pool::builder().workers(1).max_tasks_per_worker(2).build().unwrap();
+    let seen: HashSet<_> = (0..6).map(|_| pool.apply(pid, ()).unwrap()).collect();
+    assert!(seen.len() == 3 && !seen.contains(&std::process::id()), "{seen:?}");
+    assert_eq!(threads().apply(std::process::id, ()), Ok(std::process::id()));
+}
+
+#[paceline::task]
+fn of_a_pool_of_its_own(numbers: Vec<i64>) -> Result<Vec<i64>, String> {
+    let pool = Pool::builder().workers(2).build().map_err(|error| error.to_string())?;
+    pool.map(square, numbers).map_err(|error| error.to_string())
+}
+
+#[test]
+fn workers_may_have_pools_of_their_own() {
+    assert_eq!(processes().apply(of_a_pool_of_its_own, (vec![1, 2, 3],)), Ok(Ok(vec![1, 4, 9])));
+}
+
+#[test]
+fn threads_end_with_their_pool() {
+    let pool = threads();
+    pool.map(square, 0..100).unwrap();
+    let ids = pool.pids();
+    drop(pool);
+    eventually("the threads have ended", || {
+        ids.iter().all(|id| !std::path::Path::new(&format!("/proc/self/task/{id}")).exists())
+    });
+}
+
+#[test]
+fn pool_of_threads_is_dropped_by_one_of_its_own_tasks() {
+    let pool = threads();
+    let inner = pool.clone();
+    let (gate, opened) = channel::<()>();
+    let wait_and_drop = |opened: Receiver<()>, pool: Pool| {
+        opened.recv().unwrap_err();
+        drop(pool);
+    };
+    let result = pool.apply_async(wait_and_drop, (opened, inner));
+    drop(pool);
+    drop(gate);
+    assert_eq!(result.get(), Ok(()));
+}
+
+#[test]
+fn ten_pools_at_a_time_have_workers_of_their_own() {
+    let pools: Vec<_> = (0..10).map(|_| processes()).collect();
+    let pids: HashSet<_> = pools.iter().map(|pool| pool.apply(pid, ()).unwrap()).collect();
+    assert_eq!(pids.len(), 10);
+    for pool in pools {
+        pool.with_timeout(Duration::from_secs(20)).map(square, 0..10).unwrap();
+    }
+}
