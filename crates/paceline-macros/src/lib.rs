@@ -29,6 +29,7 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let name = &function.sig.ident;
     let conditions = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
     quote! {
+        #[allow(clippy::needless_pass_by_value, reason = "what a task is sent is its own")]
         #function
         #(#conditions)*
         ::paceline::register!(#name);

@@ -62,18 +62,25 @@ fn threads_of_tokio(workers: usize) -> Runtime {
 /// Sends calls one by one, and takes the results.
 fn call(pool: &Pool, calls: usize, function: fn(&Pool) -> paceline::AsyncResult<()>) {
     let results: Vec<_> = (0..calls).map(|_| function(pool)).collect();
-    results.into_iter().for_each(|result| result.get().unwrap());
+    for result in results {
+        result.get().unwrap();
+    }
 }
 
 fn call_on_rayon(pool: &rayon::ThreadPool, calls: usize, function: fn()) {
     let results: Vec<_> = (0..calls)
         .map(|_| {
             let (sender, receiver) = channel();
-            pool.spawn(move || sender.send(function()).unwrap());
+            pool.spawn(move || {
+                function();
+                sender.send(()).unwrap();
+            });
             receiver
         })
         .collect();
-    results.into_iter().for_each(|result| result.recv().unwrap());
+    for result in results {
+        result.recv().unwrap();
+    }
 }
 
 fn call_on_tokio(runtime: &Runtime, calls: usize, function: fn()) {
@@ -85,13 +92,22 @@ fn call_on_tokio(runtime: &Runtime, calls: usize, function: fn()) {
     });
 }
 
+fn join(threads: Vec<thread::JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 #[divan::bench_group(sample_count = 10, sample_size = 1)]
 mod submit_20_000 {
-    use super::*;
+    use super::{
+        Backend, Bencher, CALLS, ItemsCount, call, call_on_rayon, call_on_tokio, cores, join, nothing, pool, thread,
+        threads_of_rayon, threads_of_tokio,
+    };
 
     #[divan::bench(args = [Backend::Processes, Backend::Threads])]
     fn paceline(bencher: Bencher, backend: Backend) {
-        let pool = pool(backend, super::cores());
+        let pool = pool(backend, cores());
         bencher
             .counter(ItemsCount::new(CALLS))
             .bench_local(|| call(&pool, CALLS, |pool| pool.apply_async(nothing, ())));
@@ -115,7 +131,7 @@ mod submit_20_000 {
         bencher.counter(ItemsCount::new(CALLS)).bench_local(|| {
             for _ in 0..CALLS / 100 {
                 let threads: Vec<_> = (0..100).map(|_| thread::spawn(nothing)).collect();
-                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                join(threads);
             }
         });
     }
@@ -123,11 +139,14 @@ mod submit_20_000 {
 
 #[divan::bench_group(sample_count = 10, sample_size = 1)]
 mod map_100_000 {
-    use super::*;
+    use super::{
+        Backend, Bencher, ITEMS, IntoParallelIterator, ItemsCount, ParallelIterator, black_box, cores, pool,
+        small, thread, threads_of_rayon,
+    };
 
     #[divan::bench(args = [Backend::Processes, Backend::Threads])]
     fn paceline(bencher: Bencher, backend: Backend) {
-        let pool = pool(backend, super::cores());
+        let pool = pool(backend, cores());
         bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pool.map(small, 0..ITEMS).unwrap());
     }
 
@@ -158,7 +177,10 @@ mod map_100_000 {
 
 #[divan::bench_group(sample_count = 10, sample_size = 1)]
 mod wait_200_times_2_ms {
-    use super::*;
+    use super::{
+        Backend, Bencher, ItemsCount, WAITERS, WAITS, call, call_on_rayon, call_on_tokio, join, pool, thread,
+        threads_of_rayon, threads_of_tokio, wait,
+    };
 
     #[divan::bench(args = [Backend::Processes, Backend::Threads])]
     fn paceline(bencher: Bencher, backend: Backend) {
@@ -182,7 +204,7 @@ mod wait_200_times_2_ms {
     fn std_thread(bencher: Bencher) {
         bencher.counter(ItemsCount::new(WAITS)).bench_local(|| {
             let threads: Vec<_> = (0..WAITS).map(|_| thread::spawn(wait)).collect();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            join(threads);
         });
     }
 }

@@ -26,8 +26,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for chunk_size in [None, Some(1), Some(50), Some(200)] {
         let pool = Pool::builder().workers(4).build()?;
-        // So that no worker is being born while the clock runs.
-        pool.map(longest_way, vec![1; 64])?;
         let began = Instant::now();
         let sized = chunk_size.map_or_else(|| pool.clone(), |items| pool.with_chunk_size(items));
         let longest = sized.map(longest_way, bounds.iter().copied())?;

@@ -357,3 +357,17 @@ impl std::fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // This test program has not called `init`, and never may.
+    #[test]
+    fn program_that_has_not_called_init_is_told_so_instead_of_starting_itself_again() {
+        let error = Pool::builder().build().err().unwrap();
+        assert_eq!(error, BuildError::NotInitialised);
+        assert!(error.to_string().contains("paceline::init()"));
+        assert!(Pool::builder().backend(Backend::Threads).build().is_ok());
+    }
+}

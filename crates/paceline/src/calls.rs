@@ -34,7 +34,7 @@ pub(crate) struct Calls<F, A: 'static, R: 'static> {
 /// What there is of an item.
 pub(crate) enum Slot<A, R> {
     Waiting(A),
-    Ended(Result<R, Panic>),
+    Ended(Result<R, Box<Panic>>),
     Empty,
 }
 
@@ -52,18 +52,18 @@ impl<F, A, R> Calls<F, A, R> {
 }
 
 impl<F: Task<A, Output = R>, A: Send + 'static, R: Send + 'static> Calls<F, A, R> {
-    fn attempt(&self, arguments: A, number: u64, place: u32, attempt: u16, seed: u64) -> Result<R, Panic> {
+    fn attempt(&self, arguments: A, number: u64, place: u32, attempt: u16, seed: u64) -> Result<R, Box<Panic>> {
         current::begin(number, self.called.base.unwrap_or(0).wrapping_add(place), attempt, seed);
         let result = catch(|| self.function.call(arguments));
         current::end();
         result
     }
 
-    fn fails(&self, result: &Result<R, Panic>) -> bool {
+    fn fails(&self, result: &Result<R, Box<Panic>>) -> bool {
         result.as_ref().map_or(true, |value| self.codec.is_some_and(|codec| (codec.fails)(value)))
     }
 
-    fn may_pass(&self, result: &Result<R, Panic>) -> bool {
+    fn may_pass(&self, result: &Result<R, Box<Panic>>) -> bool {
         self.fails(result) && if result.is_err() { self.patience.of_panics } else { self.patience.of_errors }
     }
 
@@ -114,7 +114,7 @@ impl<F: Send + Sync, A: Send, R: Send> Results<R> for Calls<F, A, R> {
     fn take(&self, place: u32) -> Result<R, TaskError> {
         match self.replace(place, Slot::Empty) {
             Slot::Ended(Ok(value)) => Ok(value),
-            Slot::Ended(Err(panic)) => Err(TaskError::Panicked { task: self.called.task(place), panic }),
+            Slot::Ended(Err(panic)) => Err(TaskError::Panicked { task: self.called.task(place), panic: *panic }),
             Slot::Waiting(_) | Slot::Empty => Err(TaskError::Cancelled),
         }
     }

@@ -4,7 +4,7 @@
 //! memory, left out of the other bytes and copied once. Both sides are the same program, so that they agree on which is
 //! which by the type alone.
 
-use crate::plain;
+use crate::plain::{self, Plain};
 use paceline_engine::{Foreign, Input};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -37,8 +37,18 @@ impl<'a> Gather<'a> {
         self.bytes.len() + self.run_bytes
     }
 
-    /// Adds bytes that live as long as this.
-    pub(crate) fn push(&mut self, run: &'a [u8]) {
+    /// Adds a number.
+    pub(crate) fn push_number(&mut self, number: usize) {
+        self.bytes.extend_from_slice(&(number as u64).to_le_bytes());
+    }
+
+    /// Adds bytes that live as long as this, behind their number.
+    pub(crate) fn push_run(&mut self, run: &'a [u8]) {
+        self.push_number(run.len());
+        self.push(run);
+    }
+
+    fn push(&mut self, run: &'a [u8]) {
         if run.len() < LEFT_OUT_FROM {
             self.bytes.extend_from_slice(run);
         } else {
@@ -95,16 +105,26 @@ impl<'a> Reader<'a> {
     }
 
     /// The next bytes.
-    pub(crate) fn take(&mut self, length: usize) -> Option<Foreign<'a>> {
+    fn take(&mut self, length: usize) -> Option<Foreign<'a>> {
         let (taken, rest) = self.rest.split_at(length)?;
         self.rest = rest;
         self.own = self.own.and_then(|own| own.get(length..));
         Some(taken)
     }
 
+    /// What is left.
+    pub(crate) fn rest(&self) -> Foreign<'a> {
+        self.rest
+    }
+
+    /// The next number.
+    pub(crate) fn take_number(&mut self) -> Option<usize> {
+        usize::try_from(u64::from_le_bytes(self.take(LENGTH)?.array()?)).ok()
+    }
+
     /// The bytes behind the next length, to be read by themselves.
     pub(crate) fn take_counted(&mut self) -> Option<Self> {
-        let length = usize::try_from(u64::from_le_bytes(self.take(LENGTH)?.array()?)).ok()?;
+        let length = self.take_number()?;
         let own = self.own.and_then(|own| own.get(..length));
         Some(Self { rest: self.take(length)?, own })
     }
@@ -147,9 +167,7 @@ impl Flavor for ToVec<'_> {
 
 /// Adds a value.
 pub(crate) fn encode<'a, T: Serialize + 'static>(value: &'a T, to: &mut Gather<'a>) -> Result<(), Refusal> {
-    if let Some(run) = plain::bytes_of(value) {
-        to.bytes.extend_from_slice(&(run.len() as u64).to_le_bytes());
-        to.push(run);
+    if plain::encode(value, to) {
         return Ok(());
     }
     postcard::serialize_with_flavor(value, ToVec(to.bytes)).map_err(|error| error.to_string())
@@ -157,11 +175,11 @@ pub(crate) fn encode<'a, T: Serialize + 'static>(value: &'a T, to: &mut Gather<'
 
 /// Reads a value.
 pub(crate) fn decode<T: DeserializeOwned + 'static>(from: &mut Reader<'_>) -> Result<T, Refusal> {
-    if plain::is_plain::<T>() {
-        let run = from.take_counted().and_then(|run| plain::value_of(run.rest));
-        return run.ok_or_else(|| "the bytes of a vector are cut short".to_owned());
+    match plain::decode(from) {
+        Plain::Value(value) => Ok(value),
+        Plain::Damaged => Err("the bytes of a vector or an array are not what they should be".to_owned()),
+        Plain::Other => from.parse(),
     }
-    from.parse()
 }
 
 /// Arguments that can go to another process: a tuple of values that `serde` can take apart and put together.
@@ -214,4 +232,77 @@ tuples! {
     (A a, B b, C c, D d, E e, F f)
     (A a, B b, C c, D d, E e, F f, G g)
     (A a, B b, C c, D d, E e, F f, G g, H h)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// What comes out of a value's bytes, as they come from this process and as they come from another one.
+    fn there_and_back<T: Serialize + DeserializeOwned + Send + 'static>(value: T) -> [T; 2] {
+        let mut scratch = vec![1, 2, 3];
+        let arguments = (7_u8, value, "end".to_owned());
+        let mut gather = Gather::new(&mut scratch);
+        arguments.encode(&mut gather).unwrap();
+        let bytes = gather.parts().concat();
+        assert_eq!(bytes.len(), gather.len());
+        [Reader::own(&bytes), Reader::foreign(Foreign::own(&bytes))].map(|mut reader| {
+            let (before, value, after) = <(u8, T, String)>::decode(&mut reader).unwrap();
+            assert_eq!((before, after.as_str(), reader.rest().len()), (7, "end", 0));
+            value
+        })
+    }
+
+    #[test]
+    fn values_come_out_as_they_went_in() {
+        assert!(there_and_back(HashMap::from([(1, Some("a".to_owned()))])).iter().all(|map| map.len() == 1));
+        for length in [0, 3, LEFT_OUT_FROM / 8 - 1, LEFT_OUT_FROM / 8, 100_000] {
+            let numbers: Vec<u64> = (0..length as u64).collect();
+            assert!(there_and_back(numbers.clone()).iter().all(|back| *back == numbers));
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_and_never_read_past_their_end() {
+        let mut scratch = Vec::new();
+        let arguments = (vec![1.0_f64; 5], "text".to_owned());
+        let mut gather = Gather::new(&mut scratch);
+        arguments.encode(&mut gather).unwrap();
+        let bytes = gather.parts().concat();
+        for length in 0..bytes.len() {
+            for mut reader in [Reader::own(&bytes[..length]), Reader::foreign(Foreign::own(&bytes[..length]))] {
+                assert!(<(Vec<f64>, String)>::decode(&mut reader).is_err(), "{length}");
+            }
+        }
+        let mut far = bytes.clone();
+        far[..LENGTH].fill(0xff);
+        assert!(<(Vec<f64>, String)>::decode(&mut Reader::own(&far)).is_err());
+        let mut odd = bytes;
+        odd[0] -= 1;
+        assert!(<(Vec<f64>, String)>::decode(&mut Reader::own(&odd)).is_err());
+    }
+
+    #[cfg(feature = "bytes")]
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let bytes = bytes::Bytes::from(vec![5; 40_000]);
+        assert!(there_and_back(bytes.clone()).iter().all(|back| *back == bytes));
+    }
+
+    #[cfg(feature = "ndarray")]
+    #[test]
+    fn arrays_come_out_as_they_went_in_whatever_their_layout() {
+        use ndarray::{Array, Array2};
+        let array = Array2::from_shape_fn((70, 50), |(row, column)| (row * 100 + column) as u64);
+        assert!(there_and_back(array.clone()).iter().all(|back| *back == array));
+        let turned = array.reversed_axes();
+        assert!(there_and_back(turned.clone()).iter().all(|back| *back == turned));
+        assert!(there_and_back(turned.clone().into_dyn()).iter().all(|back| *back == turned.clone().into_dyn()));
+        let empty = Array::<i32, _>::zeros((0, 3));
+        assert!(there_and_back(empty.clone()).iter().all(|back| back.dim() == (0, 3)));
+        // Others travel as serde has them.
+        let words = Array2::from_elem((2, 2), "word".to_owned());
+        assert!(there_and_back(words.clone()).iter().all(|back| *back == words));
+    }
 }

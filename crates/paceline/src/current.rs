@@ -76,7 +76,7 @@ impl CurrentTask {
     }
 }
 
-/// The finaliser of SplitMix64, which is a bijection: different numbers give different seeds.
+/// The finaliser of `SplitMix64`, which is a bijection: different numbers give different seeds.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -15,14 +15,20 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 
 /// To be called first in `main`: workers are this same program, started again, and this is where they leave its path.
 ///
-/// In the program itself it takes a moment and does nothing. In a worker it does not return. What stands before it happens
-/// in each worker as well, so nothing should; in particular no thread may have been started, as `#[tokio::main]` does:
-/// call `init` in an ordinary `main`, and start the runtime then.
+/// In the program itself it does next to nothing. In a worker it does not return. What stands before it happens in each
+/// worker as well, so nothing should: neither reading arguments, nor starting threads or a runtime.
 ///
 /// ```
-/// fn main() {
+/// #[paceline::task]
+/// fn greet(name: String) -> String {
+///     format!("Hello, {name}, from {}", std::process::id())
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     paceline::init();
-///     // The program.
+///     let pool = paceline::Pool::builder().workers(1).build()?;
+///     println!("{}", pool.apply(greet, ("Ada".to_owned(),))?);
+///     Ok(())
 /// }
 /// ```
 pub fn init() {

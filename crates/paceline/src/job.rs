@@ -32,7 +32,9 @@ pub(crate) fn is_telling() -> bool {
 
 /// Rings a bell, if one was attached.
 pub(crate) fn tell(attachment: Option<Attachment>) {
-    if let Some(Ok(bell)) = attachment.map(|attachment| attachment.downcast::<Bell>()) {
+    if let Some(attachment) = attachment
+        && let Ok(bell) = attachment.downcast::<Bell>()
+    {
         let before = TELLS.replace(true);
         bell();
         TELLS.set(before);
@@ -227,7 +229,7 @@ fn read_record<R>(
         kind::STOPPED => Err(TaskError::TimedOut { task: called.task(place), limit: called.limit }),
         _ => match Said::read(&mut reader).map_err(unreadable)? {
             Said::Returned => decode(&mut reader).map_err(unreadable),
-            Said::Panicked(panic) => Err(TaskError::Panicked { task: called.task(place), panic }),
+            Said::Panicked(panic) => Err(TaskError::Panicked { task: called.task(place), panic: *panic }),
             Said::NotSerialisable(reason) => Err(unreadable(reason)),
         },
     }

@@ -70,7 +70,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 ///
 /// # Errors
 /// The panic, if it panics.
-pub(crate) fn catch<R>(act: impl FnOnce() -> R) -> Result<R, Panic> {
+pub(crate) fn catch<R>(act: impl FnOnce() -> R) -> Result<R, Box<Panic>> {
     listen();
     let before = CATCHING.replace(true);
     // What a task leaves half done is its own, and goes with it.
@@ -81,6 +81,6 @@ pub(crate) fn catch<R>(act: impl FnOnce() -> R) -> Result<R, Panic> {
         let message = message(&*panic).to_owned();
         // One whose payload panics when it is dropped is not worth more.
         std::mem::forget(panic);
-        Panic { message, location, backtrace }
+        Box::new(Panic { message, location, backtrace })
     })
 }

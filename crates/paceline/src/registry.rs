@@ -39,7 +39,7 @@ type Perform = Box<dyn Fn(&mut Reader<'_>, &mut Vec<u8>, &mut dyn FnMut(Ended<'_
 pub(crate) enum Ended<'a, 'b> {
     /// It has returned, and what it returned counts as a failure or not.
     Returned(bool, &'a Gather<'b>),
-    Panicked(Panic),
+    Panicked(Box<Panic>),
     /// What it returned cannot be sent.
     Unsendable(Refusal),
     /// Its arguments could not be read.
@@ -206,4 +206,42 @@ macro_rules! register {
             };
         };
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(number: u8) -> u8 {
+        number
+    }
+
+    fn other(number: u8) -> u8 {
+        number
+    }
+
+    fn of<F: 'static>(registry: &Registry, _: F) -> bool {
+        registry.of_type::<F>().is_some()
+    }
+
+    fn entry(name: &'static str, make: fn() -> Registered) -> Entry {
+        Entry { name, make }
+    }
+
+    #[test]
+    fn two_functions_under_one_name_are_noticed_and_one_that_is_registered_twice_is_not() {
+        let first = entry("a::one", || registered(one, |_| false));
+        assert_eq!(Registry::of(&[first, first]).duplicate, None);
+        assert_eq!(Registry::of(&[first, entry("a::two", || registered(other, |_| false))]).duplicate, None);
+        let same_name = entry("a::one", || registered(other, |_| false));
+        assert_eq!(Registry::of(&[first, same_name]).duplicate, Some("a::one"));
+    }
+
+    #[test]
+    fn functions_are_found_by_type_and_by_name() {
+        let registry = Registry::of(&[entry("a::one", || registered(one, |_| false))]);
+        assert!(of(&registry, one) && !of(&registry, other));
+        assert!(registry.named("a::one").is_some_and(|known| known.codec::<(u8,), u8>().is_some()));
+        assert!(registry.named("one").is_none());
+    }
 }

@@ -92,9 +92,11 @@ mod tests {
 
     #[test]
     fn report_prints_as_a_table() {
+        #[expect(clippy::single_range_in_vec_init, reason = "one task, one range")]
+        let first = vec![0..1];
         let worker =
             |pid, busy, tasks, numbers| WorkerReport { pid, busy: Duration::from_millis(busy), tasks, numbers };
-        let workers = vec![worker(4916, 1_000, 1, vec![0..1]), worker(4917, 1_100, 3, vec![1..3, 9..10])];
+        let workers = vec![worker(4916, 1_000, 1, first), worker(4917, 1_100, 3, vec![1..3, 9..10])];
         let report = Report { wall: Duration::from_millis(1_250), workers };
         assert_eq!(
             report.to_string(),

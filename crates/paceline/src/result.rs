@@ -43,9 +43,12 @@ pub struct AsyncResult<T> {
     waker: Option<Arc<Mutex<Option<Waker>>>>,
 }
 
+/// Reads the result of a job that has ended.
+type Read<T> = Box<dyn FnOnce(&Ticket) -> Result<T, TaskError> + Send>;
+
 /// A result that is read once, when somebody wants to know it.
 enum Reading<T> {
-    Unread(Box<dyn FnOnce(&Ticket) -> Result<T, TaskError> + Send>),
+    Unread(Read<T>),
     Read(Result<T, TaskError>),
     Taken,
 }

@@ -34,7 +34,7 @@ pub(crate) struct Lenience {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
     Returned,
-    Panicked(Panic),
+    Panicked(Box<Panic>),
     NotSerialisable(String),
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Sample {
 }
 
 #[paceline::task]
-#[expect(clippy::too_many_arguments, reason = "as many as there may be")]
+#[expect(clippy::too_many_arguments, clippy::many_single_char_names, reason = "as many as there may be")]
 pub(crate) fn gather(
     a: u8,
     b: String,
@@ -77,10 +77,9 @@ pub(crate) fn risky(number: i64, how: String) -> i64 {
     number
 }
 
-#[expect(unsafe_code, clippy::zero_ptr, reason = "the crash is the point")]
 fn segfault() {
     // SAFETY: there is none; the process is meant to end here.
-    unsafe { (1 as *mut u8).write_volatile(1) };
+    unsafe { std::ptr::dangling_mut::<u64>().write_volatile(1) };
 }
 
 #[expect(unconditional_recursion, reason = "the crash is the point")]
