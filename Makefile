@@ -81,6 +81,10 @@ bench-experiment: build ## measure what an experiment costs for each of 100,000 
 bench-table: ## measure the task table alone (Rust)
 	cargo bench --locked -p paceline-ipc
 
+.PHONY: bench-rust
+bench-rust: ## measure the Rust face beside rayon, tokio and std::thread; BENCH=submit for some of it
+	cargo bench --locked -p paceline -- $(BENCH)
+
 # Tests. Most of them wait for processes of theirs, so two at a time take half as long; AT_ONCE=0 is for a debugger.
 
 AT_ONCE ?= 2
@@ -89,9 +93,30 @@ AT_ONCE ?= 2
 test: which-pythons test-rust wheel-check test-python test-upstream test-others ## everything that must pass: Rust, the simulation, the wheel, every Python
 
 .PHONY: test-rust
-test-rust: $(BIN)/.python ## the tests of all crates, and SEEDS=10000 seeds of the simulation
+test-rust: $(BIN)/.python msrv ## the tests of all crates, and SEEDS=10000 seeds of the simulation
 	cargo test --locked --workspace --exclude paceline-py
+	cargo test --locked -p paceline --all-features --lib --test face
+	@for example in $(RUST_EXAMPLES); do \
+		echo "example $$example"; cargo run --quiet --locked -p paceline --example $$example >/dev/null || exit; done
 	cargo run --locked --release -p paceline-sim -- --seeds $(SEEDS) --first-seed 0
+
+RUST_EXAMPLES := $(basename $(notdir $(wildcard crates/paceline/examples/*.rs)))
+
+# The oldest Rust that the crates promise to be built by, which `Cargo.toml` states.
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: msrv
+msrv: ## the Rust crates are built by the oldest Rust that they promise, where rustup has it
+	@toolchain=$$(rustup toolchain list 2>/dev/null | grep -o '^$(MSRV)[^ ]*' | head -n 1); \
+	if test -n "$$toolchain"; then \
+		CARGO_TARGET_DIR=target/msrv cargo "+$$toolchain" check --locked -p paceline --all-features; \
+	else echo "msrv: skipped, for there is no Rust $(MSRV) (rustup toolchain install $(MSRV) --profile minimal)"; fi
+
+.PHONY: semver
+semver: ## what users of the crate `paceline` call has not changed since BASELINE=main in ways that break them
+	@if cargo semver-checks --version >/dev/null 2>&1; then \
+		cargo semver-checks -p paceline --baseline-rev $(or $(BASELINE),main); \
+	else echo "semver: skipped, for cargo-semver-checks is not installed (cargo install cargo-semver-checks)"; fi
 
 .PHONY: test-python
 test-python: build ## the Python tests; ARGS='-k name' goes to pytest

@@ -140,8 +140,8 @@ mod submit_20_000 {
 #[divan::bench_group(sample_count = 10, sample_size = 1)]
 mod map_100_000 {
     use super::{
-        Backend, Bencher, ITEMS, IntoParallelIterator, ItemsCount, ParallelIterator, black_box, cores, pool,
-        small, thread, threads_of_rayon,
+        Backend, Bencher, ITEMS, IntoParallelIterator, ItemsCount, ParallelIterator, black_box, cores, pool, small,
+        thread, threads_of_rayon,
     };
 
     #[divan::bench(args = [Backend::Processes, Backend::Threads])]

@@ -31,6 +31,41 @@ pub use current::{CurrentTask, current_task};
 pub use errors::{BrokenPool, BuildError, Death, Panic, SubmitError, TaskError, TaskName};
 pub use imap::Imap;
 pub use init::init;
+/// Makes a function callable in a worker.
+///
+/// The function stays what it was, and can be called as before. Workers know it by its name and the path of its module. Its
+/// arguments, up to eight, and its result are owned values that `serde` can take apart and put together.
+///
+/// ```
+/// #[paceline::task]
+/// fn square(number: u64) -> u64 {
+///     number * number
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     paceline::init();
+///     let pool = paceline::Pool::builder().workers(1).build()?;
+///     assert_eq!(pool.apply(square, (3,))?, square(3));
+///     Ok(())
+/// }
+/// ```
+///
+/// What cannot be sent is refused by the compiler:
+///
+/// ```compile_fail
+/// #[paceline::task]
+/// fn length(text: &str) -> usize {
+///     text.len()
+/// }
+/// ```
+///
+/// ```compile_fail
+/// #[paceline::task]
+/// fn largest<T: Ord>(items: Vec<T>) -> Option<T> {
+///     items.into_iter().max()
+/// }
+/// ```
+///
 pub use paceline_macros::task;
 pub use pool::Pool;
 pub use report::{Report, WorkerReport};

@@ -47,7 +47,9 @@ fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = take_hook();
-        set_hook(Box::new(move |info| if CATCHING.get() && cfg!(panic = "unwind") { note(info) } else { before(info) }));
+        set_hook(Box::new(
+            move |info| if CATCHING.get() && cfg!(panic = "unwind") { note(info) } else { before(info) },
+        ));
     });
 }
 
