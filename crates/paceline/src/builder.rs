@@ -278,8 +278,8 @@ impl Builder {
         let codec = Registry::get().of_type::<F>().and_then(crate::registry::Known::codec::<A, F::Output>);
         let here = move || {
             let result = catch(|| function.call(arguments.clone())).map_err(|panic| format!("it panicked: {panic}"))?;
-            let fails = codec.is_some_and(|codec: &Codec<A, F::Output>| (codec.fails)(&result));
-            if fails { Err("it returned an error".to_owned()) } else { Ok(()) }
+            let failure = codec.and_then(|codec: &Codec<A, F::Output>| (codec.failure)(&result));
+            failure.map_or(Ok(()), |failure| Err(format!("it returned {failure:?}")))
         };
         self.set_up = Some(SetUp { name, bytes, here: Box::new(here) });
         self

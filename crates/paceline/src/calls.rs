@@ -53,14 +53,12 @@ impl<F, A, R> Calls<F, A, R> {
 
 impl<F: Task<A, Output = R>, A: Send + 'static, R: Send + 'static> Calls<F, A, R> {
     fn attempt(&self, arguments: A, number: u64, place: u32, attempt: u16, seed: u64) -> Result<R, Box<Panic>> {
-        current::begin(number, self.called.base.unwrap_or(0).wrapping_add(place), attempt, seed);
-        let result = catch(|| self.function.call(arguments));
-        current::end();
-        result
+        let index = self.called.base.unwrap_or(0).wrapping_add(place);
+        current::within(number, index, attempt, seed, || catch(|| self.function.call(arguments)))
     }
 
     fn fails(&self, result: &Result<R, Box<Panic>>) -> bool {
-        result.as_ref().map_or(true, |value| self.codec.is_some_and(|codec| (codec.fails)(value)))
+        result.as_ref().map_or(true, |value| self.codec.is_some_and(|codec| (codec.failure)(value).is_some()))
     }
 
     fn may_pass(&self, result: &Result<R, Box<Panic>>) -> bool {

@@ -13,17 +13,8 @@ pub struct CurrentTask {
     seed: u64,
 }
 
-/// The item that was asked to stop, and whether the rest of its chunk is not to be run either.
-#[derive(Clone, Copy)]
-struct Stopped {
-    number: u64,
-    attempt: u16,
-    drops_chunk: bool,
-}
-
 thread_local! {
     static CURRENT: Cell<Option<CurrentTask>> = const { Cell::new(None) };
-    static STOPPED: Cell<Option<Stopped>> = const { Cell::new(None) };
 }
 
 /// The task that this thread runs; none outside of one.
@@ -71,8 +62,7 @@ impl CurrentTask {
     /// then, and returns, can clean up; one that does not is ended with its worker when its grace is over.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        look_for_stops();
-        STOPPED.get().is_some_and(|stop| (stop.number, stop.attempt) == (self.number, self.attempt))
+        stoppable::is_stopped()
     }
 }
 
@@ -84,26 +74,57 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// This thread begins a task.
-pub(crate) fn begin(number: u64, index: u32, attempt: u16, seed: u64) {
-    CURRENT.set(Some(CurrentTask { number, index, attempt, seed }));
+/// Runs a task in this thread, in the middle of another one or not.
+pub(crate) fn within<R>(number: u64, index: u32, attempt: u16, seed: u64, run: impl FnOnce() -> R) -> R {
+    let outer = CURRENT.replace(Some(CurrentTask { number, index, attempt, seed }));
+    let result = run();
+    CURRENT.set(outer);
+    result
 }
 
-/// It has ended; if it was asked to stop, whether the rest of its chunk is not to be run either.
-pub(crate) fn end() -> Option<bool> {
-    look_for_stops();
-    let current = CURRENT.take()?;
-    let stopped = STOPPED.take()?;
-    ((stopped.number, stopped.attempt) == (current.number, current.attempt)).then_some(stopped.drops_chunk)
-}
+/// The tasks of a worker process, which can be asked to stop. One that calls others in its own thread is asked for them.
+pub(crate) mod stoppable {
+    use super::{CURRENT, CurrentTask, noted_stops};
+    use std::cell::Cell;
 
-fn look_for_stops() {
-    for stop in noted_stops() {
-        // What is asked of another item came too late: that one has ended.
-        if CURRENT.get().is_some_and(|current| (current.number, current.attempt) == (stop.item, stop.attempt)) {
-            let drops_chunk = stop.drops_chunk;
-            STOPPED.set(Some(Stopped { number: stop.item, attempt: stop.attempt, drops_chunk }));
+    /// A task that runs, and what it was asked.
+    #[derive(Clone, Copy)]
+    struct Running {
+        number: u64,
+        attempt: u16,
+        /// Once it was asked to stop: whether the rest of its chunk is not to be run either.
+        drops_chunk: Option<bool>,
+    }
+
+    thread_local! {
+        static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
+    }
+
+    /// This thread, which is its worker's main one, begins a task.
+    pub(crate) fn begin(number: u64, index: u32, attempt: u16, seed: u64) {
+        CURRENT.set(Some(CurrentTask { number, index, attempt, seed }));
+        RUNNING.set(Some(Running { number, attempt, drops_chunk: None }));
+    }
+
+    /// It has ended; if it was asked to stop, whether the rest of its chunk is not to be run either.
+    pub(crate) fn end() -> Option<bool> {
+        is_stopped();
+        CURRENT.set(None);
+        RUNNING.take().and_then(|running| running.drops_chunk)
+    }
+
+    /// Whether the task that this thread runs for its worker was asked to stop.
+    pub(super) fn is_stopped() -> bool {
+        // What is noted is for the main thread, and another one must not take it.
+        let Some(mut running) = RUNNING.get() else { return false };
+        for stop in noted_stops() {
+            // What is asked of another item has come too late: that one has ended.
+            if (stop.item, stop.attempt) == (running.number, running.attempt) {
+                running.drops_chunk = Some(stop.drops_chunk);
+                RUNNING.set(Some(running));
+            }
         }
+        running.drops_chunk.is_some()
     }
 }
 

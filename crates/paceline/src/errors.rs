@@ -79,8 +79,8 @@ pub enum SubmitError {
     #[error("the pool takes no more calls: it was closed or terminated")]
     Closed,
     /// The pool cannot go on.
-    #[error("{0}")]
-    Broken(#[source] Arc<BrokenPool>),
+    #[error(transparent)]
+    Broken(Arc<BrokenPool>),
     /// This process is a fork of the one that opened the pool.
     #[error("the pool belongs to the process that this one was forked from\nhint: open another one here")]
     Forked,
@@ -88,7 +88,7 @@ pub enum SubmitError {
     #[error("a map takes at most 4,294,967,295 items")]
     TooManyItems,
     /// There is no shared memory for the arguments.
-    #[error("there is no shared memory for the arguments of a call: {0}")]
+    #[error("there is no memory for the arguments of a call: {0}")]
     NoMemory(String),
     /// A thread could not be started.
     #[error("no thread can be started: {0}")]
@@ -135,10 +135,10 @@ pub enum TaskError {
     #[error("the task was cancelled, or its pool terminated, before it had a result")]
     Cancelled,
     /// Its pool cannot go on.
-    #[error("{0}")]
-    Broken(#[source] Arc<BrokenPool>),
+    #[error(transparent)]
+    Broken(Arc<BrokenPool>),
     /// It was not taken.
-    #[error("{0}")]
+    #[error(transparent)]
     NotSubmitted(#[from] SubmitError),
     /// What it returned could not be sent, or what was sent not be read.
     #[error("a value of {task} did not arrive: {reason}")]
@@ -266,7 +266,7 @@ impl From<paceline_engine::SubmitError> for SubmitError {
             Native::Broken(breakdown) => Self::Broken(Arc::new(BrokenPool::from(&*breakdown))),
             Native::Forked => Self::Forked,
             Native::TooManyItems => Self::TooManyItems,
-            Native::NoMemory(refusal) => Self::NoMemory(format!("{refusal:?}")),
+            Native::NoMemory(refusal) => Self::NoMemory(refusal.to_string()),
         }
     }
 }

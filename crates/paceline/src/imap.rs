@@ -7,6 +7,8 @@ use crate::job::{Job, Source, Ticket};
 use crate::pool::{Inner, Items, Pool};
 use paceline_engine::{Stream, Waited};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -46,6 +48,17 @@ impl<R> Jobs<R> {
         match self {
             Self::Ordered(out) => out.len(),
             Self::Unordered { out, .. } => out.len(),
+        }
+    }
+
+    /// Cancels those of which nothing has begun.
+    fn cancel(&self) {
+        let out: Vec<_> = match self {
+            Self::Ordered(out) => out.iter().collect(),
+            Self::Unordered { out, .. } => out.values().collect(),
+        };
+        for job in out {
+            job.ticket.cancel(false);
         }
     }
 
@@ -171,5 +184,26 @@ where
                 read(&self.jobs.wait()?, &mut self.next);
             }
         }
+    }
+}
+
+impl<F, A, R, I> FusedIterator for Imap<F, A, R, I>
+where
+    F: Fn(A) -> R + Clone + Send + Sync + 'static,
+    A: Send + 'static,
+    R: Send + 'static,
+    I: Iterator<Item = A>,
+{
+}
+
+impl<F, A, R, I> Drop for Imap<F, A, R, I> {
+    fn drop(&mut self) {
+        self.jobs.cancel();
+    }
+}
+
+impl<F, A, R, I> fmt::Debug for Imap<F, A, R, I> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Imap").field("read", &self.read).field("chunks_out", &self.jobs.len()).finish_non_exhaustive()
     }
 }

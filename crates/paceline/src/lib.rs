@@ -76,6 +76,6 @@ pub use task::Task;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::codec::{Gather, Reader};
-    pub use crate::registry::{Entry, Fallible, Infallible, Registered, TASKS, Verdict, registered};
+    pub use crate::registry::{Entry, Fallible, Infallible, Registered, Shown, TASKS, Verdict, registered};
     pub use linkme;
 }

@@ -75,6 +75,8 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 pub(crate) fn catch<R>(act: impl FnOnce() -> R) -> Result<R, Box<Panic>> {
     listen();
     let before = CATCHING.replace(true);
+    // Of one that a task has caught by itself.
+    TOLD.set(None);
     // What a task leaves half done is its own, and goes with it.
     let result = catch_unwind(AssertUnwindSafe(act));
     CATCHING.set(before);

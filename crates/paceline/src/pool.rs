@@ -135,8 +135,9 @@ impl Processes {
             base: arguments.is_map().then_some(base),
             limit: Duration::from_nanos(options.terms.timeout_ns),
         };
-        let asks_workers = options.terms.retries > 0 && options.lenience != Lenience::default();
-        let watch = if asks_workers { FailureWatch::Core } else { FailureWatch::Nobody };
+        // What workers tell of by their answers, and not by their deaths.
+        let may_pass = options.lenience != Lenience::default() || options.terms.retry_on.overrun;
+        let watch = if options.terms.retries > 0 && may_pass { FailureWatch::Core } else { FailureWatch::Nobody };
         let label = Label { name: options.name.clone(), base: called.base, ..Label::default() };
         let pending = Pending::watched(tag, label, watch, None);
         let taken = if arguments.is_map() {
@@ -364,7 +365,7 @@ impl Pool {
     /// that fails does not end it.
     ///
     /// Items are read when they are needed, and no further ahead than keeps the workers busy: they may be many, or without
-    /// end. Those that were read are run also if the iterator is dropped.
+    /// end. When the iterator is dropped, those that no worker has begun are cancelled.
     ///
     /// ```
     /// #[paceline::task]

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
+use std::fmt::Debug;
 use std::sync::OnceLock;
 
 /// What `register!` leaves in the program for each function.
@@ -37,8 +38,8 @@ type Perform = Box<dyn Fn(&mut Reader<'_>, &mut Vec<u8>, &mut dyn FnMut(Ended<'_
 
 /// How a call has ended.
 pub(crate) enum Ended<'a, 'b> {
-    /// It has returned, and what it returned counts as a failure or not.
-    Returned(bool, &'a Gather<'b>),
+    /// It has returned, and what it returned may be a failure.
+    Returned(Option<&'a dyn Debug>, &'a Gather<'b>),
     Panicked(Box<Panic>),
     /// What it returned cannot be sent.
     Unsendable(Refusal),
@@ -51,26 +52,29 @@ pub(crate) struct Codec<A, R> {
     pub(crate) encode: for<'a, 'b> fn(&'a A, &'b mut Gather<'a>) -> Result<(), Refusal>,
     pub(crate) decode_arguments: for<'a, 'b> fn(&'a mut Reader<'b>) -> Result<A, Refusal>,
     pub(crate) decode: for<'a, 'b> fn(&'a mut Reader<'b>) -> Result<R, Refusal>,
-    /// Whether a result is a failure of the function's own.
-    pub(crate) fails: fn(&R) -> bool,
+    /// What failure of the function's own a result is, if it is one.
+    pub(crate) failure: Failure<R>,
 }
 
-/// What there is to know of a function, of which the macro knows whether a result is a failure.
-pub fn registered<F, A>(function: F, fails: fn(&F::Output) -> bool) -> Registered
+/// What is wrong in a result, if anything is.
+type Failure<R> = for<'a> fn(&'a R) -> Option<&'a dyn Debug>;
+
+/// What there is to know of a function, of which the macro knows what results are failures.
+pub fn registered<F, A>(function: F, failure: Failure<F::Output>) -> Registered
 where
     F: Task<A>,
     A: Arguments,
     F::Output: Serialize + DeserializeOwned,
 {
     let codec =
-        Codec::<A, F::Output> { encode: A::encode, decode_arguments: A::decode, decode: decode::<F::Output>, fails };
+        Codec::<A, F::Output> { encode: A::encode, decode_arguments: A::decode, decode: decode::<F::Output>, failure };
     let perform: Perform = Box::new(move |input, scratch, tell| {
         let returned = catch(|| A::decode(input).map(|arguments| function.call(arguments)));
         match returned {
             Ok(Ok(result)) => {
                 let mut gather = Gather::new(scratch);
-                match catch(|| encode(&result, &mut gather).map(|()| fails(&result))) {
-                    Ok(Ok(failed)) => tell(Ended::Returned(failed, &gather)),
+                match catch(|| encode(&result, &mut gather).map(|()| failure(&result))) {
+                    Ok(Ok(failure)) => tell(Ended::Returned(failure, &gather)),
                     Ok(Err(refusal)) => tell(Ended::Unsendable(refusal)),
                     Err(panic) => tell(Ended::Panicked(panic)),
                 }
@@ -145,31 +149,43 @@ impl Registry {
     }
 }
 
-/// Whether a result is a failure: an `Err` is, and everything else is not. The macro calls [`fails`](Fallible::fails) of
-/// `&Verdict(&result)`, of which the compiler takes the first that fits.
+/// Asks whether a result is a failure: an `Err` is, and everything else is not. The macro calls `failure` of
+/// `&&&Verdict(result)`, of which the compiler takes the first that fits, in the order of these traits.
 pub struct Verdict<'a, R>(pub &'a R);
 
-/// For results.
-pub trait Fallible {
-    /// Whether it is an `Err`.
-    fn fails(&self) -> bool;
+/// For results whose errors can be shown.
+pub trait Shown<'a> {
+    /// The error, if it is one.
+    fn failure(&self) -> Option<&'a dyn Debug>;
 }
 
-impl<T, E> Fallible for Verdict<'_, Result<T, E>> {
-    fn fails(&self) -> bool {
-        self.0.is_err()
+impl<'a, T, E: Debug> Shown<'a> for &&Verdict<'a, Result<T, E>> {
+    fn failure(&self) -> Option<&'a dyn Debug> {
+        self.0.as_ref().err().map(|error| error as &dyn Debug)
     }
 }
 
-/// For all the others.
-pub trait Infallible {
+/// For other results.
+pub trait Fallible<'a> {
+    /// That it is an error, if it is one.
+    fn failure(&self) -> Option<&'a dyn Debug>;
+}
+
+impl<'a, T, E> Fallible<'a> for &Verdict<'a, Result<T, E>> {
+    fn failure(&self) -> Option<&'a dyn Debug> {
+        self.0.is_err().then_some(&"an error" as &dyn Debug)
+    }
+}
+
+/// For whatever else a function returns.
+pub trait Infallible<'a> {
     /// It is not.
-    fn fails(&self) -> bool {
-        false
+    fn failure(&self) -> Option<&'a dyn Debug> {
+        None
     }
 }
 
-impl<R> Infallible for &Verdict<'_, R> {}
+impl<R> Infallible<'_> for Verdict<'_, R> {}
 
 /// Makes a function callable in a worker, where an attribute is not wanted, or the function is not one's own.
 ///
@@ -200,8 +216,8 @@ macro_rules! register {
                 name: concat!(module_path!(), "::", stringify!($function)),
                 make: || {
                     #[allow(unused_imports, reason = "one of them decides")]
-                    use $crate::__private::{Fallible as _, Infallible as _};
-                    $crate::__private::registered($function, |result| (&$crate::__private::Verdict(result)).fails())
+                    use $crate::__private::{Fallible as _, Infallible as _, Shown as _};
+                    $crate::__private::registered($function, |result| (&&&$crate::__private::Verdict(result)).failure())
                 },
             };
         };
@@ -230,18 +246,30 @@ mod tests {
 
     #[test]
     fn two_functions_under_one_name_are_noticed_and_one_that_is_registered_twice_is_not() {
-        let first = entry("a::one", || registered(one, |_| false));
+        let first = entry("a::one", || registered(one, |_| None));
         assert_eq!(Registry::of(&[first, first]).duplicate, None);
-        assert_eq!(Registry::of(&[first, entry("a::two", || registered(other, |_| false))]).duplicate, None);
-        let same_name = entry("a::one", || registered(other, |_| false));
+        assert_eq!(Registry::of(&[first, entry("a::two", || registered(other, |_| None))]).duplicate, None);
+        let same_name = entry("a::one", || registered(other, |_| None));
         assert_eq!(Registry::of(&[first, same_name]).duplicate, Some("a::one"));
     }
 
     #[test]
     fn functions_are_found_by_type_and_by_name() {
-        let registry = Registry::of(&[entry("a::one", || registered(one, |_| false))]);
+        let registry = Registry::of(&[entry("a::one", || registered(one, |_| None))]);
         assert!(of(&registry, one) && !of(&registry, other));
         assert!(registry.named("a::one").is_some_and(|known| known.codec::<(u8,), u8>().is_some()));
         assert!(registry.named("one").is_none());
+    }
+
+    #[test]
+    #[expect(clippy::needless_borrow, reason = "as the macro writes it, for any type")]
+    fn only_an_err_is_a_failure_and_is_shown_if_it_can_be() {
+        struct Mute;
+        let shown = |failure: Option<&dyn Debug>| failure.map(|failure| format!("{failure:?}"));
+        assert_eq!(shown((&&&Verdict(&Err::<(), _>(7))).failure()), Some("7".to_owned()));
+        assert!(shown((&&&Verdict(&Err::<(), _>(Mute))).failure()).is_some());
+        assert_eq!(shown((&&&Verdict(&Ok::<_, Mute>(7))).failure()), None);
+        assert_eq!(shown((&&&Verdict(&None::<u8>)).failure()), None);
+        assert_eq!(shown((&&&Verdict(&Mute)).failure()), None);
     }
 }

@@ -8,7 +8,7 @@ use paceline_engine::now_ns;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 /// A job whose input and results are values of this process.
@@ -23,6 +23,9 @@ pub(crate) trait Work: Send + Sync {
     /// None of it is run any more.
     fn forget(&self);
 }
+
+/// Tasks are used to the stack of a main thread, as workers have it. It costs address space.
+const STACK_BYTES: usize = 8 << 20;
 
 /// Sets up a thread before its first task.
 pub(crate) type Initializer = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -75,7 +78,7 @@ impl Threads {
     fn start(self: &Arc<Self>, wanted: Range<u16>, job: &Arc<LocalJob>) -> Result<(), SubmitError> {
         for number in wanted.clone() {
             let threads = Arc::clone(self);
-            let builder = std::thread::Builder::new().name(format!("paceline-{}", number + 1));
+            let builder = Builder::new().name(format!("paceline-{}", number + 1)).stack_size(STACK_BYTES);
             match builder.spawn(move || threads.work()) {
                 Ok(handle) => self.started.lock().unwrap_or_else(PoisonError::into_inner).push(handle),
                 Err(error) => {
@@ -154,9 +157,11 @@ impl Threads {
         let Chunk { job, items } = chunk;
         let work = job.payload();
         let first = job.numbers(items).start;
-        let failed = (first..).zip(items.clone()).filter(|(number, place)| work.run(*place, *number, self)).count();
+        let mut raised = 0;
+        for (number, place) in (first..).zip(items.clone()) {
+            raised += u32::from(work.run(place, number, self));
+        }
         let ended_ns = now_ns();
-        let raised = u32::try_from(failed).unwrap_or(u32::MAX);
         let spell = Spell { items: items.clone(), raised, function: work.name(), began_ns, ended_ns };
         self.pool.note(account, job, &spell);
         if job.note_outcomes(items.end - items.start, ended_ns.saturating_sub(began_ns)) {

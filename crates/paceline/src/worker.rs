@@ -2,7 +2,7 @@
 //! Never decides what runs next.
 
 use crate::codec::{Gather, Reader, Refusal};
-use crate::current;
+use crate::current::stoppable::{begin, end};
 use crate::panics::Panic;
 use crate::registry::{Ended, Known, Registry};
 use paceline_engine::worker::{EXIT_DISCONNECTED, exit_now, note_stops};
@@ -79,14 +79,14 @@ impl Loaded {
         let Lenience { of_errors, of_panics } = self.lenience;
         let (Some(function), Some(mut item)) = (self.function, input.take_counted()) else {
             let said = Said::NotSerialisable(format!("the worker knows no function `{}`", self.name));
-            current::end();
+            end();
             say(kind::FAILED, &said, answers);
             return false;
         };
         let mut drops_chunk = false;
         function.perform(&mut item, scratch, &mut |ended| {
             // From here on it cannot be stopped any more.
-            if let Some(drops) = current::end() {
+            if let Some(drops) = end() {
                 drops_chunk = drops;
                 if !drops {
                     insist(answers.push(kind::STOPPED, &[]));
@@ -94,8 +94,8 @@ impl Loaded {
                 return;
             }
             match ended {
-                Ended::Returned(fails, result) => {
-                    let kind = if fails { Self::kind(of_errors) } else { kind::DONE };
+                Ended::Returned(failure, result) => {
+                    let kind = if failure.is_some() { Self::kind(of_errors) } else { kind::DONE };
                     if push(kind, result, answers).is_err() {
                         let reason = format!("there is no shared memory for {} bytes", result.len());
                         say(kind::FAILED, &Said::NotSerialisable(reason), answers);
@@ -150,8 +150,7 @@ impl Run for RustRun {
         let mut refusal = None;
         function.perform(&mut Reader::own(&arguments), &mut self.scratch, &mut |ended| {
             refusal = match ended {
-                Ended::Returned(false, _) => None,
-                Ended::Returned(true, _) => Some(format!("`{name}` returned an error")),
+                Ended::Returned(failure, _) => failure.map(|failure| format!("`{name}` returned {failure:?}")),
                 Ended::Panicked(panic) => Some(format!("`{name}` panicked: {panic}")),
                 Ended::Unsendable(reason) | Ended::Unreadable(reason) => Some(format!("`{name}`: {reason}")),
             };
@@ -172,7 +171,7 @@ impl Run for RustRun {
         let Some(function) = functions.get(&call.function) else { return };
         let mut input = Reader::own(call.input);
         for (number, place) in (call.item..).zip(0..call.count) {
-            current::begin(number, call.first.wrapping_add(place), call.attempt, *seed);
+            begin(number, call.first.wrapping_add(place), call.attempt, *seed);
             if function.answer(&mut input, scratch, answers) {
                 break;
             }

@@ -1,8 +1,8 @@
 //! What goes wrong in one task costs that task alone.
 
 use crate::pools::{DEADLINE, eventually, processes};
-use crate::tasks::{doze, eat, fussy, pid, risky, sleep, spin, square, tell_and_spin};
-use paceline::{Pool, TaskError};
+use crate::tasks::{doze, doze_at_first, doze_within, eat, fussy, pid, risky, sleep, spin, square, tell_and_spin};
+use paceline::{Pool, Retry, TaskError};
 use std::time::{Duration, Instant};
 
 /// Runs 200 tasks of which the one with number 77 does this; the error of that one.
@@ -65,6 +65,22 @@ fn task_that_looks_can_clean_up_when_it_is_over_its_limit() {
     assert!(matches!(error, TaskError::TimedOut { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "cleaned up");
     assert_eq!(pool.apply(pid, ()), Ok(before), "its worker goes on");
+}
+
+#[test]
+fn task_that_was_stopped_in_time_may_be_run_again() {
+    let pool = Pool::builder().workers(1).grace(DEADLINE).timeout(Duration::from_millis(50)).retries(1);
+    let pool = pool.retry_on(&[Retry::Timeout]).build().unwrap();
+    assert_eq!(pool.apply(doze_at_first, ()), Ok(1));
+}
+
+#[test]
+fn task_that_calls_others_in_its_own_thread_is_asked_to_stop_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("note").to_string_lossy().into_owned();
+    let pool = Pool::builder().workers(1).grace(DEADLINE).timeout(Duration::from_millis(50)).build().unwrap();
+    assert!(matches!(pool.apply(doze_within, (path.clone(),)), Err(TaskError::TimedOut { .. })));
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "cleaned up");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Inputs that are read lazily, and outcomes that come one by one.
 
-use crate::pools::{on_every_backend, processes};
-use crate::tasks::{fussy, sleep, square};
+use crate::pools::{on_every_backend, processes, threads};
+use crate::tasks::{await_file, fussy, sleep, square};
 use std::cell::Cell;
 
 #[test]
@@ -53,4 +53,20 @@ fn iterator_needs_no_pool_to_be_kept_and_ends_for_good() {
     let mut outcomes = processes().imap(square, 1..3);
     assert_eq!([outcomes.next(), outcomes.next(), outcomes.next()], [Some(Ok(1)), Some(Ok(4)), None]);
     assert_eq!(outcomes.next(), None);
+}
+
+#[test]
+fn dropped_iterator_cancels_what_no_worker_has_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, pool) in [("processes", processes()), ("threads", threads())] {
+        let gate = folder.path().join(name).to_string_lossy().into_owned();
+        let mut outcomes =
+            pool.imap(await_file, std::iter::once("/".to_owned()).chain(std::iter::repeat(gate.clone())));
+        assert_eq!(outcomes.next(), Some(Ok(())));
+        drop(outcomes);
+        std::fs::write(gate, "").unwrap();
+        pool.join();
+        // Beside the first, those that both workers had begun.
+        assert!(pool.report().tasks() <= 3, "{}", pool.report());
+    }
 }

@@ -1,6 +1,6 @@
 //! Owns the functions that the tests have workers call.
 
-use paceline::current_task;
+use paceline::{Backend, Pool, current_task};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +110,25 @@ pub(crate) fn doze(path: String) {
         std::thread::sleep(Duration::from_millis(1));
     }
     std::fs::write(path, "cleaned up").unwrap();
+}
+
+/// Sleeps in its first attempt, until it is to stop.
+#[paceline::task]
+pub(crate) fn doze_at_first() -> usize {
+    let task = current_task().unwrap();
+    while task.attempt() == 0 && !task.should_stop() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    task.attempt()
+}
+
+/// Sleeps as a task of a pool of its own, and stays itself.
+#[paceline::task]
+pub(crate) fn doze_within(path: String) {
+    let before = current_task();
+    let pool = Pool::builder().backend(Backend::Serial).build().unwrap();
+    pool.apply(doze, (path,)).unwrap();
+    assert_eq!(current_task(), before);
 }
 
 #[paceline::task]
