@@ -11,6 +11,7 @@ use paceline_engine::{
     Trouble, Waited, kind, now_ns,
 };
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +36,15 @@ pub(crate) fn tell(attachment: Option<Attachment>) {
     if let Some(attachment) = attachment
         && let Ok(bell) = attachment.downcast::<Bell>()
     {
-        let before = TELLS.replace(true);
-        bell();
-        TELLS.set(before);
+        ring(*bell);
     }
+}
+
+/// Rings a bell. One that panics, which the panic has told of, harms nobody.
+pub(crate) fn ring(bell: Bell) {
+    let before = TELLS.replace(true);
+    let _ = catch_unwind(AssertUnwindSafe(bell));
+    TELLS.set(before);
 }
 
 /// Rings the bells of jobs that have ended.

@@ -2,7 +2,7 @@
 //! starts one.
 
 use crate::errors::TaskError;
-use crate::job::{Job, Ticket, deadline};
+use crate::job::{Job, Ticket, deadline, ring};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -146,8 +146,8 @@ impl<T: Send + 'static> AsyncResult<T> {
         self.ticket.cancel(true)
     }
 
-    /// Has the result given to a function when there is one, on a thread of the pool's. [`join`](crate::Pool::join) waits
-    /// for that.
+    /// Has the result given to a function when there is one: on a thread of the pool's, or at once in this one if there is.
+    /// [`join`](crate::Pool::join) waits for that. A panic of the function is printed, and harms nobody.
     ///
     /// ```
     /// use paceline::{Backend, Pool};
@@ -164,7 +164,7 @@ impl<T: Send + 'static> AsyncResult<T> {
         let ticket = Arc::new(self.ticket);
         let of_bell = Arc::clone(&ticket);
         if let Err(bell) = ticket.attach(Box::new(move || function(reading.read(&of_bell)))) {
-            bell();
+            ring(bell);
         }
     }
 

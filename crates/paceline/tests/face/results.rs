@@ -133,6 +133,9 @@ fn callback_that_panics_or_uses_the_pool_harms_nobody() {
         let (sender, receiver) = channel();
         let (again, in_callback) = (pool.clone(), sender.clone());
         pool.apply_async(square, (2,)).callback(|_| panic!("a callback that panics, on purpose"));
+        let ended = pool.apply_async(square, (2,));
+        ended.wait();
+        ended.callback(|_| panic!("another one, at once"));
         pool.apply_async(square, (2,)).callback(move |result| {
             again.apply_async(square, (result.unwrap(),)).callback(move |result| in_callback.send(result).unwrap());
         });
