@@ -27,7 +27,7 @@ pub enum Backend {
     #[default]
     Processes,
     /// On threads of this process. Closures can be called, nothing is serialised, and a panic costs its task alone; but
-    /// nothing can be stopped.
+    /// nothing can be stopped. For calls that wait, or may panic; for loops over data in memory, rayon is faster.
     Threads,
     /// In whoever calls, before the call returns: for looking for mistakes.
     Serial,

@@ -181,12 +181,14 @@ pub struct Death {
     pub last_words: String,
     /// The most memory that it had, in bytes, as far as is known.
     pub peak_bytes: u64,
+    /// Why Paceline has killed it, if it has.
+    pub note: Option<&'static str>,
 }
 
 impl From<&paceline_engine::Death> for Death {
     fn from(death: &paceline_engine::Death) -> Self {
-        let paceline_engine::Death { pid, code, signal, ref last_words, peak_bytes, .. } = *death;
-        Self { pid, code, signal, last_words: last_words.clone(), peak_bytes }
+        let paceline_engine::Death { pid, code, signal, ref last_words, peak_bytes, note, .. } = *death;
+        Self { pid, code, signal, last_words: last_words.clone(), peak_bytes, note }
     }
 }
 
@@ -197,6 +199,9 @@ impl fmt::Display for Death {
             (Some(signal), _) => write!(to, "was ended by {}", signal_name(signal))?,
             (None, Some(code)) => write!(to, "exited with code {code}")?,
             (None, None) => write!(to, "ended")?,
+        }
+        if let Some(note) = self.note {
+            write!(to, " ({note})")?;
         }
         if self.peak_bytes > 0 {
             write!(to, ", having had {} MiB", self.peak_bytes >> 20)?;

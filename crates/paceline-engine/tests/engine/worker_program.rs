@@ -25,13 +25,13 @@
 //!
 //! Steps of one item are separated by `;`. The set-up bytes are steps too, and `refuse TEXT` refuses to be set up.
 
-use paceline_engine::fork_server::{Served, Side, become_worker, serve};
+use paceline_engine::fork_server::{Served, Side, become_worker, serve, take_socket};
 use paceline_engine::start::{ForkedServer, ForkedSide, fork_server};
 use paceline_engine::{Answers, Call, ForkServerCommand, Manner, Run, kind, worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -83,11 +83,7 @@ extern "C" fn start() {
 }
 
 fn be_started(is_worker: bool, parent: i32) -> i32 {
-    // SAFETY: the engine starts a fork server with its socket as standard input, and nothing else here uses that.
-    let socket = unsafe { OwnedFd::from_raw_fd(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3)) };
-    let nothing = std::fs::File::open("/dev/null").unwrap();
-    // SAFETY: both descriptors are open.
-    unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&nothing), 0) };
+    let socket = take_socket().unwrap();
     if is_worker { be(become_worker(socket, parent)) } else { be(serve(socket, parent, &mut |_| {}, &mut fork)) }
 }
 

@@ -117,7 +117,7 @@ fn worker_killed_by_somebody_else_costs_what_it_ran() {
     let sign = folder.path().join("sign");
     let pool = Pool::builder().workers(1).build().unwrap();
     let result = pool.apply_async(tell_and_spin, (sign.to_string_lossy().into_owned(),));
-    eventually("the task has begun", || sign.exists());
+    eventually("the task has begun, and its worker is known", || sign.exists() && pool.pids().len() == 1);
     let victim = rustix::process::Pid::from_raw(pool.pids()[0]).unwrap();
     rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
     assert!(matches!(result.get(), Err(TaskError::Died { death, .. }) if death.signal == Some(9)));
