@@ -235,6 +235,8 @@ check: check-rust check-python check-layers check-dependencies ## formats, lints
 check-rust: $(BIN)/.python
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p paceline --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked -p paceline --no-deps --all-features
 	cargo test --locked -p paceline-core -p paceline-ipc
 
 .PHONY: check-python

@@ -11,6 +11,8 @@ mod calls;
 mod codec;
 mod current;
 mod errors;
+#[cfg(test)]
+mod hostile;
 mod imap;
 mod init;
 mod job;

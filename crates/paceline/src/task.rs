@@ -4,7 +4,8 @@
 /// A function that can be called with these arguments, a tuple.
 ///
 /// Every function and closure that takes up to eight arguments and may be used by other threads is one; there is nothing
-/// to implement. Worker processes take registered functions alone: see [`task`](macro@crate::task).
+/// to implement. Worker processes take registered functions alone: see [`task`](macro@crate::task). It may be called more
+/// than once, so what a call consumes is given to it as an argument.
 pub trait Task<Arguments>: Send + Sync + 'static {
     /// What it returns.
     type Output: Send + 'static;
