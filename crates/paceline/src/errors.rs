@@ -95,6 +95,13 @@ pub enum SubmitError {
     NoThread(String),
 }
 
+impl SubmitError {
+    /// Whether the same would be said of every other call.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, Self::NotSerialisable { .. } | Self::NoMemory(_) | Self::TooManyItems)
+    }
+}
+
 /// What kept a task from giving a result.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

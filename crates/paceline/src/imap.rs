@@ -4,7 +4,8 @@
 use crate::builder::CallOptions;
 use crate::errors::TaskError;
 use crate::job::{Job, Source, Ticket};
-use crate::pool::{Inner, Items, Pool};
+use crate::pool::{Inner, Pool};
+use crate::submit::{Items, Part};
 use paceline_engine::{Stream, Waited};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -137,26 +138,24 @@ where
     fn send(&mut self, items: Vec<(A,)>) {
         let base = self.read;
         self.read = self.read.wrapping_add(u32::try_from(items.len()).unwrap_or(u32::MAX));
-        let tag = match &self.jobs {
+        let stream = match &self.jobs {
             Jobs::Ordered(_) => None,
             Jobs::Unordered { ended, number, .. } => Some((Arc::clone(ended), *number)),
         };
-        let job = self.inner.submit(self.function.clone(), Items::Many(items), &self.options, (base, tag));
+        let part = Part { base, stream };
+        let job = self.inner.submit(self.function.clone(), Items::Many(items), &self.options, part);
+        if matches!(&job.ticket, Ticket::Refused(error) if error.is_final()) {
+            // It would say the same of every item, and there may be no end of them.
+            self.input = None;
+        }
         match (&mut self.jobs, &job.source) {
-            // Nothing will show of it, so it is next.
-            (Jobs::Unordered { ended, .. }, Source::Refused(_)) => {
-                ended.withdraw();
-                read(&job, &mut self.next);
-            }
+            // Its end will not show, and has come.
+            (Jobs::Unordered { .. }, Source::Refused(_)) => read(&job, &mut self.next),
             (Jobs::Unordered { out, number, .. }, _) => {
                 out.insert(*number, job);
                 *number += 1;
             }
             (Jobs::Ordered(out), _) => out.push_back(job),
-        }
-        if matches!(&self.jobs, Jobs::Unordered { .. }) && !self.next.is_empty() {
-            // A pool that takes nothing any more is not asked for ever.
-            self.input = None;
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::errors::{BrokenPool, Death, SubmitError, TaskError, TaskName};
 use crate::threads::{LocalJob, Threads};
 use crate::worker::Said;
 use paceline_engine::{
-    Announce, Attachment, Engine, Loss, Outcome, Part, PartContent, Pending, RecordBytes, ShownFailure, Stage, Stream,
-    Trouble, Waited, kind, now_ns,
+    Announce, Attachment, Engine, Loss, Outcome, Part, PartContent, Pending, RecordBytes, ShownFailure, Stage, Trouble,
+    Waited, kind, now_ns,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -254,6 +254,3 @@ fn lost(called: &Called, place: u32, loss: &Loss) -> TaskError {
 pub(crate) fn deadline(patience: Duration) -> u64 {
     now_ns().saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX))
 }
-
-/// Where a job's end will show, and under which number.
-pub(crate) type Tag = Option<(Arc<Stream>, u64)>;
