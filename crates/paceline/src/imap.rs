@@ -119,9 +119,10 @@ where
         }
     }
 
-    /// Sends chunks until enough are out.
+    /// Sends chunks until enough are out, or one was refused.
     fn read_ahead(&mut self) {
-        while self.jobs.len() < self.most_ahead
+        while self.next.is_empty()
+            && self.jobs.len() < self.most_ahead
             && let Some(input) = &mut self.input
         {
             let items: Vec<_> = input.by_ref().take(self.chunk_size).map(|item| (item,)).collect();

@@ -38,6 +38,8 @@ fn values_that_cannot_be_sent_say_so_and_cost_nothing_else() {
     for outcomes in [pool.imap(stick, [true, false].map(Stuck)), pool.imap_unordered(stick, [true, false].map(Stuck))] {
         assert_eq!(outcomes.filter(Result::is_err).count(), 2);
     }
+    let endless = pool.imap_unordered(stick, std::iter::repeat_with(|| Stuck(true)));
+    assert!(endless.take(100).all(|outcome| outcome.is_err()));
     assert_eq!(threads().apply(stick, (Stuck(true),)), Ok(Stuck(false)));
 }
 
