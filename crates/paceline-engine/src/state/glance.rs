@@ -54,18 +54,20 @@ impl State {
             return;
         }
         let label = job.pending.label();
+        let seat = self.seats.get(usize::from(owner)).and_then(Option::as_ref);
+        let nameless = seat.filter(|seat| seat.pid == 0).map(|_| owner);
         let is_of_map = job.ends.is_some() || label.base.is_some();
         let failure = RecentFailure {
             function: label.name.as_deref().unwrap_or(&job.function.name).to_owned(),
             item: job.number_of(last),
             index: is_of_map.then(|| job.pending.index_of(last)),
             attempt: what.attempt,
-            pid: self.seats.get(usize::from(owner)).and_then(Option::as_ref).map_or(0, |seat| seat.pid),
+            pid: seat.map_or(0, |seat| seat.pid),
             ended_ns: how.ended_ns,
             fate: how.fate,
             said: how.said,
             death: how.death,
         };
-        self.recent.add(count, failure);
+        self.recent.add(count, failure, nameless);
     }
 }

@@ -68,6 +68,7 @@ impl State {
         self.feeder = feeder;
         self.file(&mut finished, context);
         self.events.name(worker, pid);
+        self.recent.name(worker, pid);
         self.seats[usize::from(worker)] = None;
         let exit = match ending.exit {
             // One that leaves unasked with exit code zero has not been stopped.

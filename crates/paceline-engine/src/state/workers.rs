@@ -70,6 +70,7 @@ impl State {
                 self.accounts.name(account, pid);
             }
             self.events.name(worker, pid);
+            self.recent.name(worker, pid);
             if is_ready {
                 self.tell_worker_started(worker, false);
             }
