@@ -31,6 +31,7 @@ from paceline._paceline import (
     is_answering,
     machine_limits,
     next_output,
+    number_item,
     preload,
     promise_to_listen,
     renounce_listening,
@@ -76,6 +77,7 @@ __all__ = [
     "flush_worker_output",
     "is_answering",
     "machine_limits",
+    "number_item",
     "on_terms",
     "open_engine",
     "open_engines",
@@ -151,12 +153,15 @@ def open_local_engine(
     *,
     prefix: str | None,
     seed: int | None = None,
+    carrier: Any = None,
+    capacity: int | None = None,
 ) -> LocalEngine:
     """Opens an engine of at most `workers` threads of this process; each is started when there is work for it.
 
     The names of the threads are `prefix`, an underscore and a number. Without a prefix there are no threads: every call
-    is made by the thread that submits it, before `submit` returns. Raises `TypeError` for an initializer that cannot be
-    called.
+    is made by the thread that submits it, before `submit` returns. With a `carrier` (see `paceline.clusters.carrier`), the
+    threads run nothing themselves, but hand on what they take; `capacity` is how many workers it is said to have then.
+    Raises `TypeError` for an initializer that cannot be called.
     """
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
@@ -167,11 +172,17 @@ def open_local_engine(
         start_thread=None if prefix is None else _starter(prefix),
         initializer=initializer,
         initargs=tuple(initargs),
+        carrier=carrier,
+        capacity=capacity,
     )
 
 
 def on_terms(engine: AnyEngine, terms: Terms) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The engine's `submit` and `map` on these terms; both take what the engine's take after the terms."""
+    if (carrier := getattr(engine, "carrier", None)) is not None:
+        # What travels further is made ready by whoever carries it.
+        bound: tuple[Callable[..., Any], Callable[..., Any]] = carrier.bind(engine, None)
+        return bound
     from types import MethodType
 
     # Cheaper than `functools.partial`, both to import and to call.

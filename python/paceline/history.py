@@ -56,17 +56,19 @@ class History:
 
     Of the oldest stretches `forgotten` are not there any more. `failed` counts the items that raised, that were
     stopped, and that were lost, each time that one was run; a stretch with one of them may have others with results.
+    `hosts` has the host of each worker, and is empty where they are all on this one.
     """
 
     pids: tuple[int, ...]
     stretches: tuple[Stretch, ...]
     forgotten: int = 0
     failed: tuple[int, int, int] = (0, 0, 0)
+    hosts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, told: tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]) -> History:
+    def of(cls, told: tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]) -> History:
         """The history that an engine has told."""
-        pids, names, forgotten, failed, began_ns, rows = told
+        pids, names, forgotten, failed, began_ns, rows, hosts = told
         numbers = array("Q", rows)
         columns = [numbers[column::_COLUMNS] for column in range(_COLUMNS)]
 
@@ -83,7 +85,7 @@ class History:
             )
         ]  # fmt: skip
         stretches.sort(key=lambda stretch: stretch.began)
-        return cls(tuple(pids), tuple(stretches), forgotten, failed)
+        return cls(tuple(pids), tuple(stretches), forgotten, failed, tuple(hosts))
 
     @property
     def end(self) -> float:

@@ -6,9 +6,9 @@ are those of `paceline.calls`; how work is done is the engine's affair.
 
 from __future__ import annotations
 
-from itertools import count
 from os import environ
 
+from paceline.backends import chosen_backend, open_backend
 from paceline.calls import MISSING, Calls, pool_closed
 from paceline.engine import (
     LocalEngine,
@@ -16,8 +16,6 @@ from paceline.engine import (
     choose_seed,
     default_workers,
     on_terms,
-    open_engine,
-    open_local_engine,
     register,
     see_off,
     unregister,
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, Self, TypeVar, overload
 
+    from paceline.backends import Backend
     from paceline.context import ContextCarrier
     from paceline.engine import AnyEngine
     from paceline.events import Event, Subscription
@@ -122,7 +121,7 @@ class Pool(Calls):
         maxtasksperchild: int | None = None,
         context: object = None,
         *,
-        backend: Literal["processes", "threads", "serial"] = "processes",
+        backend: Backend | None = None,
         name: str | None = None,
         timeout: float | None = None,
         grace: float = 1.0,
@@ -143,13 +142,12 @@ class Pool(Calls):
         start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
         resources: Mapping[str, float] | None = None,
     ) -> None:
-        if processes is None:
-            processes = default_workers()
-        if processes < 1:
+        if processes is not None and processes < 1:
             raise ValueError("Number of processes must be at least 1")
         del context  # How workers start is said by `start_method`.
         if maxtasksperchild is not None and not (type(maxtasksperchild) is int and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
+        backend = chosen_backend(backend)
         self._name = name
         self._given: Options | None = None
         asked: dict[str, Any] = {
@@ -171,34 +169,26 @@ class Pool(Calls):
 
             carrier = ContextCarrier(context_vars)
             # To threads, every variable is carried.
-            self._carrier = carrier if backend == "processes" else None
+            self._carrier = None if backend in {"threads", "serial"} else carrier
         self.seed = choose_seed(seed)
-        self._engine: AnyEngine
-        if backend == "processes":
-            self._engine = open_engine(
-                processes,
-                initializer,
-                initargs,
-                maxtasksperchild,
-                seed=self.seed,
-                concurrency_per_worker=concurrency_per_worker,
-                threads_per_worker=threads_per_worker,
-                prefix_output=prefix_output,
-                memory_limit=memory_limit,
-                memory_budget=memory_budget,
-                max_memory_per_child=max_memory_per_child,
-                start_timeout=start_timeout,
-                start_method=start_method,
-                resources=resources,
-            )
-        elif backend not in {"threads", "serial"}:
-            raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
-        else:
-            limits = (memory_limit, max_memory_per_child, memory_budget, start_timeout)
-            _refuse_on_threads(backend, start_method, maxtasksperchild, limits, resources)
-            prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
-            workers = processes if backend == "threads" else 1
-            self._engine = open_local_engine(workers, initializer, initargs, prefix=prefix, seed=self.seed)
+        self._engine: AnyEngine = open_backend(
+            backend,
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            name=name,
+            seed=self.seed,
+            concurrency_per_worker=concurrency_per_worker,
+            threads_per_worker=threads_per_worker,
+            prefix_output=prefix_output,
+            memory_limit=memory_limit,
+            memory_budget=memory_budget,
+            max_memory_per_child=max_memory_per_child,
+            start_timeout=start_timeout,
+            start_method=start_method,
+            resources=resources,
+        )
         self._submit, self._start_map = self._bind(self._given)
         self._feeds: Feeds | None = None
         self._state = "RUN"
@@ -398,26 +388,6 @@ _NOTHING_ASKED = {
     "retry_alone": False,
     "priority": 0,
 }
-
-# Of the pools of threads that have no name.
-_numbers = count(1)
-
-
-def _refuse_on_threads(
-    backend: str, start_method: str, maxtasksperchild: object, limits: tuple[object, ...], resources: object
-) -> None:
-    """Raises `ValueError` for what only worker processes have."""
-    if maxtasksperchild is not None:
-        raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
-    if any(limit is not None for limit in limits):
-        raise ValueError(
-            "memory_limit, max_memory_per_child, memory_budget and start_timeout are for worker processes: "
-            "threads share the memory of this process, and cannot be ended"
-        )
-    if resources is not None:
-        raise ValueError("resources are for worker processes: use `backend='processes'`, or a semaphore")
-    if start_method != "forkserver":
-        raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
 
 
 class PoolView(Calls):

@@ -54,6 +54,7 @@ class WorkerReport:
     idle_seconds: float | None = None
     waiting_seconds: float | None = None
     peak_bytes: int | None = None
+    host: str = ""
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -94,8 +95,9 @@ class Report:
             transport = Transport(*told_transport())
         history = History.of(engine.history())
         idleness = history.idleness(engine.workers, wall_seconds)
-        idle: dict[int, tuple[float | None, float | None]] = {}
-        idle.update((history.pids[worker], times) for worker, times in idleness.items())
+        idle: dict[tuple[int, str], tuple[float | None, float | None]] = {}
+        hosts = history.hosts or ("",) * len(history.pids)
+        idle.update(((history.pids[worker], hosts[worker]), times) for worker, times in idleness.items())
         alive = set(engine.pids()) if transport is not None else set()
         workers = tuple(
             WorkerReport(
@@ -103,10 +105,11 @@ class Report:
                 busy,
                 items,
                 tuple(ranges),
-                *idle.get(pid, (None, None)),
+                *idle.get((pid, host), (None, None)),
                 peak_memory(pid) if pid in alive else None,
+                host,
             )
-            for pid, busy, items, ranges in told
+            for pid, busy, items, ranges, host in told
             if items
         )
         return cls(wall_seconds, workers, history, engine.workers, transport)

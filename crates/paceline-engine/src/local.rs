@@ -7,10 +7,12 @@
 //! it; and one that was cancelled while it waited is emptied by who cancelled it, so that what is left in the queue is
 //! a shell.
 
+mod carry;
 mod job;
 mod queue;
 mod wait;
 
+pub use self::carry::Carried;
 pub use self::job::Job;
 pub use self::queue::Chunk;
 
@@ -40,7 +42,23 @@ pub struct Local<T> {
     books: Mutex<Books>,
     unfinished: AtomicUsize,
     workers: u16,
+    /// The work that a thread takes at a time, if items are short.
+    pace: Pace,
     generation: u32,
+}
+
+/// How much a thread takes at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The work in it, if items are short.
+    pub chunk_ns: u64,
+    /// How much more than the last time, at most.
+    pub growth: u32,
+}
+
+impl Pace {
+    /// Of threads of this process, to which nothing has to be sent.
+    pub const HERE: Self = Self { chunk_ns: 100_000, growth: 2 };
 }
 
 /// What the threads have done.
@@ -139,6 +157,12 @@ impl<T> Local<T> {
     /// A pool of at most so many threads; there are none yet.
     #[must_use]
     pub fn new(workers: u16) -> Self {
+        Self::at_pace(workers, Pace::HERE)
+    }
+
+    /// The same, whose threads take so much at a time.
+    #[must_use]
+    pub fn at_pace(workers: u16, pace: Pace) -> Self {
         let state = State {
             queue: Queue::default(),
             idle: Vec::new(),
@@ -157,6 +181,7 @@ impl<T> Local<T> {
             books: Mutex::default(),
             unfinished: AtomicUsize::new(0),
             workers,
+            pace,
             generation: fork_guard::settle(),
         }
     }
@@ -210,7 +235,7 @@ impl<T> Local<T> {
         }
         state.began_ns.get_or_insert_with(now_ns);
         // A few milliseconds more or less that a job has waited are nobody's concern, and cost a fiftieth of a short call.
-        job.enter(state.next_item, coarse_ns());
+        job.enter(state.next_item, coarse_ns(), self.pace);
         state.next_item += u64::from(job.items());
         self.unfinished.fetch_add(1, Ordering::Relaxed);
         Ok(state)

@@ -63,6 +63,7 @@ impl Runner<'_, '_> {
                 function: map.function.clone_ref(self.py),
                 star: map.star,
                 context: map.context.clone_ref(self.py),
+                asked: None,
                 items: map.items.clone_ref(self.py),
                 handling: map.handling.clone_ref(self.py),
                 failures: Vec::new(),
@@ -102,7 +103,7 @@ impl Runner<'_, '_> {
 
     fn run_call(&mut self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
         let py = self.py;
-        current::begin_item(number, call.index);
+        current::begin_item(number, call.index.unwrap_or(0));
         let result = in_context(call.context.bind(py), || {
             let kwargs = call.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
             let mut returned = call.function.bind(py).call(call.args.bind(py), kwargs);
@@ -246,6 +247,10 @@ impl PoolThread {
             match pool.next(&bed) {
                 Next::Run(chunk) => {
                     // Not after the last one: this thread is to be known as idle before anybody can see the result.
+                    if let Some(carrier) = &self.threads.carrier {
+                        carrier.carry(py, &self.threads, chunk);
+                        continue;
+                    }
                     now = runner.turn.pass_on(py, now);
                     now = runner.run(&chunk, now).unwrap_or_else(|_| now_ns());
                 }
@@ -275,7 +280,12 @@ impl PoolThread {
             return;
         }
         let id = rustix::thread::gettid().as_raw_nonzero().get();
-        let account = self.threads.pool.enter(id);
+        let account = if self.threads.carrier.is_none() {
+            self.threads.pool.enter(id)
+        } else {
+            self.threads.pool.enter_lane(id);
+            usize::MAX
+        };
         let _leave = Leave(&self.threads, id);
         WORKS_FOR.set(Arc::as_ptr(&self.threads) as usize);
         current::set_seed(self.threads.seed);

@@ -1,0 +1,198 @@
+"""Dask: `backend="dask"`, an address of a scheduler, or `Dask(client)`.
+
+Owns how chunks become tasks of `distributed`, and what its ways of failing mean to Paceline. A worker of Dask's is a host
+here: it gets one task for each chunk, and runs that on a local pool with as many processes as it has threads.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from paceline.clusters.cluster import Cluster, HostDied, Run, RunCancelled
+from paceline.clusters.host import end_pool, presence, run_chunk
+from paceline.errors import ClusterError, ClusterLost, ClusterMismatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from distributed import Client
+    from distributed import Future as DaskFuture
+
+    from paceline.clusters.host import Presence
+
+__all__ = ["Dask"]
+
+# How long workers are waited for, and an answer of those that there are.
+_PATIENCE_S = 30.0
+_LEAVE_S = 5.0
+_HINT = "hint: `pip install 'paceline[dask]'`"
+
+
+class Dask(Cluster):
+    """A cluster of Dask's, as a backend: `Pool(backend=Dask(client))`.
+
+    `where` is a `distributed.Client`, the address of a scheduler (`"tcp://host:8786"`), or a cluster object of Dask's.
+    Without it, it is the client that is current in this process, or else a cluster on this machine, of one worker process
+    with a thread for each CPU, which ends with the last pool on it.
+    """
+
+    name = "dask"
+
+    def __init__(self, where: Client | Any | str | None = None) -> None:
+        self._where = where
+        self._lock = Lock()
+        self._users = 0
+        self._client: Client | None = None
+        self._made: list[Any] = []
+
+    def open(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._connect()
+            self._users += 1
+
+    def _connect(self) -> None:
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise ImportError(f"backend='dask' needs `distributed`\n{_HINT}") from error
+        where = self._where
+        try:
+            if isinstance(where, Client):
+                self._client = where
+                return
+            if where is None:
+                try:
+                    self._client = Client.current()
+                    return
+                except ValueError:
+                    from paceline.engine import default_workers
+
+                    where = LocalCluster(n_workers=1, threads_per_worker=default_workers(), dashboard_address=None)
+                    self._made.append(where)
+            self._client = Client(where, set_as_default=False)
+            self._made.append(self._client)
+        except OSError as error:
+            self._let_go()
+            raise ClusterError(f"there is no scheduler of Dask's at {where}: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._client = None
+        while self._made:
+            try:
+                self._made.pop().close(timeout=_LEAVE_S)
+            except Exception:  # It is gone already, or will be.
+                pass
+
+    def _connected(self) -> Client:
+        client = self._client
+        if client is None or client.status not in {"running", "newly-created", "connecting"}:
+            raise ClusterLost("the client of Dask's is closed")
+        return client
+
+    def slots(self) -> int:
+        client = self._connected()
+        threads = sum(client.nthreads().values())
+        if threads == 0:
+            try:
+                client.wait_for_workers(1, timeout=_PATIENCE_S)
+            except TimeoutError as error:
+                raise ClusterError(
+                    f"the scheduler at {client.scheduler.address} has had no workers for {_PATIENCE_S:g} s\n"
+                    "hint: start some by `dask worker ADDRESS`"
+                ) from error
+            threads = sum(client.nthreads().values())
+        return max(1, threads)
+
+    def greet(self) -> list[Presence]:
+        try:
+            return list(self._connected().run(presence).values())
+        except ModuleNotFoundError as error:
+            raise ClusterMismatch(
+                f"a worker of the cluster cannot import Paceline: {error}\nhint: install it on every host"
+            ) from error
+
+    def start(self, parcel: bytes, name: str, shares: Sequence[Any]) -> Run:
+        client = self._connected()
+        try:
+            future = client.submit(_run, parcel, *shares, key=_key(name), pure=False, retries=0)
+        except Exception as error:
+            raise ClusterLost(f"the scheduler of Dask's takes no more tasks: {error}") from error
+        return _Run(future, client)
+
+    def end(self, pool: str, *, at_once: bool) -> None:
+        try:
+            self._connected().run(end_pool, pool, at_once, on_error="ignore")
+        except Exception:  # A worker that cannot be reached ends its pool when that has been idle for long enough.
+            pass
+
+    def put(self, data: bytes) -> Any:
+        try:
+            return self._connected().scatter(data, hash=False)
+        except ClusterError:
+            raise
+        except Exception as error:
+            raise ClusterLost(f"nothing can be stored in Dask's cluster: {error}") from error
+
+
+def _key(name: str) -> str:
+    from uuid import uuid4
+
+    # What stands before the last dash is what the dashboard shows.
+    return f"{name.replace('-', '_')}-{uuid4().hex}"
+
+
+class _Run(Run):
+    def __init__(self, future: DaskFuture[bytes], client: Client) -> None:
+        self._future = future
+        self._client = client
+        self._is_cancelled = False
+
+    def wait(self) -> bytes:
+        from asyncio import CancelledError as CancelledInLoop
+        from concurrent.futures import CancelledError
+
+        from distributed.scheduler import KilledWorker
+
+        try:
+            return self._future.result()
+        except KilledWorker as error:
+            raise HostDied(f"{error.last_worker}") from error
+        except (CancelledError, CancelledInLoop) as error:
+            if self._is_cancelled:
+                raise RunCancelled from None
+            raise ClusterLost(f"the scheduler of Dask's is gone: {error}") from error
+        finally:
+            self._future.release()
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        try:
+            self._future.cancel()
+        except Exception:  # The scheduler is gone, and the future with it.
+            pass
+
+
+def _run(parcel: bytes, *shares: bytes) -> bytes:
+    """On a worker of Dask's."""
+    from distributed import get_worker
+    from distributed.worker import thread_state
+
+    worker = get_worker()
+    return run_chunk(parcel, worker.state.nthreads, _wanted(worker, thread_state.key), shares)
+
+
+def _wanted(worker: Any, key: Any) -> Callable[[], bool]:
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
+    return is_wanted
