@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from belongings import nothing_may_remain
+from cluster_hosts import DaskCluster
 
 
 def pytest_collection_finish(session):
@@ -37,6 +38,29 @@ def nothing_left_behind(request):
     # Pytest itself would hold the pools of fixtures a little longer.
     with nothing_may_remain(request.node.funcargs.clear):
         yield
+
+
+@pytest.fixture(scope="session")
+def dask():
+    """A cluster of Dask's with two hosts, as a backend; whatever it starts once has been started."""
+    with DaskCluster() as cluster, cluster.client() as client:
+        from paceline import Pool
+        from paceline.clusters import Dask
+
+        backend = Dask(client)
+        with Pool(backend=backend) as pool:
+            # Each host has a fork server from its first task on, and a thread that passes on what workers say.
+            client.run(_warm_up)
+            # As many connections as there ever are at a time.
+            pool.map(abs, range(50), chunksize=1)
+        yield backend
+
+
+def _warm_up():
+    from paceline import Pool
+
+    with Pool(1, backend="processes") as pool:
+        pool.apply(os.write, (2, b"\n"))
 
 
 @pytest.fixture

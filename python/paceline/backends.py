@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     # A name, the address of a cluster, or one that has been made.
     Backend: TypeAlias = Literal["processes", "threads", "serial", "dask", "ray"] | str | Cluster
 
-__all__ = ["chosen_backend", "open_backend"]
+__all__ = ["chosen_backend", "is_elsewhere", "open_backend"]
 
 _LOCAL = ("processes", "threads", "serial")
 _CLUSTERS = ("dask", "ray")
@@ -55,6 +55,11 @@ def chosen_backend(backend: Backend | None) -> Backend:
             f"'dask://host:8786' or 'ray://host:10001', not {backend!r}"
         )
     return backend
+
+
+def is_elsewhere(backend: Backend | None) -> bool:
+    """Whether the workers of this backend are those of a cluster, and not of this machine. Raises as `chosen_backend`."""
+    return chosen_backend(backend) not in _LOCAL
 
 
 def open_backend(

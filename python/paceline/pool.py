@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from os import environ
 
-from paceline.backends import chosen_backend, open_backend
+from paceline.backends import chosen_backend, is_elsewhere, open_backend
 from paceline.calls import MISSING, Calls, pool_closed
 from paceline.engine import (
     LocalEngine,
@@ -424,11 +424,17 @@ if TYPE_CHECKING:
         workers: int | None = None,
         *,
         chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
     def map(  # noqa: A001 - the same.
-        fn: Callable[[T], R], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
+        fn: Callable[[T], R],
+        iterable: Iterable[T],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -440,6 +446,7 @@ if TYPE_CHECKING:
         chunksize: int | None = None,
         on_error: OnError = "raise",
         max_failures: int | None = None,
+        backend: Backend | None = None,
     ) -> list[Any]: ...
 
 
@@ -451,6 +458,7 @@ def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
     chunksize: int | None = None,
     on_error: OnError = "raise",
     max_failures: int | None = None,
+    backend: Backend | None = None,
 ) -> list[Any]:
     """Calls `fn(item)` for every item on all cores, and returns the list of results in the items' order.
 
@@ -460,12 +468,12 @@ def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
 
     Starts `workers` processes for this one call (by default as many as there are CPUs to use, and never more than
     items), and ends them after it; where several such calls follow each other, a `Pool` saves a few milliseconds each.
-    `on_error` and `max_failures` are those of `Pool.map`. Raises what that raises.
+    `on_error` and `max_failures` are those of `Pool.map`, `backend` is that of `Pool`. Raises what that raises.
     """
     items = iterable if isinstance(iterable, (list, tuple, range)) else list(iterable)
     if not items:
         return []
-    with Pool(_enough(workers, len(items))) as pool:
+    with Pool(_enough(workers, len(items), backend), backend=backend) as pool:
         return pool.map(fn, items, chunksize, on_error=on_error, max_failures=max_failures)
 
 
@@ -478,6 +486,7 @@ if TYPE_CHECKING:
         workers: int | None = None,
         *,
         chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -487,6 +496,7 @@ if TYPE_CHECKING:
         workers: int | None = None,
         *,
         chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -498,6 +508,7 @@ if TYPE_CHECKING:
         chunksize: int | None = None,
         on_error: OnError = "raise",
         max_failures: int | None = None,
+        backend: Backend | None = None,
     ) -> list[Any]: ...
 
 
@@ -509,6 +520,7 @@ def starmap(
     chunksize: int | None = None,
     on_error: OnError = "raise",
     max_failures: int | None = None,
+    backend: Backend | None = None,
 ) -> list[Any]:
     """Like `map`, but calls `fn(*item)`.
 
@@ -519,7 +531,7 @@ def starmap(
     items = iterable if isinstance(iterable, (list, tuple)) else list(iterable)
     if not items:
         return []
-    with Pool(_enough(workers, len(items))) as pool:
+    with Pool(_enough(workers, len(items), backend), backend=backend) as pool:
         return pool.starmap(fn, items, chunksize, on_error=on_error, max_failures=max_failures)
 
 
@@ -532,6 +544,7 @@ def map_reduce(
     initial: R = MISSING,
     chunksize: int | None = None,
     commutative: bool = False,
+    backend: Backend | None = None,
 ) -> R:
     """Calls `mapper(item)` for every item on all cores, and combines all results into one by `reducer(left, right)`.
 
@@ -542,10 +555,13 @@ def map_reduce(
     Starts `workers` processes for this one call, by default as many as there are CPUs to use, and ends them after it.
     What `initial`, `chunksize` and `commutative` mean, and what is raised, is told by `Pool.map_reduce`.
     """
-    with Pool(workers) as pool:
+    with Pool(workers, backend=backend) as pool:
         return pool.map_reduce(mapper, reducer, iterable, initial=initial, chunksize=chunksize, commutative=commutative)
 
 
-def _enough(workers: int | None, items: int) -> int:
+def _enough(workers: int | None, items: int, backend: Backend | None) -> int | None:
+    if workers is None and is_elsewhere(backend):
+        # How many there are is known there.
+        return None
     wanted = default_workers() if workers is None else workers
     return wanted if wanted < 1 else min(wanted, items)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import sys
 from _pickle import dumps, loads
 from os import urandom
-from threading import Lock
+from queue import SimpleQueue
+from threading import Lock, Thread
 from time import monotonic_ns
 
 from paceline.clusters.cluster import HostDied, RunCancelled
@@ -65,6 +66,9 @@ class Carrier:
         self._is_closed = False
         # Of each host: how much its clock is ahead of ours, and how exactly that is known.
         self._clocks: dict[str, tuple[int, int]] = {}
+        # Ends of calls that somebody wants to be told of, and the thread that does it.
+        self._announcements: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._announcer: Thread | None = None
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -217,6 +221,20 @@ class Carrier:
             failures.append((place, WorkerDied(part.name, **details)))
         return [None] * len(part.inputs), failures, []
 
+    def announce(self, announcement: Callable[[], None]) -> None:
+        """Has a future told of its end, with its callbacks; one after the other, all by the same thread."""
+        if self._announcer is None:
+            with self._lock:
+                if self._announcer is None:
+                    self._announcer = Thread(target=self._announce_all, name="paceline-callbacks", daemon=True)
+                    self._announcer.start()
+        self._announcements.put(announcement)
+
+    def _announce_all(self) -> None:
+        while (announcement := self._announcements.get()) is not None:
+            announcement()
+            del announcement
+
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def terminate(self) -> None:
@@ -233,6 +251,9 @@ class Carrier:
             if self._is_closed:
                 return
             self._is_closed = True
+        if self._announcer is not None:
+            self._announcements.put(None)
+            self._announcer.join()
         self._functions.forget()
         self.cluster.end(self._key, at_once=self._is_terminated)
         self.cluster.close()

@@ -6,8 +6,9 @@ use super::work::{Map, Slot, Work, gather, leaves_out, name_of, note_failure};
 use super::{Job, Threads, see_to};
 use crate::job::announce;
 use crate::outcome::{Decoded, errors};
-use paceline_engine::Failed;
+use paceline_engine::{Attachment, Failed};
 use paceline_engine::local::{Carried, Chunk, Pace};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 use std::collections::HashMap;
@@ -35,6 +36,18 @@ type Told = (String, i32, u32, u32, u16, (u64, u64, u64), u64, u64, u64);
 
 /// What became of a chunk: the results, those of items that failed being None; the failures, by place; and who did it.
 type Answer<'py> = (Bound<'py, PyList>, Vec<(u32, Py<PyAny>)>, Vec<Told>);
+
+/// The end of a job, to be told to its future; called by the one thread that makes the callbacks of a pool.
+#[pyclass(module = "paceline._paceline", frozen)]
+struct Announcement(Mutex<Option<Attachment>>);
+
+#[pymethods]
+impl Announcement {
+    fn __call__(&self, py: Python<'_>) {
+        let attachment = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        announce(py, attachment);
+    }
+}
 
 /// A chunk that is under way.
 struct Handed<'py> {
@@ -75,8 +88,8 @@ impl Carrier {
                 Ok(Some((part, name, items))) if parts.append(&part).is_ok() => {
                     handed.push(Handed { chunk, name, items });
                 }
-                Ok(_) => end_items(py, threads, &chunk, 0),
-                Err(error) => fail(py, threads, &chunk, &error),
+                Ok(_) => self.end_items(py, threads, &chunk, 0),
+                Err(error) => self.fail(py, threads, &chunk, &error),
             }
         }
         if handed.is_empty() {
@@ -108,7 +121,7 @@ impl Carrier {
             threads.break_down(py, error.clone_ref(py));
         }
         for one in handed {
-            fail(py, threads, &one.chunk, &error);
+            self.fail(py, threads, &one.chunk, &error);
         }
     }
 
@@ -119,7 +132,7 @@ impl Carrier {
         let busy_ns = self.note(threads, &chunk, name.as_ref().and_then(|name| name.to_str().ok()), told);
         if let Some(items) = items {
             if let Err(error) = fill(py, job, &chunk, items.bind(py), &values) {
-                return fail(py, threads, &chunk, &error);
+                return self.fail(py, threads, &chunk, &error);
             }
             for (place, error) in failures {
                 note_failure(py, job, place_of(job, chunk.items.start + place), error);
@@ -135,7 +148,7 @@ impl Carrier {
             self.single_ns.store(mean, Ordering::Relaxed);
             drop(job.payload().replace(Slot::Ended(outcome)));
         }
-        end_items(py, threads, &chunk, busy_ns);
+        self.end_items(py, threads, &chunk, busy_ns);
     }
 
     /// Notes in the books who did it; how long that took.
@@ -161,6 +174,41 @@ impl Carrier {
             threads.pool.note_carried(account, &chunk.job, &carried);
         }
         total_ns
+    }
+
+    /// Every item of a chunk has failed, with the same exception.
+    fn fail(&self, py: Python<'_>, threads: &Threads, chunk: &Chunk<Work>, error: &PyErr) {
+        let job = &chunk.job;
+        let is_map = matches!(&*job.payload().slot(), Slot::Map(_));
+        let failure = || error.clone_ref(py).into_value(py).into_any();
+        if is_map {
+            for turn in chunk.items.clone() {
+                note_failure(py, job, place_of(job, turn), failure());
+            }
+        } else {
+            drop(job.payload().replace(Slot::Ended(Decoded::Raised(failure(), None))));
+        }
+        self.end_items(py, threads, chunk, 0);
+    }
+
+    /// The items of a chunk have their outcomes.
+    fn end_items(&self, py: Python<'_>, threads: &Threads, chunk: &Chunk<Work>, busy_ns: u64) {
+        let count = chunk.items.end - chunk.items.start;
+        if chunk.job.note_outcomes(count, busy_ns) {
+            gather(py, &chunk.job);
+            if let Some(attachment) = threads.pool.complete(&chunk.job) {
+                self.announce(py, attachment);
+            }
+        }
+    }
+
+    /// Has a future told of its end, by the thread that makes the callbacks of this pool.
+    fn announce(&self, py: Python<'_>, attachment: Attachment) {
+        let announced = Bound::new(py, Announcement(Mutex::new(Some(attachment))))
+            .and_then(|announcement| self.call.bind(py).call_method1(intern!(py, "announce"), (announcement,)));
+        if let Err(error) = announced {
+            error.write_unraisable(py, None);
+        }
     }
 }
 
@@ -237,29 +285,5 @@ fn copy(py: Python<'_>, map: &Map) -> Map {
         failures: Vec::new(),
         is_given_up: false,
         not_run: Vec::new(),
-    }
-}
-
-/// Every item of a chunk has failed, with the same exception.
-fn fail(py: Python<'_>, threads: &Threads, chunk: &Chunk<Work>, error: &PyErr) {
-    let job = &chunk.job;
-    let is_map = matches!(&*job.payload().slot(), Slot::Map(_));
-    let failure = || error.clone_ref(py).into_value(py).into_any();
-    if is_map {
-        for turn in chunk.items.clone() {
-            note_failure(py, job, place_of(job, turn), failure());
-        }
-    } else {
-        drop(job.payload().replace(Slot::Ended(Decoded::Raised(failure(), None))));
-    }
-    end_items(py, threads, chunk, 0);
-}
-
-/// The items of a chunk have their outcomes.
-fn end_items(py: Python<'_>, threads: &Threads, chunk: &Chunk<Work>, busy_ns: u64) {
-    let count = chunk.items.end - chunk.items.start;
-    if chunk.job.note_outcomes(count, busy_ns) {
-        gather(py, &chunk.job);
-        announce(py, threads.pool.complete(&chunk.job));
     }
 }
