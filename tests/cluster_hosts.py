@@ -55,16 +55,16 @@ class DaskCluster:
         return host
 
     def _start(self, command, *options):
-        code = f"import faulthandler, signal; from distributed.cli.{command} import main; main()"
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *options],
-            env=self._environment,
-            cwd=self._folder.name,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(Path(self._folder.name) / f"{command}.log").open("ab"),
-            start_new_session=True,
-        )
+        with (Path(self._folder.name) / f"{command}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{command}", *options],
+                env=self._environment,
+                cwd=self._folder.name,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     @contextlib.contextmanager
     def client(self):

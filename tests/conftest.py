@@ -7,6 +7,7 @@ it. What one process has once (the fork server and the threads that watch it) is
 import gc
 import os
 import select
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,9 @@ def dask():
         with Pool(backend=backend) as pool:
             # Each host has a fork server from its first task on, and a thread that passes on what workers say.
             client.run(_warm_up)
-            # As many connections as there ever are at a time.
-            pool.map(abs, range(50), chunksize=1)
+            # The client keeps its connections, and has as many as were ever needed at a time.
+            with ThreadPoolExecutor(16) as threads:
+                list(threads.map(lambda _: client.run(abs, -1), range(16)))
         yield backend
 
 

@@ -40,7 +40,7 @@ def chosen_backend(backend: Backend | None) -> Backend:
         backend = environ.get(_VARIABLE) or "processes"
         where = f"the environment's {_VARIABLE}"
     elif not isinstance(backend, str):
-        if hasattr(type(backend), "greet"):
+        if hasattr(type(backend), "everywhere"):
             return backend
         raise TypeError(
             f"backend must be a name, an address or a cluster, not {type(backend).__name__}\n"

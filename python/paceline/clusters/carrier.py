@@ -17,6 +17,7 @@ from threading import Lock, Thread
 from time import monotonic_ns
 
 from paceline.clusters.cluster import HostDied, RunCancelled
+from paceline.clusters.host import end_pool, presence
 from paceline.clusters.parcel import CALL, ITEM, LOST, RESULT, STAR, Asked, Part, Reply, check_versions, pack, unpack
 from paceline.clusters.sending import Functions, dump_input, dump_inputs, shown
 from paceline.engine import Terms
@@ -255,12 +256,15 @@ class Carrier:
             self._announcements.put(None)
             self._announcer.join()
         self._functions.forget()
-        self.cluster.end(self._key, at_once=self._is_terminated)
+        try:
+            self.cluster.everywhere(end_pool, self._key, self._is_terminated)
+        except Exception:  # A worker that cannot be reached ends its pool when that has been idle for long enough.
+            pass
         self.cluster.close()
 
     def check(self) -> None:
         """Raises `ClusterMismatch` if a worker of the cluster is of other versions."""
-        for one in self.cluster.greet():
+        for one in self.cluster.everywhere(presence):
             check_versions(one.versions, f"the worker on host {one.host} (process {one.pid})")
 
 

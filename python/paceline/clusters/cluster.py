@@ -13,10 +13,8 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
-
-    from paceline.clusters.host import Presence
 
 __all__ = ["Cluster", "HostDied", "Run", "RunCancelled"]
 
@@ -67,19 +65,20 @@ class Cluster(ABC):
         """How many tasks its workers run at once, together; at least one, waiting for it for a while."""
 
     @abstractmethod
-    def greet(self) -> Sequence[Presence]:
-        """What each of its workers says of itself: see `paceline.clusters.host.presence`."""
+    def everywhere(self, function: Callable[..., Any], *arguments: Any, wait: bool = True) -> list[Any]:
+        """Has `function(*arguments)` called once in every worker; what they have returned.
+
+        Without `wait` it returns at once, with nothing. Raises what the function raises, `ClusterMismatch` if a worker
+        cannot import Paceline, and `ClusterLost`.
+        """
 
     @abstractmethod
     def start(self, parcel: bytes, name: str, shares: Sequence[Any]) -> Run:
         """Has `run_chunk` called somewhere with this parcel, and with the contents of what `put` gave, in that order.
 
-        `name` is what the engine may show for the task. Raises `ClusterLost`.
+        `name` is what the engine may show for the task. Raises `ClusterLost`. Called by several threads at once; must
+        not wait for the task.
         """
-
-    @abstractmethod
-    def end(self, pool: str, *, at_once: bool) -> None:
-        """Has `paceline.clusters.host.end_pool(pool, at_once)` called on every worker. Raises nothing."""
 
     @abstractmethod
     def put(self, data: bytes) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from threading import Lock
 
 from paceline.clusters.cluster import Cluster, HostDied, Run, RunCancelled
-from paceline.clusters.host import end_pool, presence, run_chunk
+from paceline.clusters.host import run_chunk
 from paceline.errors import ClusterError, ClusterLost, ClusterMismatch
 
 TYPE_CHECKING = False
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from distributed import Client
     from distributed import Future as DaskFuture
-
-    from paceline.clusters.host import Presence
 
 __all__ = ["Dask"]
 
@@ -112,13 +110,20 @@ class Dask(Cluster):
             threads = sum(client.nthreads().values())
         return max(1, threads)
 
-    def greet(self) -> list[Presence]:
+    def everywhere(self, function: Callable[..., Any], *arguments: Any, wait: bool = True) -> list[Any]:
+        client = self._connected()
+        if not wait:
+            # Not `client.run`, which would wait: this may be called by the garbage collector.
+            client.loop.add_callback(client._run, function, *arguments, on_error="ignore")  # noqa: SLF001
+            return []
         try:
-            return list(self._connected().run(presence).values())
+            return list(client.run(function, *arguments).values())
         except ModuleNotFoundError as error:
             raise ClusterMismatch(
                 f"a worker of the cluster cannot import Paceline: {error}\nhint: install it on every host"
             ) from error
+        except (OSError, TimeoutError) as error:
+            raise ClusterLost(f"the scheduler of Dask's does not answer: {error}") from error
 
     def start(self, parcel: bytes, name: str, shares: Sequence[Any]) -> Run:
         client = self._connected()
@@ -127,12 +132,6 @@ class Dask(Cluster):
         except Exception as error:
             raise ClusterLost(f"the scheduler of Dask's takes no more tasks: {error}") from error
         return _Run(future, client)
-
-    def end(self, pool: str, *, at_once: bool) -> None:
-        try:
-            self._connected().run(end_pool, pool, at_once, on_error="ignore")
-        except Exception:  # A worker that cannot be reached ends its pool when that has been idle for long enough.
-            pass
 
     def put(self, data: bytes) -> Any:
         try:
