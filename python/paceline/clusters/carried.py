@@ -56,8 +56,8 @@ class Carried:
     def __reduce__(self) -> Any:
         return type(self), self.parts
 
-    def __call__(self, sent: tuple[int, bytes]) -> Told:
-        began_ns, attempt = self._begin(sent[0])
+    def __call__(self, sent: tuple[Any, ...]) -> Told:
+        began_ns, attempt = self._begin(sent)
         try:
             value = self._call(sent[1])
             if hasattr(type(value), "cr_code"):
@@ -73,10 +73,15 @@ class Carried:
         except BaseException as error:
             return self._failed(error, began_ns, attempt, data)
 
-    def _begin(self, number: int) -> tuple[int, int]:
+    def _begin(self, sent: tuple[Any, ...]) -> tuple[int, int]:
+        """Of a number and an input, and of the shared objects that there may be: when it began, and which attempt it is."""
         from paceline.engine import current_task, number_item
 
-        number_item(number)
+        number_item(sent[0])
+        if len(sent) > 2:
+            from paceline.clusters.shares import receive
+
+            receive(sent[2])
         task = current_task()
         return monotonic_ns(), 1 if task is None else task.attempt + 1
 
@@ -133,8 +138,8 @@ class Carried:
 class CarriedCoroutine(Carried):
     """The same of a coroutine function."""
 
-    async def __call__(self, sent: tuple[int, bytes]) -> Told:  # type: ignore[override]
-        began_ns, attempt = self._begin(sent[0])
+    async def __call__(self, sent: tuple[Any, ...]) -> Told:  # type: ignore[override]
+        began_ns, attempt = self._begin(sent)
         try:
             return self._packed(await self._call(sent[1]), began_ns, attempt, sent[1])
         except BaseException as error:

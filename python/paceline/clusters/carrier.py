@@ -20,8 +20,10 @@ from paceline.clusters.cluster import HostDied, RunCancelled
 from paceline.clusters.host import end_pool, presence
 from paceline.clusters.parcel import CALL, ITEM, LOST, RESULT, STAR, Asked, Part, Reply, check_versions, pack, unpack
 from paceline.clusters.sending import Functions, dump_input, dump_inputs, shown
+from paceline.clusters.shares import Along, by_value
+from paceline.elsewhere import collecting
 from paceline.engine import Terms
-from paceline.errors import CarriedNoMore, WorkerDied, WorkerStartError, task_name
+from paceline.errors import CarriedNoMore, ClusterLost, WorkerDied, WorkerStartError, task_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
     from paceline.clusters.cluster import Cluster, Run
     from paceline.clusters.parcel import Answer
     from paceline.clusters.sending import Sent
+    from paceline.clusters.shares import Entry
     from paceline.engine import LocalEngine
     from paceline.options import Options
 
     # A chunk, as the lane tells it: function, inputs, number, index, what is asked, name.
-    Handed: TypeAlias = tuple[Sent, list[bytes], int, int | None, "Bound", str | None]
+    Handed: TypeAlias = tuple[Sent, list[bytes | Along], int, int | None, "Bound", str | None]
 
 __all__ = ["Carrier"]
 
@@ -65,6 +68,7 @@ class Carrier:
         self._runs: set[Run] = set()
         self._is_terminated = False
         self._is_closed = False
+        self._is_lost = False
         # Of each host: how much its clock is ahead of ours, and how exactly that is known.
         self._clocks: dict[str, tuple[int, int]] = {}
         # Ends of calls that somebody wants to be told of, and the thread that does it.
@@ -102,10 +106,11 @@ class Carrier:
         after, kinds = (True, False, True), None
         if options.retry_on is not None:
             from paceline.errors import MemoryLimitExceeded, TaskTimeout
+            from paceline.pickling import dump_argument_fallback
 
             again = (WorkerDied, TaskTimeout, MemoryLimitExceeded)
             after = tuple(any(issubclass(error, kind) for kind in options.retry_on) for error in again)  # type: ignore[assignment]
-            kinds = dump_input(options.retry_on) if options.retries else None
+            kinds = dump_argument_fallback(options.retry_on) if options.retries else None
         asked = Asked(
             style,
             options.timeout,
@@ -123,24 +128,28 @@ class Carrier:
 
     def __call__(self, handed: list[Handed]) -> list[tuple[list[Any], list[tuple[int, BaseException]], list[Any]]]:
         """Has some chunks run, and tells of each: results, failures by place, and who did what."""
-        parts = [
-            Part(bound.name or name or "?", sent.data, sent.is_coroutine, inputs, number, index, bound.asked)
-            for sent, inputs, number, index, bound, name in handed
-        ]
-        parcel = pack((self._key, self._opening, parts))
-        deaths: list[str] = []
+        entries: dict[str, Entry] = {}
+        parts = [_part(one, entries) for one in handed]
+        parcel = pack((self._key, self._opening, parts, list(entries)))
+        places = [entry.place(self.cluster) for entry in entries.values()]
+        died: list[str] = []
+        deaths = 0
         while True:
             sent_ns = monotonic_ns()
-            run = self._begin(parcel, parts[0].name)
+            run = self._begin(parcel, parts[0].name, places)
             try:
                 reply = Reply(*unpack(run.wait(), "a worker of the cluster"))
             except HostDied as death:
-                deaths.append(str(death))
-                if len(deaths) == _MOST_DEATHS:
-                    return [self._lost(part, deaths) for part in parts]
+                died.append(str(death))
+                deaths += death.deaths
+                if deaths >= _MOST_DEATHS:
+                    return [self._lost(part, deaths, died) for part in parts]
                 continue
             except RunCancelled:
                 raise CarriedNoMore from None
+            except ClusterLost:
+                self._is_lost = True
+                raise
             finally:
                 with self._lock:
                     self._runs.discard(run)
@@ -153,11 +162,11 @@ class Carrier:
             for part, answer in zip(parts, reply.answers, strict=True)
         ]
 
-    def _begin(self, parcel: bytes, name: str) -> Run:
+    def _begin(self, parcel: bytes, name: str, places: list[Any]) -> Run:
         with self._lock:
             if self._is_terminated:
                 raise CarriedNoMore
-            run = self.cluster.start(parcel, name, ())
+            run = self.cluster.start(parcel, name, places)
             self._runs.add(run)
         return run
 
@@ -211,14 +220,14 @@ class Carrier:
         return error
 
     def _lost(
-        self, part: Part, deaths: list[str]
+        self, part: Part, deaths: int, died: list[str]
     ) -> tuple[list[Any], list[tuple[int, BaseException]], list[Any]]:
         """What is told of a chunk on which one host after the other has died."""
         failures: list[tuple[int, BaseException]] = []
         for place, data in enumerate(part.inputs):
             index = None if part.index is None else part.index + place
-            note = f"{len(deaths)} hosts have died that ran it: {'; '.join(deaths)}"
-            details = {"index": index, "arguments": shown(part.asked.style, data), "attempt": len(deaths), "note": note}
+            note = f"{deaths} hosts have died that ran it, the last being {'; '.join(died)}"
+            details = {"index": index, "arguments": shown(part.asked.style, data), "attempt": deaths, "note": note}
             failures.append((place, WorkerDied(part.name, **details)))
         return [None] * len(part.inputs), failures, []
 
@@ -257,7 +266,8 @@ class Carrier:
             self._announcer.join()
         self._functions.forget()
         try:
-            self.cluster.everywhere(end_pool, self._key, self._is_terminated)
+            if not self._is_lost:
+                self.cluster.everywhere(end_pool, self._key, self._is_terminated)
         except Exception:  # A worker that cannot be reached ends its pool when that has been idle for long enough.
             pass
         self.cluster.close()
@@ -268,6 +278,21 @@ class Carrier:
             check_versions(one.versions, f"the worker on host {one.host} (process {one.pid})")
 
 
+def _part(handed: Handed, entries: dict[str, Entry]) -> Part:
+    """The part of a chunk; the shared objects that it refers to are added to `entries`."""
+    sent, inputs, number, index, bound, name = handed
+    own = dict(sent.entries)
+    data = []
+    for one in inputs:
+        if isinstance(one, Along):
+            own |= one.entries
+            data.append(one.data)
+        else:
+            data.append(one)
+    entries |= own
+    return Part(bound.name or name or "?", sent.data, sent.is_coroutine, data, number, index, bound.asked, tuple(own))
+
+
 def opening_of(
     initializer: Callable[..., object] | None, initargs: tuple[Any, ...], options: dict[str, Any]
 ) -> bytes:
@@ -276,9 +301,10 @@ def opening_of(
     if initializer is not None:
         if not callable(initializer):
             raise TypeError("initializer must be a callable")
-        from paceline.pickling import dump_function
+        from paceline.pickling import dump_argument_fallback, dump_function
 
-        function, _ = dump_function(initializer)
-        arguments = dump_input((initargs, None))
+        with collecting(by_value):
+            function, _ = dump_function(initializer)
+            arguments = dump_argument_fallback((initargs, None))
     path = [folder for folder in sys.path if isinstance(folder, str) and folder]
     return dumps((path, function, arguments, options), 5)

@@ -20,7 +20,14 @@ __all__ = ["Cluster", "HostDied", "Run", "RunCancelled"]
 
 
 class HostDied(Exception):
-    """The engine's worker that ran a task has ended in the middle of it; the message names it, as far as it is known."""
+    """The engine's worker that ran a task has ended in the middle of it; the message names it, as far as it is known.
+
+    `deaths` is how many have, one after the other, if the engine itself has run the task again.
+    """
+
+    def __init__(self, message: str, deaths: int = 1) -> None:
+        super().__init__(message)
+        self.deaths = deaths
 
 
 class RunCancelled(Exception):

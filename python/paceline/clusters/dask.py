@@ -93,7 +93,7 @@ class Dask(Cluster):
     def _connected(self) -> Client:
         client = self._client
         if client is None or client.status not in {"running", "newly-created", "connecting"}:
-            raise ClusterLost("the client of Dask's is closed")
+            raise ClusterLost("the client of Dask's is closed\nhint: open a pool with a new one")
         return client
 
     def slots(self) -> int:
@@ -117,7 +117,8 @@ class Dask(Cluster):
             client.loop.add_callback(client._run, function, *arguments, on_error="ignore")  # noqa: SLF001
             return []
         try:
-            return list(client.run(function, *arguments).values())
+            told = client.sync(client._run, function, *arguments, callback_timeout=_PATIENCE_S)  # noqa: SLF001
+            return list(told.values())
         except ModuleNotFoundError as error:
             raise ClusterMismatch(
                 f"a worker of the cluster cannot import Paceline: {error}\nhint: install it on every host"
@@ -142,6 +143,15 @@ class Dask(Cluster):
             raise ClusterLost(f"nothing can be stored in Dask's cluster: {error}") from error
 
 
+def _lost(client: Client) -> ClusterLost:
+    scheduler = client.scheduler
+    where = "" if scheduler is None else f" at {scheduler.address}"
+    return ClusterLost(
+        f"the scheduler of Dask's{where} is gone, or the connection to it\n"
+        "hint: the pool is given up, and what it still had to do is lost; open a new one when the scheduler is there again"
+    )
+
+
 def _key(name: str) -> str:
     from uuid import uuid4
 
@@ -164,11 +174,11 @@ class _Run(Run):
         try:
             return self._future.result()
         except KilledWorker as error:
-            raise HostDied(f"{error.last_worker}") from error
+            raise HostDied(f"{error.last_worker}", error.allowed_failures + 1) from error
         except (CancelledError, CancelledInLoop) as error:
             if self._is_cancelled:
                 raise RunCancelled from None
-            raise ClusterLost(f"the scheduler of Dask's is gone: {error}") from error
+            raise _lost(self._client) from error
         finally:
             self._future.release()
 

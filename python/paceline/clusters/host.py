@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from paceline.clusters.carried import Carried, CarriedCoroutine, MayPass, set_up
 from paceline.clusters.parcel import ITEM, LOST, Answer, Reply, pack, unpack, versions
+from paceline.clusters.shares import laid_out, leave_pool
 from paceline.engine import open_engine, register, unregister
 from paceline.errors import MemoryLimitExceeded, TaskTimeout, WorkerDied, WorkerStartError
 from paceline.options import Options
@@ -67,15 +68,18 @@ class _Pool:
         self._starts: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         register(self)
 
-    def begin(self, part: Part) -> Any:
-        """Starts the calls of a part; the future, or the list of one for each."""
+    def begin(self, part: Part, shared: dict[str, Any]) -> Any:
+        """Starts the calls of a part; the future."""
         asked = part.asked
         submit, start_map = self._bound(part)
         function = self._function(part)
-        if asked.style == ITEM or len(part.inputs) > 1 or part.index is not None:
-            numbered = list(zip(range(part.number, part.number + len(part.inputs)), part.inputs, strict=True))
+        numbered: list[tuple[Any, ...]] = list(enumerate(part.inputs, part.number))
+        if part.shares:
+            along = {token: shared[token] for token in part.shares}
+            numbered = [(*one, along) for one in numbered]
+        if asked.style == ITEM or len(numbered) > 1 or part.index is not None:
             return start_map(function, numbered, on_error="outcomes", base=part.index or 0)
-        return submit(function, ((part.number, part.inputs[0]),), None)
+        return submit(function, (numbered[0],), None)
 
     def _function(self, part: Part) -> Carried:
         asked = part.asked
@@ -114,6 +118,7 @@ class _Pool:
             self._engine.close()
         self._engine.join()
         unregister(self)
+        leave_pool(self.key)
 
     def _end_at_exit(self, interrupted: bool, /) -> None:  # noqa: ARG002 - it is ended either way.
         self.end(at_once=True)
@@ -176,6 +181,10 @@ def end_pool(key: str, at_once: bool) -> None:  # noqa: FBT001 - it is called by
         pool.end(at_once=at_once)
 
 
+class _Unwanted(Exception):
+    """Nobody waits for the chunk any more: its client has ended it, or is gone."""
+
+
 # -- a chunk -----------------------------------------------------------------------------------------------------------
 
 
@@ -184,20 +193,23 @@ def run_chunk(
 ) -> bytes:
     """Runs what is in a parcel on a local pool of at most so many workers, and packs what became of it.
 
-    `wanted` tells whether anybody still waits for it: when nobody does, what has not ended is cancelled and stopped.
+    `wanted` tells whether anybody still waits for it: when nobody does, what has not ended is ended with its pool.
     Raises `ClusterMismatch` if the parcel comes from other versions.
     """
     came_ns = monotonic_ns()
-    del shares
-    key, opening, parts = unpack(parcel, "the client")
+    key, opening, parts, tokens = unpack(parcel, "the client")
     pool = None
+    begun: list[Any] = []
     try:
         pool = _enter(key, workers, opening)
-        begun = [pool.begin(part) for part in parts]
-        answers = [
-            _answer(part, _outcomes(one, wanted))
-            for part, one in zip(parts, begun, strict=True)
-        ]
+        shared = laid_out(key, tokens, shares) if tokens else {}
+        begun.extend(pool.begin(part, shared) for part in parts)
+        answers = [_answer(_outcomes(future, wanted)) for future in begun]
+    except _Unwanted:
+        for future in begun:
+            future.cancel(force=True)
+        end_pool(key, at_once=True)
+        raise
     except WorkerStartError as error:
         end_pool(key, at_once=True)
         broken = dumps((error.reason, error.last_words, error.remote_traceback), 5)
@@ -212,8 +224,7 @@ def _outcomes(future: Any, wanted: Callable[[], bool] | None) -> list[Any]:
     """What each call has told, or the exception that stands for it."""
     while not future.wait(_LOOK_S):
         if wanted is not None and not wanted():
-            future.cancel(force=True)
-            break
+            raise _Unwanted
     error = future.exception()
     if error is not None:
         if isinstance(error, WorkerStartError):
@@ -223,9 +234,8 @@ def _outcomes(future: Any, wanted: Callable[[], bool] | None) -> list[Any]:
     return [outcome for _, _, outcome in told] if isinstance(told, list) else [told]
 
 
-def _answer(part: Part, told: list[Any]) -> Answer:
+def _answer(told: list[Any]) -> Answer:
     """The outcomes, and the spells: what lies together is told as one."""
-    del part
     outcomes: list[Outcome] = []
     spells: list[Spell] = []
     for place, one in enumerate(told):

@@ -40,8 +40,8 @@ class Asked(NamedTuple):
 class Part(NamedTuple):
     """Calls of one function: a chunk of a map, or a single call.
 
-    `number` is the first one's in the order of submission, `index` its place in its map; `shares` are the places of what
-    the inputs refer to among what was sent along.
+    `number` is the first one's in the order of submission, `index` its place in its map; `shares` are the tokens of the
+    shared objects that function and inputs refer to.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Part(NamedTuple):
     number: int
     index: int | None
     asked: Asked
+    shares: tuple[str, ...] = ()
 
 
 # What became of an input: whether it has a result, and the bytes of that or of the failure.

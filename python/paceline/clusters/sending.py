@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from _pickle import dumps
 
+from paceline.clusters.shares import Along, Finding
+from paceline.elsewhere import collecting
 from paceline.errors import function_name
 from paceline.pickling import (
     NeverSent,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from paceline.clusters.shares import Entry
+
 __all__ = ["Functions", "Sent", "dump_input", "dump_inputs", "shown"]
 
 _MAIN = b"__main__"
@@ -33,10 +37,12 @@ _MOST_KEPT = 256
 class Sent:
     """A function as bytes."""
 
-    __slots__ = ("__qualname__", "data", "is_coroutine")
+    __slots__ = ("__qualname__", "data", "entries", "is_coroutine")
 
-    def __init__(self, function: Callable[..., Any], data: bytes) -> None:
+    def __init__(self, function: Callable[..., Any], data: bytes, entries: dict[str, Entry]) -> None:
         self.data = data
+        # The shared objects that it refers to.
+        self.entries = entries
         self.is_coroutine = gives_coroutine(function)
         # What errors call it.
         self.__qualname__ = function_name(function)
@@ -53,8 +59,10 @@ class Functions:
         known = self._kept.get(id(function))
         if known is not None and guard_holds(function, known[2]):
             return known[1]
-        data, guard = dump_function(function)
-        sent = Sent(function, data)
+        finding = Finding()
+        with collecting(finding):
+            data, guard = dump_function(function)
+        sent = Sent(function, data, finding.found)
         if guard is not False:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
@@ -67,11 +75,18 @@ class Functions:
         self._kept.clear()
 
 
-def dump_input(value: object, names: list[bytes] | None = None) -> bytes:
+def dump_input(value: object, names: list[bytes] | None = None) -> bytes | Along:
     """The bytes of what a function is called with. Raises `ArgumentNotPicklable`.
 
     `names` are those that no bytes may refer to, if they are known.
     """
+    finding = Finding()
+    with collecting(finding):
+        data = _dumped(value, names)
+    return Along(data, finding.found) if finding.found else data
+
+
+def _dumped(value: object, names: list[bytes] | None) -> bytes:
     try:
         data = dumps(value, 5)
     except Exception:
@@ -81,12 +96,12 @@ def dump_input(value: object, names: list[bytes] | None = None) -> bytes:
     return data
 
 
-def dump_inputs(values: Any, *, fails_alone: bool) -> list[bytes]:
+def dump_inputs(values: Any, *, fails_alone: bool) -> list[bytes | Along]:
     """The same of many; with `fails_alone`, of one that cannot be pickled bytes that say so where they are read."""
     names = strangers()
     if not fails_alone:
         return [dump_input(value, names) for value in values]
-    inputs = []
+    inputs: list[bytes | Along] = []
     for value in values:
         try:
             inputs.append(dump_input(value, names))
