@@ -26,7 +26,7 @@ def need(engine):
 
 
 class DaskCluster:
-    """A scheduler of Dask's, and hosts: each a nanny with a worker process, which it starts again when that has died."""
+    """A scheduler of Dask's, and hosts: each a nanny with a worker process, which it starts again when that dies."""
 
     def __init__(self, hosts=2, threads=1, **settings):
         need("distributed")

@@ -49,7 +49,7 @@ def dask():
         from paceline.clusters import Dask
 
         backend = Dask(client)
-        with Pool(backend=backend) as pool:
+        with Pool(backend=backend):
             # Each host has a fork server from its first task on, and a thread that passes on what workers say.
             client.run(_warm_up)
             # The client keeps its connections, and has as many as were ever needed at a time.

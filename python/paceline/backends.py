@@ -1,7 +1,7 @@
 """Which backend a pool or an executor has: by `backend=`, or by the environment's `PACELINE_BACKEND`.
 
-Owns the names of backends, and which engine is opened for each; what one cannot do is refused here. How an engine works is
-its own affair, and how a cluster is reached that of `paceline.clusters`.
+Owns the names of backends, and which engine is opened for each; what one cannot do is refused here. How an engine works
+is its own affair, and how a cluster is reached that of `paceline.clusters`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from paceline.engine import default_workers, open_engine, open_local_engine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Literal, TypeAlias
+    from typing import Any, TypeAlias
 
     from paceline.clusters.cluster import Cluster
     from paceline.engine import AnyEngine
 
     # A name, the address of a cluster, or one that has been made.
-    Backend: TypeAlias = Literal["processes", "threads", "serial", "dask", "ray"] | str | Cluster
+    Backend: TypeAlias = str | Cluster
 
 __all__ = ["chosen_backend", "is_elsewhere", "open_backend"]
 
@@ -58,7 +58,7 @@ def chosen_backend(backend: Backend | None) -> Backend:
 
 
 def is_elsewhere(backend: Backend | None) -> bool:
-    """Whether the workers of this backend are those of a cluster, and not of this machine. Raises as `chosen_backend`."""
+    """Whether the workers of this backend are those of a cluster. Raises what `chosen_backend` raises."""
     return chosen_backend(backend) not in _LOCAL
 
 
@@ -76,14 +76,14 @@ def open_backend(
     """Opens the engine of a backend that `chosen_backend` has given.
 
     Without `workers` it has as many as there are CPUs to use, in this process or in the cluster. `options` are those of
-    `paceline.engine.open_engine`. Raises `ValueError` for what the backend cannot do, and `ClusterError` for a cluster that
-    cannot be used.
+    `paceline.engine.open_engine`. Raises `ValueError` for what the backend cannot do, and `ClusterError` for a cluster
+    that cannot be used.
     """
     if backend in _LOCAL and workers is None:
         workers = default_workers()
     if backend == "processes":
         return open_engine(workers or 1, initializer, initargs, max_tasks_per_worker, seed=seed, **options)
-    if backend == "threads" or backend == "serial":
+    if backend in {"threads", "serial"}:
         _refuse_on_threads(backend, max_tasks_per_worker, options)
         prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
         count = (workers or 1) if backend == "threads" else 1

@@ -1,7 +1,7 @@
 """Whether what this thread pickles is to be read on other hosts, where the memory of this one is not.
 
-Owns that one fact, and what is collected on the way: the shared objects that go along. Who asks are the classes of what lies
-in shared memory; who says it are pools on clusters. It never pickles or sends anything.
+Owns that one fact, and what is collected on the way: the shared objects that go along. Who asks are the classes of what
+lies in shared memory; who says it are pools on clusters. It never pickles or sends anything.
 """
 
 from __future__ import annotations

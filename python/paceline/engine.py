@@ -159,7 +159,7 @@ def open_local_engine(
     """Opens an engine of at most `workers` threads of this process; each is started when there is work for it.
 
     The names of the threads are `prefix`, an underscore and a number. Without a prefix there are no threads: every call
-    is made by the thread that submits it, before `submit` returns. With a `carrier` (see `paceline.clusters.carrier`), the
+    is made by the thread that submits it, before `submit` returns. With a `carrier` (of `paceline.clusters`), the
     threads run nothing themselves, but hand on what they take; `capacity` is how many workers it is said to have then.
     Raises `TypeError` for an initializer that cannot be called.
     """

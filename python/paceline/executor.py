@@ -136,8 +136,8 @@ class ProcessPoolExecutor(EngineExecutor):
     def terminate_workers(self) -> None:
         """Shuts down at once: cancels what has not begun, and sends SIGTERM to every worker.
 
-        What was running fails with `WorkerDied`, whatever its `retries`; on a cluster, it is cancelled, and its workers are
-        ended by SIGKILL. Does not wait, and takes no more calls. Raises `ValueError` where the workers are threads.
+        What was running fails with `WorkerDied`, whatever its `retries`; on a cluster, it is cancelled, and its workers
+        are ended by SIGKILL. Does not wait, and takes no more calls. Raises `ValueError` where the workers are threads.
         """
         self._end_workers(SIGTERM)
 

@@ -12,6 +12,11 @@ from enum import IntEnum
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
+
+    # As an engine tells it: processes, functions, how many stretches are forgotten, how many items raised, were stopped
+    # and were lost, when it began, the rows of stretches, and hosts.
+    Chronicle: TypeAlias = tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]
 
 # The numbers in a row that the engine tells of a stretch.
 _COLUMNS = 12
@@ -66,7 +71,7 @@ class History:
     hosts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, told: tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]) -> History:
+    def of(cls, told: Chronicle) -> History:
         """The history that an engine has told."""
         pids, names, forgotten, failed, began_ns, rows, hosts = told
         numbers = array("Q", rows)
@@ -86,6 +91,15 @@ class History:
         ]  # fmt: skip
         stretches.sort(key=lambda stretch: stretch.began)
         return cls(tuple(pids), tuple(stretches), forgotten, failed, tuple(hosts))
+
+    def host_of(self, worker: int) -> str:
+        """The host of a worker; empty if it is this one."""
+        return self.hosts[worker] if self.hosts else ""
+
+    def name_of(self, worker: int) -> str:
+        """What tells a worker from all others: its process id, with its host if that is another."""
+        host = self.host_of(worker)
+        return f"{host}:{self.pids[worker]}" if host else str(self.pids[worker])
 
     @property
     def end(self) -> float:

@@ -44,7 +44,7 @@ class WorkerReport:
     `idle_seconds` is how long it had nothing to do, and `waiting_seconds` the part of that in which nothing had been
     submitted that had not begun; a worker that was replaced counts from its first to its last item. `peak_bytes` is the
     most memory that the process has had, with what it shares, as long as it lives. Where these are not known they are
-    None.
+    None. `host` is the name of the host, of a worker of a cluster.
     """
 
     pid: int
@@ -55,6 +55,11 @@ class WorkerReport:
     waiting_seconds: float | None = None
     peak_bytes: int | None = None
     host: str = ""
+
+    @property
+    def place(self) -> str:
+        """The process id, with the host if that is another."""
+        return f"{self.host}:{self.pid}" if self.host else str(self.pid)
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -96,8 +101,7 @@ class Report:
         history = History.of(engine.history())
         idleness = history.idleness(engine.workers, wall_seconds)
         idle: dict[tuple[int, str], tuple[float | None, float | None]] = {}
-        hosts = history.hosts or ("",) * len(history.pids)
-        idle.update(((history.pids[worker], hosts[worker]), times) for worker, times in idleness.items())
+        idle.update(((history.pids[worker], history.host_of(worker)), times) for worker, times in idleness.items())
         alive = set(engine.pids()) if transport is not None else set()
         workers = tuple(
             WorkerReport(
@@ -119,7 +123,10 @@ class Report:
         """The report of what has been done for one call, or one map."""
         capacity, (wall_seconds, chronicle) = future.history()
         history = History.of(chronicle)
-        workers = tuple(_account(history.pids[worker], stretches) for worker, stretches in history.by_worker())
+        workers = tuple(
+            _account(history.pids[worker], history.host_of(worker), stretches)
+            for worker, stretches in history.by_worker()
+        )
         return cls(wall_seconds, workers, history, capacity)
 
     @property
@@ -216,6 +223,7 @@ class Report:
         transport = None if self.transport is None else asdict(self.transport)
         saved = {"paceline_report": _VERSION, **self.to_dict(), "transport": transport}
         saved["pids"] = None if self.history is None else self.history.pids
+        saved["hosts"] = () if self.history is None else self.history.hosts
         saved["forgotten"] = 0 if self.history is None else self.history.forgotten
         saved["failed"] = None if self.history is None else self.history.failed
         Path(path).write_text(json.dumps(saved))
@@ -250,6 +258,7 @@ class Report:
                 None if one["idle_seconds"] is None else _number(one["idle_seconds"]),
                 None if one["waiting_seconds"] is None else _number(one["waiting_seconds"]),
                 None if one["peak_bytes"] is None else _count(one["peak_bytes"]),
+                _text(one.get("host", "")),
             )
             for one in _list(saved["workers"])
         )
@@ -258,7 +267,11 @@ class Report:
             pids = tuple(map(_count, _list(saved["pids"])))
             stretches = tuple(_stretch(one, len(pids)) for one in _list(saved["stretches"]))
             raised, stopped, lost = map(_count, _list(saved["failed"]))
-            history = History(pids, stretches, _count(saved["forgotten"]), (raised, stopped, lost))
+            # Reports of earlier versions know of no hosts.
+            hosts = tuple(map(_text, _list(saved.get("hosts", []))))
+            if len(hosts) not in {0, len(pids)}:
+                raise ValueError("there is not a host for each worker")
+            history = History(pids, stretches, _count(saved["forgotten"]), (raised, stopped, lost), hosts)
         if (told := saved["transport"]) is not None:
             largest = None
             if told["largest"] is not None:
@@ -270,7 +283,7 @@ class Report:
         return cls(_number(saved["wall_seconds"]), workers, history, _count(saved["capacity"]), transport)
 
     def to_pandas(self) -> DataFrame:
-        """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.
+        """A row for each stretch of work: worker, (of a cluster: host,) pid, function, items, attempt, ending, and moments in seconds.
 
         Raises `ModuleNotFoundError` without pandas.
         """
@@ -279,6 +292,8 @@ class Report:
         frame = pd.DataFrame([_plain(one) for one in self._stretches], columns=[*Stretch.__slots__])
         pids = () if self.history is None else self.history.pids
         frame.insert(1, "pid", [pids[worker] for worker in frame["worker"]])
+        if self.history is not None and self.history.hosts:
+            frame.insert(1, "host", [self.history.hosts[worker] for worker in frame["worker"]])
         return frame
 
     def plot(self, path: str | PathLike[str], *, dark: bool = False) -> None:
@@ -304,11 +319,11 @@ class Report:
 
     def __str__(self) -> str:
         number_width = max(2, len(str(len(self.workers))))
-        pid_width = max((len(str(worker.pid)) for worker in self.workers), default=0)
+        pid_width = max((len(worker.place) for worker in self.workers), default=0)
         time_width = max((len(f"{worker.busy_seconds:.4f}") for worker in self.workers), default=0)
         count_width = max((len(str(worker.items)) for worker in self.workers), default=0)
         lines = [
-            f"Process {number:>{number_width}} ({worker.pid:>{pid_width}})    "
+            f"Process {number:>{number_width}} ({worker.place:>{pid_width}})    "
             f"{worker.busy_seconds:>{time_width}.4f}(s)    "
             f"{worker.items:>{count_width}} job(s) {_shortened(worker.ranges)}"
             for number, worker in enumerate(self.workers, 1)
@@ -395,14 +410,15 @@ def _stretch(saved: dict[str, Any], workers: int) -> Stretch:
     return one
 
 
-def _account(pid: int, stretches: list[Stretch]) -> WorkerReport:
+def _account(pid: int, host: str, stretches: list[Stretch]) -> WorkerReport:
     ranges: list[tuple[int, int]] = []
     for one in stretches:
         if ranges and sum(ranges[-1]) == one.first_item:
             ranges[-1] = (ranges[-1][0], ranges[-1][1] + one.items)
         else:
             ranges.append((one.first_item, one.items))
-    return WorkerReport(pid, sum(one.busy for one in stretches), sum(one.items for one in stretches), tuple(ranges))
+    busy, items = sum(one.busy for one in stretches), sum(one.items for one in stretches)
+    return WorkerReport(pid, busy, items, tuple(ranges), host=host)
 
 
 def _plain(stretch: Stretch) -> dict[str, Any]:

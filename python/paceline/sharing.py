@@ -37,7 +37,7 @@ def share(obj: T) -> Shared[T]:
     A function is given the object itself wherever the handle is among its arguments, also inside of others: in a
     worker, mapped and not copied; on threads (in tuples, lists and dicts), the object that was shared. Handles cost no
     more to send than a number, whatever the object's size, and calls with them may go to any pool of this process. On a
-    cluster, the object is put into the cluster's own store by the first call, and laid out once on each host that needs it.
+    cluster, the first call puts the object into the cluster's own store, and each host that needs it lays it out once.
 
     Each worker maps the object once. Arrays in it that lie in one piece may be written to: what a task writes there is
     its own, and is taken back when it ends, so that every task finds the array as it was. (A coroutine function, of

@@ -74,7 +74,7 @@ class Carried:
             return self._failed(error, began_ns, attempt, data)
 
     def _begin(self, sent: tuple[Any, ...]) -> tuple[int, int]:
-        """Of a number and an input, and of the shared objects that there may be: when it began, and which attempt it is."""
+        """When the call of this input began, and which attempt it is."""
         from paceline.engine import current_task, number_item
 
         number_item(sent[0])

@@ -1,7 +1,8 @@
 """The carrier: what the lanes of a pool on a cluster call with each chunk, and get back what became of it.
 
-Owns the way of a chunk to the cluster and back: its parcel, whether it is sent again when a host has died, whose clock a
-moment is of, and what is told of failures. Which chunk is sent when is the engine's decision, and how it is run the host's.
+Owns the way of a chunk to the cluster and back: its parcel, whether it is sent again when a host has died, whose clock
+a moment is of, and what is told of failures. Which chunk is sent when is the engine's decision, and how it is run the
+host's.
 
 A *lane* is a thread of the local engine that runs nothing itself: it takes a chunk, is here until that has ended, and
 takes the next. There are twice as many as the cluster runs at once, so that the next chunk is there when one has ended.
@@ -85,9 +86,7 @@ class Carrier:
             sent = self._functions.of(function)
             return engine.submit(call, sent, (dump_input((args, kwargs)),), None, **rest)  # type: ignore[arg-type]
 
-        def start_map(
-            function: Any, items: Any, /, *, star: bool = False, on_error: str = "raise", **rest: Any
-        ) -> Any:
+        def start_map(function: Any, items: Any, /, *, star: bool = False, on_error: str = "raise", **rest: Any) -> Any:
             sent = self._functions.of(function)
             inputs = dump_inputs(items, fails_alone=on_error != "raise")
             return engine.map(starred if star else item, sent, inputs, on_error=on_error, **rest)  # type: ignore[arg-type]
@@ -108,8 +107,11 @@ class Carrier:
             from paceline.errors import MemoryLimitExceeded, TaskTimeout
             from paceline.pickling import dump_argument_fallback
 
-            again = (WorkerDied, TaskTimeout, MemoryLimitExceeded)
-            after = tuple(any(issubclass(error, kind) for kind in options.retry_on) for error in again)  # type: ignore[assignment]
+            after = (
+                any(issubclass(WorkerDied, kind) for kind in options.retry_on),
+                any(issubclass(TaskTimeout, kind) for kind in options.retry_on),
+                any(issubclass(MemoryLimitExceeded, kind) for kind in options.retry_on),
+            )
             kinds = dump_argument_fallback(options.retry_on) if options.retries else None
         asked = Asked(
             style,
@@ -205,7 +207,7 @@ class Carrier:
         return values, failures, told
 
     def _failure(self, part: Part, place: int, kind: int, data: bytes, host: str) -> BaseException:
-        index = None if part.index is None else part.index + place
+        index = None if part.first is None else part.first + place
         if kind != LOST:
             from paceline.pickling import unpack_exception
 
@@ -213,9 +215,7 @@ class Carrier:
         error: BaseException = loads(data)
         if hasattr(error, "function"):
             arguments = shown(part.asked.style, part.inputs[place])
-            vars(error).update(
-                function=part.name, index=index, task=task_name(part.name, index), arguments=arguments
-            )
+            vars(error).update(function=part.name, index=index, task=task_name(part.name, index), arguments=arguments)
         error.add_note(f"on host {host}")
         return error
 
@@ -225,7 +225,7 @@ class Carrier:
         """What is told of a chunk on which one host after the other has died."""
         failures: list[tuple[int, BaseException]] = []
         for place, data in enumerate(part.inputs):
-            index = None if part.index is None else part.index + place
+            index = None if part.first is None else part.first + place
             note = f"{deaths} hosts have died that ran it, the last being {'; '.join(died)}"
             details = {"index": index, "arguments": shown(part.asked.style, data), "attempt": deaths, "note": note}
             failures.append((place, WorkerDied(part.name, **details)))
@@ -293,9 +293,7 @@ def _part(handed: Handed, entries: dict[str, Entry]) -> Part:
     return Part(bound.name or name or "?", sent.data, sent.is_coroutine, data, number, index, bound.asked, tuple(own))
 
 
-def opening_of(
-    initializer: Callable[..., object] | None, initargs: tuple[Any, ...], options: dict[str, Any]
-) -> bytes:
+def opening_of(initializer: Callable[..., object] | None, initargs: tuple[Any, ...], options: dict[str, Any]) -> bytes:
     """What a host needs in order to open a local pool. Raises `TypeError` and `ArgumentNotPicklable`."""
     function = arguments = None
     if initializer is not None:
@@ -306,5 +304,5 @@ def opening_of(
         with collecting(by_value):
             function, _ = dump_function(initializer)
             arguments = dump_argument_fallback((initargs, None))
-    path = [folder for folder in sys.path if isinstance(folder, str) and folder]
+    path = [folder for folder in sys.path if folder]
     return dumps((path, function, arguments, options), 5)

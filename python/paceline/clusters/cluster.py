@@ -2,9 +2,9 @@
 
 Owns the interface, and the few exceptions that cross it. Never names an engine.
 
-An adapter (`dask.py`, `ray.py`) has the engine call `paceline.clusters.host.run_chunk(parcel, workers, wanted, shares)` on
-one of its workers, as one task, and hands back the bytes that this returns. It decides nothing: which chunk is sent when,
-and what is sent again, is the carrier's and the engine's affair.
+An adapter (`dask.py`, `ray.py`) has the engine call `paceline.clusters.host.run_chunk(parcel, workers, wanted, shares)`
+on one of its workers, as one task, and hands back the bytes that this returns. It decides nothing: which chunk is sent
+when, and what is sent again, is the carrier's and the engine's affair.
 """
 
 from __future__ import annotations

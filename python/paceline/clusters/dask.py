@@ -1,7 +1,7 @@
 """Dask: `backend="dask"`, an address of a scheduler, or `Dask(client)`.
 
-Owns how chunks become tasks of `distributed`, and what its ways of failing mean to Paceline. A worker of Dask's is a host
-here: it gets one task for each chunk, and runs that on a local pool with as many processes as it has threads.
+Owns how chunks become tasks of `distributed`, and what its ways of failing mean to Paceline. A worker of Dask's is a
+host here: it gets one task for each chunk, and runs that on a local pool with as many processes as it has threads.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Dask(Cluster):
     """A cluster of Dask's, as a backend: `Pool(backend=Dask(client))`.
 
     `where` is a `distributed.Client`, the address of a scheduler (`"tcp://host:8786"`), or a cluster object of Dask's.
-    Without it, it is the client that is current in this process, or else a cluster on this machine, of one worker process
-    with a thread for each CPU, which ends with the last pool on it.
+    Without it, it is the client that is current in this process, or else a cluster on this machine, of one worker
+    process with a thread for each CPU, which ends with the last pool on it.
     """
 
     name = "dask"
@@ -62,14 +62,13 @@ class Dask(Cluster):
                 self._client = where
                 return
             if where is None:
-                try:
-                    self._client = Client.current()
+                self._client = _current_client()
+                if self._client is not None:
                     return
-                except ValueError:
-                    from paceline.engine import default_workers
+                from paceline.engine import default_workers
 
-                    where = LocalCluster(n_workers=1, threads_per_worker=default_workers(), dashboard_address=None)
-                    self._made.append(where)
+                where = LocalCluster(n_workers=1, threads_per_worker=default_workers(), dashboard_address=None)
+                self._made.append(where)
             self._client = Client(where, set_as_default=False)
             self._made.append(self._client)
         except OSError as error:
@@ -108,7 +107,7 @@ class Dask(Cluster):
                     "hint: start some by `dask worker ADDRESS`"
                 ) from error
             threads = sum(client.nthreads().values())
-        return max(1, threads)
+        return max(1, int(threads))
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any, wait: bool = True) -> list[Any]:
         client = self._connected()
@@ -143,12 +142,21 @@ class Dask(Cluster):
             raise ClusterLost(f"nothing can be stored in Dask's cluster: {error}") from error
 
 
+def _current_client() -> Client | None:
+    from distributed import Client
+
+    try:
+        return Client.current()
+    except ValueError:
+        return None
+
+
 def _lost(client: Client) -> ClusterLost:
     scheduler = client.scheduler
     where = "" if scheduler is None else f" at {scheduler.address}"
     return ClusterLost(
         f"the scheduler of Dask's{where} is gone, or the connection to it\n"
-        "hint: the pool is given up, and what it still had to do is lost; open a new one when the scheduler is there again"
+        "hint: what the pool still had to do is lost with it; open a new one when the scheduler is there again"
     )
 
 
@@ -172,7 +180,7 @@ class _Run(Run):
         from distributed.scheduler import KilledWorker
 
         try:
-            return self._future.result()
+            reply: bytes = self._future.result()
         except KilledWorker as error:
             raise HostDied(f"{error.last_worker}", error.allowed_failures + 1) from error
         except (CancelledError, CancelledInLoop) as error:
@@ -181,6 +189,7 @@ class _Run(Run):
             raise _lost(self._client) from error
         finally:
             self._future.release()
+        return reply
 
     def cancel(self) -> None:
         self._is_cancelled = True

@@ -1,14 +1,13 @@
 """A host of a cluster: runs chunks on a local pool of worker processes, inside of a worker of the engine's.
 
-Owns those pools: one for each pool of a client that has sent something here, kept from chunk to chunk. Each ends when its
-client says so, when it has had nothing to do for a while (the client may be gone), or with the engine's worker. What is
-contained by worker processes (time limits, deaths, memory) is contained here, and costs no more than one item.
+Owns those pools: one for each pool of a client that has sent something here, kept from chunk to chunk. Each ends when
+its client says so, when it has had nothing to do for a while (the client may be gone), or with the engine's worker.
+What is contained by worker processes (time limits, deaths, memory) is contained here, and costs no more than one item.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from _pickle import dumps, loads
 from socket import gethostname
 from threading import Condition, Thread
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from paceline.clusters.parcel import Outcome, Part, Spell
-    from paceline.engine import Engine
+    from paceline.engine import AnyEngine
 
 __all__ = ["Presence", "end_pool", "presence", "run_chunk"]
 
@@ -59,7 +58,7 @@ class _Pool:
         path, initializer, arguments, options = loads(opening)
         most = options.pop("most", None)
         recycled = options.pop("max_tasks_per_worker", None)
-        self._engine: Engine = open_engine(
+        self._engine: AnyEngine = open_engine(
             workers if most is None else min(workers, most), set_up, (path, initializer, arguments), recycled, **options
         )
         self.users = 0
@@ -77,8 +76,8 @@ class _Pool:
         if part.shares:
             along = {token: shared[token] for token in part.shares}
             numbered = [(*one, along) for one in numbered]
-        if asked.style == ITEM or len(numbered) > 1 or part.index is not None:
-            return start_map(function, numbered, on_error="outcomes", base=part.index or 0)
+        if asked.style == ITEM or len(numbered) > 1 or part.first is not None:
+            return start_map(function, numbered, on_error="outcomes", base=part.first or 0)
         return submit(function, (numbered[0],), None)
 
     def _function(self, part: Part) -> Carried:
@@ -172,7 +171,7 @@ def _clear_up() -> None:
             pool.end(at_once=False)
 
 
-def end_pool(key: str, at_once: bool) -> None:  # noqa: FBT001 - it is called by name from elsewhere.
+def end_pool(key: str, at_once: bool) -> None:
     """Ends the local pool of that pool of a client, if there is one here."""
     with _changed:
         pool = _pools.pop(key, None)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cluster_of", "open_cluster_engine"]
 
+
 def cluster_of(backend: str | Cluster) -> Cluster:
     """The cluster of that name or address; not connected yet."""
     if not isinstance(backend, str):
@@ -30,7 +31,8 @@ def cluster_of(backend: str | Cluster) -> Cluster:
         return Dask(f"tcp://{address}" if address else None)
     from paceline.clusters.ray import Ray
 
-    return Ray(backend if address else None)
+    ray: Cluster = Ray(backend if address else None)
+    return ray
 
 
 # Threads that wait cost little, but are not free.

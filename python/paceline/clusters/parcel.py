@@ -1,7 +1,8 @@
 """The form of what travels between your process and a host: what is to be run, and what became of it.
 
-Owns the layout of both, and the check that both sides are of the same versions, which comes before anything is unpickled.
-Never looks into functions, inputs or results: those stay bytes from the process that made them to the one that uses them.
+Owns the layout of both, and the check that both sides are of the same versions, which comes before anything is
+unpickled. Never looks into functions, inputs or results: those stay bytes from the process that made them to the one
+that uses them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CALL", "ITEM", "STAR", "Answer", "Asked", "Outcome", "Part", "Reply", "check_versions", "pack", "unpack", "versions"]
+__all__ = [
+    "CALL",
+    "ITEM",
+    "STAR",
+    "Answer",
+    "Asked",
+    "Outcome",
+    "Part",
+    "Reply",
+    "check_versions",
+    "pack",
+    "unpack",
+    "versions",
+]
 
 # How a function takes its input: `fn(*args, **kwargs)`, `fn(item)`, `fn(*item)`; as in the native module.
 CALL, ITEM, STAR = range(3)
@@ -40,7 +54,7 @@ class Asked(NamedTuple):
 class Part(NamedTuple):
     """Calls of one function: a chunk of a map, or a single call.
 
-    `number` is the first one's in the order of submission, `index` its place in its map; `shares` are the tokens of the
+    `number` is the first one's in the order of submission, `first` its place in its map; `shares` are the tokens of the
     shared objects that function and inputs refer to.
     """
 
@@ -49,7 +63,7 @@ class Part(NamedTuple):
     is_coroutine: bool
     inputs: list[bytes]
     number: int
-    index: int | None
+    first: int | None
     asked: Asked
     shares: tuple[str, ...] = ()
 
@@ -57,7 +71,8 @@ class Part(NamedTuple):
 # What became of an input: whether it has a result, and the bytes of that or of the failure.
 RESULT, RAISED, LOST = range(3)
 Outcome = tuple[int, bytes]
-# Host, process, first and how many, attempt, how many raised, were stopped, were lost; began, ended, busy (nanoseconds).
+# Host, process, first and how many, attempt, how many raised, were stopped, were lost; began, ended, busy
+# (nanoseconds).
 Spell = tuple[int, int, int, int, tuple[int, int, int], int, int, int]
 
 
@@ -83,9 +98,9 @@ class Reply(NamedTuple):
 
 def versions() -> tuple[str, str]:
     """Of Python (without the last number) and of Paceline, here."""
-    from paceline import __version__
+    from importlib.metadata import version
 
-    return f"{sys.version_info.major}.{sys.version_info.minor}", __version__
+    return f"{sys.version_info.major}.{sys.version_info.minor}", version("paceline")
 
 
 def check_versions(theirs: tuple[str, str], who: str) -> None:

@@ -1,8 +1,8 @@
 """Shared objects on a cluster: `paceline.share` puts an object into the cluster's own store, once for all calls.
 
-Owns both ends of that. In your process: the bytes of an object, and what the cluster gives for them, kept for as long as
-somebody holds the handle. On a host: the object in shared memory, laid out once for all of its workers; and in each of
-those, the object itself. Which calls need it is told with each part.
+Owns both ends of that. In your process: the bytes of an object, and what the cluster gives for them, kept for as long
+as somebody holds the handle. On a host: the object in shared memory, laid out once for all of its workers; and in each
+of those, the object itself. Which calls need it is told with each part.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def _entry_of(shared: Any) -> Entry:
 
 
 def _content_of(value: object) -> bytes:
-    """A pickle, with its buffers behind it; before them, how many there are, and of each twice its length, plus one if it may
-    not be written to.
+    """A pickle, with its buffers behind it.
+
+    Before them it is said how many there are, and of each twice its length, plus one if it may not be written to.
     """
     from paceline.pickling import dump_to_share
 
@@ -171,7 +172,9 @@ def _parts_of(content: bytes) -> tuple[bytes, list[Any]]:
     import numpy as np
 
     # An array over bytes can only be read, and so could what is made of it.
-    writable = [buffer if length % 2 else bytearray(buffer) for buffer, length in zip(buffers, lengths[1:], strict=True)]
+    writable = [
+        buffer if length % 2 else bytearray(buffer) for buffer, length in zip(buffers, lengths[1:], strict=True)
+    ]
     return bytes(pickle), [np.frombuffer(buffer, np.uint8) for buffer in writable]
 
 
