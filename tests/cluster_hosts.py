@@ -25,6 +25,15 @@ def need(engine):
         pytest.skip(f"`{engine}` is not installed in this Python")
 
 
+def warm_up():
+    """On a host: has it start what each process has once."""
+    from paceline import Pool
+
+    with Pool(1, backend="processes") as pool:
+        # The first line that a worker writes to stderr starts the thread that passes such lines on.
+        pool.apply(os.write, (2, b"\n"))
+
+
 class DaskCluster:
     """A scheduler of Dask's, and hosts: each a nanny with a worker process, which it starts again when that dies."""
 
@@ -32,7 +41,8 @@ class DaskCluster:
         need("distributed")
         self._folder = tempfile.TemporaryDirectory(prefix="paceline-dask-")
         self._file = Path(self._folder.name) / "scheduler.json"
-        self._environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False", **settings}
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+        self._environment = {**os.environ, "PYTHONPATH": path, **settings}
         self.hosts = []
         options = ["--scheduler-file", str(self._file), "--no-dashboard"]
         self.scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", *options)

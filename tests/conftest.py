@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from belongings import nothing_may_remain
-from cluster_hosts import DaskCluster
+from cluster_hosts import DaskCluster, warm_up
 
 
 def pytest_collection_finish(session):
@@ -51,18 +51,11 @@ def dask():
         backend = Dask(client)
         with Pool(backend=backend):
             # Each host has a fork server from its first task on, and a thread that passes on what workers say.
-            client.run(_warm_up)
+            client.run(warm_up)
             # The client keeps its connections, and has as many as were ever needed at a time.
             with ThreadPoolExecutor(16) as threads:
                 list(threads.map(lambda _: client.run(abs, -1), range(16)))
         yield backend
-
-
-def _warm_up():
-    from paceline import Pool
-
-    with Pool(1, backend="processes") as pool:
-        pool.apply(os.write, (2, b"\n"))
 
 
 @pytest.fixture

@@ -73,6 +73,10 @@ class Shared(Generic[T]):
             raise ValueError("the shared object has been released")
         return self._object[0]
 
+    def _as_shared(self) -> Any:
+        """The object as it was when it was shared, over the shared memory itself. Raises `ValueError` after `release`."""
+        return self._memory.open()
+
     @property
     def nbytes(self) -> int:
         """How many bytes it has in shared memory."""

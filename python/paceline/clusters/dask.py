@@ -69,6 +69,8 @@ class Dask(Cluster):
 
                 where = LocalCluster(n_workers=1, threads_per_worker=default_workers(), dashboard_address=None)
                 self._made.append(where)
+            if isinstance(where, str):
+                _knock(where)
             self._client = Client(where, set_as_default=False)
             self._made.append(self._client)
         except OSError as error:
@@ -140,6 +142,32 @@ class Dask(Cluster):
             raise
         except Exception as error:
             raise ClusterLost(f"nothing can be stored in Dask's cluster: {error}") from error
+
+
+def _knock(address: str) -> None:
+    """Waits for the scheduler, as long as Dask is told to; a client that finds none would leave threads behind.
+
+    Raises `OSError` if there is none.
+    """
+    from socket import create_connection
+    from time import monotonic, sleep
+
+    import dask
+    from dask.utils import parse_timedelta
+    from distributed.comm.addressing import get_address_host_port
+
+    patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect", "30s"))
+    deadline = monotonic() + patience
+    host = get_address_host_port(address, strict=True)
+    while True:
+        try:
+            create_connection(host, timeout=patience).close()
+        except OSError:
+            if monotonic() > deadline:
+                raise
+            sleep(min(0.1, patience))
+        else:
+            return
 
 
 def _current_client() -> Client | None:

@@ -7,12 +7,11 @@ of those, the object itself. Which calls need it is told with each part.
 
 from __future__ import annotations
 
-from _pickle import dumps, loads
+from _pickle import loads
 from os import urandom
 from threading import Lock
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
-from paceline.elsewhere import collecting
 from paceline.engine import SharedMemory
 
 TYPE_CHECKING = False
@@ -59,18 +58,17 @@ def _tell_to_forget(cluster: Cluster, token: str) -> None:
 
 
 _entries: WeakKeyDictionary[Any, Entry] = WeakKeyDictionary()
+_handles: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _adding = Lock()
 
 
 def _entry_of(shared: Any) -> Entry:
     entry = _entries.get(shared)
     if entry is None:
-        with collecting(None):
-            # As it was when it was shared: its arrays are mapped, and not copied.
-            whole = loads(dumps(shared, 5))
-        content = _content_of(whole)
+        content = _content_of(shared._as_shared())  # noqa: SLF001 - no word for users.
         with _adding:
             entry = _entries.setdefault(shared, Entry(content))
+            _handles[entry.token] = shared
     return entry
 
 
@@ -215,5 +213,6 @@ def receive(contents: dict[str, Any]) -> None:
 
 
 def received(token: str) -> Any:
-    """The shared object of this token."""
-    return _received[token][1]
+    """The shared object of this token; where it comes from, the handle."""
+    handle = _handles.get(token)
+    return _received[token][1] if handle is None else handle
