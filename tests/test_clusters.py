@@ -330,6 +330,9 @@ def test_array_that_all_write_to_is_refused_by_the_call(pool):
     pytest.importorskip("numpy")
     with pytest.raises(paceline.ArgumentNotPicklable, match="memory of this host"):
         pool.apply(changed, (paceline.empty(5),))
+    # What was named by a pickle that was never sent is let go of by the next.
+    with paceline.share(1) as one, paceline.Pool(1) as here:
+        here.apply(abs, (one,))
 
 
 def test_resources_are_refused(dask, pool):

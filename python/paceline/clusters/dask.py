@@ -120,12 +120,15 @@ class Dask(Cluster):
         try:
             told = client.sync(client._run, function, *arguments, callback_timeout=_PATIENCE_S)  # noqa: SLF001
             return list(told.values())
-        except ModuleNotFoundError as error:
+        except (OSError, TimeoutError) as error:
+            raise ClusterLost(f"the scheduler of Dask's does not answer: {error}") from error
+        except Exception as error:
+            # What the worker could not unpickle comes back as the text of its exception alone.
+            if "ModuleNotFoundError" not in repr(error):
+                raise
             raise ClusterMismatch(
                 f"a worker of the cluster cannot import Paceline: {error}\nhint: install it on every host"
             ) from error
-        except (OSError, TimeoutError) as error:
-            raise ClusterLost(f"the scheduler of Dask's does not answer: {error}") from error
 
     def start(self, parcel: bytes, name: str, shares: Sequence[Any]) -> Run:
         client = self._connected()
