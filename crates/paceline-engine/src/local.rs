@@ -54,11 +54,13 @@ pub struct Pace {
     pub chunk_ns: u64,
     /// How much more than the last time, at most.
     pub growth: u32,
+    /// A chunk with less work is not worth handing it out, even if it would leave more for the others.
+    pub least_ns: u64,
 }
 
 impl Pace {
     /// Of threads of this process, to which nothing has to be sent.
-    pub const HERE: Self = Self { chunk_ns: 100_000, growth: 2 };
+    pub const HERE: Self = Self { chunk_ns: 100_000, growth: 2, least_ns: 0 };
 }
 
 /// What the threads have done.

@@ -27,6 +27,9 @@ pub struct Job<T> {
     /// Of the pool: see [`Pace`].
     chunk_ns: AtomicU64,
     growth: AtomicU32,
+    least_ns: AtomicU64,
+    /// What an item takes, as far as it is known.
+    each_ns: AtomicU64,
     /// The first item's number in the pool.
     number: AtomicU64,
     submitted_ns: AtomicU64,
@@ -57,6 +60,8 @@ impl<T> Job<T> {
             sizing,
             chunk_ns: AtomicU64::new(Pace::HERE.chunk_ns),
             growth: AtomicU32::new(Pace::HERE.growth),
+            least_ns: AtomicU64::new(Pace::HERE.least_ns),
+            each_ns: AtomicU64::new(u64::MAX),
             number: AtomicU64::new(0),
             submitted_ns: AtomicU64::new(0),
             raised: AtomicU64::new(0),
@@ -166,6 +171,7 @@ impl<T> Job<T> {
     pub(super) fn enter(&self, number: u64, now_ns: u64, pace: Pace) {
         self.chunk_ns.store(pace.chunk_ns, Ordering::Relaxed);
         self.growth.store(pace.growth, Ordering::Relaxed);
+        self.least_ns.store(pace.least_ns, Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
         self.submitted_ns.store(now_ns, Ordering::Relaxed);
     }
@@ -198,6 +204,7 @@ impl<T> Job<T> {
             // Growing step by step, because the first items may have been the short ones.
             let most = count.saturating_mul(self.growth.load(Ordering::Relaxed));
             self.grain.store(fitting.min(most), Ordering::Relaxed);
+            self.each_ns.store(each_ns, Ordering::Relaxed);
         }
         self.unfinished.fetch_sub(count, Ordering::AcqRel) == count
     }
@@ -207,7 +214,11 @@ impl<T> Job<T> {
         let grain = self.grain.load(Ordering::Relaxed);
         match self.sizing {
             Sizing::Fixed(_) => grain.min(left),
-            Sizing::Measured => grain.min(left.div_ceil(2 * u32::from(workers))),
+            Sizing::Measured => {
+                let least = self.least_ns.load(Ordering::Relaxed) / self.each_ns.load(Ordering::Relaxed);
+                let least = u32::try_from(least).unwrap_or(u32::MAX).min(left);
+                grain.min(left.div_ceil(2 * u32::from(workers)).max(least))
+            }
         }
     }
 }

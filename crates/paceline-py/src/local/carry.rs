@@ -6,8 +6,8 @@ use super::work::{Map, Slot, Work, gather, leaves_out, name_of, note_failure};
 use super::{Job, Threads, see_to};
 use crate::job::announce;
 use crate::outcome::{Decoded, errors};
-use paceline_engine::{Attachment, Failed};
 use paceline_engine::local::{Carried, Chunk, Pace};
+use paceline_engine::{Attachment, Failed};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// To send a chunk costs some milliseconds, so that its work has to be many times as much.
-pub(super) const PACE: Pace = Pace { chunk_ns: 400_000_000, growth: 8 };
+pub(super) const PACE: Pace = Pace { chunk_ns: 400_000_000, growth: 8, least_ns: 20_000_000 };
 /// Single calls travel together as long as their work is less than this: each is told of only when all have ended.
 const TOGETHER_NS: u64 = 40_000_000;
 const MOST_TOGETHER: u64 = 1024;
@@ -102,12 +102,12 @@ impl Carrier {
                     self.take_in(py, threads, one, answer);
                 }
             }
-            Err(error) => self.lose(py, threads, handed, error),
+            Err(error) => self.lose(py, threads, handed, &error),
         }
     }
 
     /// Nothing became of some chunks: the pool has been terminated, or cannot go on, or this is a fault of ours.
-    fn lose(&self, py: Python<'_>, threads: &Threads, handed: Vec<Handed<'_>>, error: PyErr) {
+    fn lose(&self, py: Python<'_>, threads: &Threads, handed: Vec<Handed<'_>>, error: &PyErr) {
         let is = |name: &str| {
             let class = errors(py).and_then(|errors| errors.getattr(name));
             class.is_ok_and(|class| error.matches(py, class).unwrap_or(false))
@@ -121,7 +121,7 @@ impl Carrier {
             threads.break_down(py, error.clone_ref(py));
         }
         for one in handed {
-            self.fail(py, threads, &one.chunk, &error);
+            self.fail(py, threads, &one.chunk, error);
         }
     }
 
