@@ -156,7 +156,9 @@ def test_other_versions_are_told_when_the_pool_is_opened(dask, monkeypatch):
 
     real = parcel.versions()
     monkeypatch.setattr(parcel, "versions", lambda: ("3.9", real[1]))
-    with pytest.raises(paceline.ClusterMismatch, match=rf"has Python {real[0]} and .* this process Python 3\.9") as caught:
+    with pytest.raises(
+        paceline.ClusterMismatch, match=rf"has Python {real[0]} and .* this process Python 3\.9"
+    ) as caught:
         paceline.Pool(backend=dask)
     assert "hint: functions travel as bytecode" in str(caught.value)
     monkeypatch.setattr(parcel, "versions", lambda: (real[0], "0.0.1"))
@@ -213,6 +215,8 @@ def test_experiment_survives_the_loss_of_a_host_with_each_cell_in_its_store_once
     assert all(value == n * 10 + part for n, part, value in zip(results["n"], results["part"], results["value"]))
     assert exp.status().ok == cells
     with sqlite3.connect(tmp_path / "store.sqlite") as store:
-        (table,) = store.execute("select name from sqlite_master where type = 'table' and name like 'attempt%'").fetchone()
+        (table,) = store.execute(
+            "select name from sqlite_master where type = 'table' and name like 'attempt%'"
+        ).fetchone()
         assert store.execute(f"select count(*) from {table}").fetchone() == (cells,)
     store.close()

@@ -330,9 +330,6 @@ def test_array_that_all_write_to_is_refused_by_the_call(pool):
     pytest.importorskip("numpy")
     with pytest.raises(paceline.ArgumentNotPicklable, match="memory of this host"):
         pool.apply(changed, (paceline.empty(5),))
-    # What was named by a pickle that was never sent is let go of by the next.
-    with paceline.share(1) as one, paceline.Pool(1) as here:
-        here.apply(abs, (one,))
 
 
 def test_resources_are_refused(dask, pool):
@@ -394,10 +391,16 @@ with paceline.Pool(1, backend="serial") as pool:
 """
 
 
-@pytest.mark.parametrize("backend", ["threads", "serial", "dask"])
-def test_environment_moves_a_program_to_another_backend(backend, request):
-    if backend == "dask":
-        backend = request.getfixturevalue("dask")._where.scheduler.address.replace("tcp", "dask")
+def test_environment_moves_a_program_to_a_cluster(dask):
+    moves(dask._where.scheduler.address.replace("tcp", "dask"))
+
+
+@pytest.mark.parametrize("backend", ["threads", "serial"])
+def test_environment_moves_a_program_to_another_backend(backend):
+    moves(backend)
+
+
+def moves(backend):
     program = Program("-c", PROGRAM, PACELINE_BACKEND=backend)
     code, out, err = program.finish()
     assert code == 0, err

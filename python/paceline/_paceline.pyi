@@ -247,6 +247,9 @@ class SharedMemory:
     def address(self) -> int: ...
     def release(self) -> None:
         """Lets go of it as soon as no call needs it any more. It cannot be pickled from now on."""
+    @staticmethod
+    def forget_named() -> None:
+        """Lets go of what was named by pickles that will never be sent."""
     def open(self) -> Any:
         """The object that lies here, as it was when it was shared; its buffers are mapped, and not copied."""
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[int, int, int, int]]: ...

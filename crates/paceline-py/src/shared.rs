@@ -107,6 +107,12 @@ impl SharedMemory {
         drop(share);
     }
 
+    /// Lets go of what was named by pickles that will never be sent.
+    #[staticmethod]
+    fn forget_named() {
+        drop(take_named());
+    }
+
     /// The object that lies here, as it was when it was shared; its buffers are mapped, and not copied.
     fn open(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let Name { pid, descriptor, inode, size } = self.share()?.name();

@@ -10,6 +10,7 @@ from _pickle import dumps
 
 from paceline.clusters.shares import Along, Finding
 from paceline.elsewhere import collecting
+from paceline.engine import SharedMemory
 from paceline.errors import function_name
 from paceline.pickling import (
     NeverSent,
@@ -81,8 +82,13 @@ def dump_input(value: object, names: list[bytes] | None = None) -> bytes | Along
     `names` are those that no bytes may refer to, if they are known.
     """
     finding = Finding()
-    with collecting(finding):
-        data = _dumped(value, names)
+    try:
+        with collecting(finding):
+            data = _dumped(value, names)
+    except BaseException:
+        # Looking for what cannot be pickled has pickled its parts one by one.
+        SharedMemory.forget_named()
+        raise
     return Along(data, finding.found) if finding.found else data
 
 
