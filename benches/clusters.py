@@ -128,8 +128,8 @@ def page(told: list[tuple[Engine, list[Measured]]], versions: dict[str, str]) ->
     lines = [
         "# What a pool on a cluster costs",
         "",
-        "Written by `make bench-clusters` (`benches/clusters.py`): the same tasks on the same cluster of two hosts with a",
-        "worker each, all on one machine; first by the engine alone, then by `Pool(backend=…).map`. Results are checked.",
+        "Written by `make bench-clusters` (`benches/clusters.py`): the same tasks on the same cluster of two hosts",
+        "with a worker each, all on one machine; by the engine alone, and by `Pool(backend=…).map`.",
         "",
         f"Python {platform.python_version()} on {platform.system()} ({platform.machine()}), {os.cpu_count()} CPUs; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,4 +1,4 @@
-"""Whatever of a cluster dies, or is not as it should be: what is lost, what is told, and that nothing hangs or stays behind.
+"""Whatever of a cluster dies, or is not as it should be: what is lost and told, and that nothing hangs or stays behind.
 
 Each fault happens to a cluster of its own, whose processes are really killed.
 """
@@ -9,10 +9,10 @@ import time
 
 import psutil
 import pytest
-from cluster_hosts import DaskCluster
 
 import paceline
 import tasks
+from cluster_hosts import DaskCluster
 from program import Program
 
 WAIT_S = 30
@@ -98,7 +98,7 @@ def test_scheduler_that_dies_ends_every_wait_with_an_error_that_says_so(cluster,
         at_work(future, 20)
         cluster.kill_scheduler()
         for one in (future, *waiting):
-            with pytest.raises(paceline.ClusterLost, match="the scheduler of Dask's at tcp://.* is gone"):
+            with pytest.raises(paceline.ClusterLost, match=r"the scheduler of Dask's at tcp://.* is gone"):
                 one.result(WAIT_S)
         with pytest.raises(paceline.ClusterLost):
             list(lazy)
@@ -212,7 +212,9 @@ def test_experiment_survives_the_loss_of_a_host_with_each_cell_in_its_store_once
     killer.join()
     assert len(cluster.hosts) == 1
     assert len(results) == cells
-    assert all(value == n * 10 + part for n, part, value in zip(results["n"], results["part"], results["value"]))
+    assert all(
+        value == n * 10 + part for n, part, value in zip(results["n"], results["part"], results["value"], strict=True)
+    )
     assert exp.status().ok == cells
     with sqlite3.connect(tmp_path / "store.sqlite") as store:
         (table,) = store.execute(

@@ -283,9 +283,9 @@ class Report:
         return cls(_number(saved["wall_seconds"]), workers, history, _count(saved["capacity"]), transport)
 
     def to_pandas(self) -> DataFrame:
-        """A row for each stretch of work: worker, (of a cluster: host,) pid, function, items, attempt, ending, and moments in seconds.
+        """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.
 
-        Raises `ModuleNotFoundError` without pandas.
+        Of a pool on a cluster, also the host.         Raises `ModuleNotFoundError` without pandas.
         """
         import pandas as pd
 

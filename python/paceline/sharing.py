@@ -74,7 +74,7 @@ class Shared(Generic[T]):
         return self._object[0]
 
     def _as_shared(self) -> Any:
-        """The object as it was when it was shared, over the shared memory itself. Raises `ValueError` after `release`."""
+        """The object as it was when it was shared, over that memory. Raises `ValueError` after `release`."""
         return self._memory.open()
 
     @property

@@ -1,7 +1,8 @@
 """What Paceline promises, as checks that can be asked of any backend, and why a backend does not keep one.
 
-Owns the rows of the table in `docs/clusters.md`, and reads and writes it; `test_promises.py` does the asking. A check returns
-whether the promise holds; a backend that refuses to be asked for it raises `ValueError` or `ArgumentNotPicklable` there.
+Owns the rows of the table in `docs/clusters.md`, and reads and writes it; `test_promises.py` does the asking. A check
+returns whether the promise holds; a backend that refuses to be asked for it raises `ValueError` or
+`ArgumentNotPicklable` there.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ def _(make, request):
     read = []
     with make(2) as pool:
         in_order = pool.map(tasks.square, range(50)) == [number * number for number in range(50)]
-        lazy = pool.imap(tasks.square, map(lambda one: read.append(one) or one, iter(range(10_000))), buffersize=10)
+        lazy = pool.imap(tasks.square, (read.append(one) or one for one in range(10_000)), buffersize=10)
         first = [next(lazy) for _ in range(5)]
         del lazy
     return in_order and first == [0, 1, 4, 9, 16] and len(read) < 100
@@ -89,6 +90,10 @@ def _(make, request):
         return pool.options(retries=1, retry_on=KeyError).apply(fail_once, (0,)) == 2
 
 
+def read_variable(variable):
+    return variable.get()
+
+
 @promise("declared context variables have in the call the value that they had where it was made")
 def _(make, request):
     from contextvars import ContextVar
@@ -96,7 +101,7 @@ def _(make, request):
     variable = ContextVar("variable", default="nothing")
     with make(2, context_vars=[variable]) as pool:
         variable.set("something")
-        return pool.apply(lambda: variable.get()) == "something"
+        return pool.apply(read_variable, (variable,)) == "something"
 
 
 @promise("lambdas, closures and functions of a script or a notebook can be called")
@@ -111,10 +116,8 @@ def _(make, request):
 
 def resist(item):
     while item == 2:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(60)
-        except BaseException:  # noqa: S110 - it is meant to resist.
-            pass
     return item
 
 

@@ -54,7 +54,14 @@ class Carried:
         self._kinds: Any = ()
 
     def __reduce__(self) -> Any:
-        return type(self), self.parts
+        return rebuilt, (type(self), self.parts)
+
+    def load(self) -> None:
+        """Has the function ready; raises what unpickling it raises."""
+        if self._function is None:
+            function, kinds = self.parts[:2]
+            self._kinds = () if kinds is None else loads(kinds)
+            self._function = loads(function)
 
     def __call__(self, sent: tuple[Any, ...]) -> Told:
         began_ns, attempt = self._begin(sent)
@@ -86,10 +93,8 @@ class Carried:
         return monotonic_ns(), 1 if task is None else task.attempt + 1
 
     def _call(self, data: bytes) -> Any:
-        function, kinds, style, _, _ = self.parts
-        if self._function is None:
-            self._function = loads(function)
-            self._kinds = () if kinds is None else loads(kinds)
+        style = self.parts[2]
+        self.load()
         given = self._given(data)
         if style == CALL:
             positional, named = given
@@ -133,6 +138,16 @@ class Carried:
         seconds = (monotonic_ns() - began_ns) * 1e-9
         _, *rest = details_here(None, None, attempt - 1, seconds)
         return (shown(self.parts[2], data), *rest)
+
+
+def rebuilt(kind: type[Carried], parts: tuple[Any, ...]) -> Carried:
+    """In a worker: the stand-in, with the function in it, so that loading that is not part of the first call."""
+    carried = kind(*parts)
+    try:
+        carried.load()
+    except Exception:  # The call tells, or brings the shared object that was missing.
+        pass
+    return carried
 
 
 class CarriedCoroutine(Carried):
