@@ -15,6 +15,7 @@ import pytest
 
 import paceline
 import tasks
+from cluster_hosts import need
 from paceline.backends import chosen_backend
 from program import Program
 
@@ -374,6 +375,7 @@ def test_names_and_addresses_of_backends(monkeypatch):
         paceline.Pool(1, backend=object())
 
 
+# As a script, which is not imported again: without a guard, it would run once more in each process that did.
 PROGRAM = """
 import os, paceline
 def where(item):
@@ -391,20 +393,45 @@ with paceline.Pool(1, backend="serial") as pool:
 """
 
 
-def test_environment_moves_a_program_to_a_cluster(dask):
-    moves(dask._where.scheduler.address.replace("tcp", "dask"))
+def test_environment_moves_a_program_to_a_cluster(dask, tmp_path):
+    moves(dask._where.scheduler.address.replace("tcp", "dask"), tmp_path)
 
 
-@pytest.mark.parametrize("backend", ["threads", "serial"])
-def test_environment_moves_a_program_to_another_backend(backend):
-    moves(backend)
+@pytest.mark.parametrize("backend", ["threads", "serial", "dask"])
+def test_environment_moves_a_program_to_another_backend(backend, tmp_path):
+    if backend == "dask":
+        need("distributed")
+    moves(backend, tmp_path)
 
 
-def moves(backend):
-    program = Program("-c", PROGRAM, PACELINE_BACKEND=backend)
+def moves(backend, folder):
+    script = folder / "program.py"
+    script.write_text(PROGRAM)
+    program = Program(str(script), PACELINE_BACKEND=backend)
     code, out, err = program.finish()
     assert code == 0, err
     assert out.splitlines() == ["8", "[1, 2]", "[3] [4] 4", "[0, 1, 4]", "True"]
+    program.wait_until_nothing_is_left(5.0)
+
+
+UNENDED = """
+import paceline, time
+def slow(item):
+    time.sleep(0.5)
+    return item
+executor = paceline.ProcessPoolExecutor(backend="dask")
+executor.submit(slow, 3).add_done_callback(lambda future: print(future.result()))
+print("end")
+"""
+
+
+def test_program_that_ends_waits_for_what_it_has_submitted(tmp_path):
+    need("distributed")
+    script = tmp_path / "program.py"
+    script.write_text(UNENDED)
+    program = Program(str(script))
+    code, out, err = program.finish()
+    assert (code, out.split(), err) == (0, ["end", "3"], "")
     program.wait_until_nothing_is_left(5.0)
 
 

@@ -74,6 +74,7 @@ __all__ = [
     "current_item",
     "current_task",
     "default_workers",
+    "end_before_others",
     "flush_worker_output",
     "is_answering",
     "machine_limits",
@@ -438,6 +439,19 @@ def _end_all() -> None:
     # A fork server that outlived this process by a moment would be left to the system's first process to bury, and in
     # a container that may be one that never does.
     end_processes(1.0)
+
+
+def end_before_others() -> None:
+    """At the end of this process, has pools end before whatever has registered so far to be ended there."""
+    import threading
+
+    try:
+        from concurrent.futures import thread  # noqa: F401 - its threads are ended so, and who comes last is first.
+
+        threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way.
+    except (AttributeError, RuntimeError):
+        # At the end of the interpreter it is too late; then calls that have not ended tell that the cluster is gone.
+        pass
 
 
 def _end_of(engine: AnyEngine) -> Callable[[bool], object]:

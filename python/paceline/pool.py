@@ -107,6 +107,10 @@ class Pool(Calls):
     There, `retries` are for exceptions of the function alone, made by the thread itself, which waits meanwhile;
     `maxtasksperchild`, `start_method` and limits of time and memory are refused. Serial,
     `imap` makes each call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
+    `"dask"`, `"ray"`, an address such as `"dask://host:8786"`, or a cluster of `paceline.clusters`, has the workers of
+    a cluster: without `processes` all of them; each host runs chunks on a local pool, and what `docs/clusters.md` has
+    as refused is refused. `ClusterError` is raised where that cannot be used. Without a `backend`, the environment's
+    `PACELINE_BACKEND` says which, or else it is processes.
 
     Deliberate differences from `multiprocessing`: leaving a `with` block waits for what was submitted, unless an
     exception is on its way out, which ends everything at once. A worker that dies fails the one call that it was

@@ -32,6 +32,8 @@ def set_up(path: list[str], initializer: bytes | None, arguments: bytes | None) 
     """In a new worker: what is to be there before the first call; raises what the initializer raises."""
     import sys
 
+    # Pools that tasks open are pools of their host.
+    os.environ.pop("PACELINE_BACKEND", None)
     known = set(sys.path)
     sys.path += [folder for folder in path if folder not in known and os.path.isdir(folder)]
     if initializer is not None and arguments is not None:

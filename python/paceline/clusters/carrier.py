@@ -45,6 +45,9 @@ __all__ = ["Carrier"]
 
 # A chunk on which so many hosts have died is not sent again.
 _MOST_DEATHS = 3
+# Of inputs that are longer on average, a chunk has no more bytes than these, whatever they take.
+_LARGE_INPUT = 256 << 10
+_LARGEST_CHUNK = 16 << 20
 
 
 class Bound:
@@ -89,6 +92,8 @@ class Carrier:
         def start_map(function: Any, items: Any, /, *, star: bool = False, on_error: str = "raise", **rest: Any) -> Any:
             sent = self._functions.of(function)
             inputs = dump_inputs(items, fails_alone=on_error != "raise")
+            if rest.get("chunksize") is None and inputs:
+                rest["chunksize"] = _largest_chunk(inputs, engine.workers)
             return engine.map(starred if star else item, sent, inputs, on_error=on_error, **rest)  # type: ignore[arg-type]
 
         starred = star
@@ -276,6 +281,15 @@ class Carrier:
         """Raises `ClusterMismatch` if a worker of the cluster is of other versions."""
         for one in self.cluster.everywhere(presence):
             check_versions(one.versions, f"the worker on host {one.host} (process {one.pid})")
+
+
+def _largest_chunk(inputs: list[bytes | Along], workers: int) -> int | None:
+    """How many inputs a chunk has because of their bytes; None if that is for measured time to say."""
+    sizes = [len(one.data if isinstance(one, Along) else one) for one in inputs]
+    mean = sum(sizes) / len(sizes)
+    if mean < _LARGE_INPUT:
+        return None
+    return max(1, min(int(_LARGEST_CHUNK / mean), len(sizes) // (4 * workers)))
 
 
 def _part(handed: Handed, entries: dict[str, Entry]) -> Part:

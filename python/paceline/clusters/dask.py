@@ -10,6 +10,7 @@ from threading import Lock
 
 from paceline.clusters.cluster import Cluster, HostDied, Run, RunCancelled
 from paceline.clusters.host import run_chunk
+from paceline.engine import default_workers, end_before_others
 from paceline.errors import ClusterError, ClusterLost, ClusterMismatch
 
 TYPE_CHECKING = False
@@ -25,6 +26,8 @@ __all__ = ["Dask"]
 # How long workers are waited for, and an answer of those that there are.
 _PATIENCE_S = 30.0
 _LEAVE_S = 5.0
+# Dask warns of tasks with more bytes in them than twice as many.
+_LARGE = 5_000_000
 _HINT = "hint: `pip install 'paceline[dask]'`"
 
 
@@ -32,8 +35,8 @@ class Dask(Cluster):
     """A cluster of Dask's, as a backend: `Pool(backend=Dask(client))`.
 
     `where` is a `distributed.Client`, the address of a scheduler (`"tcp://host:8786"`), or a cluster object of Dask's.
-    Without it, it is the client that is current in this process, or else a cluster on this machine, of one worker
-    process with a thread for each CPU, which ends with the last pool on it.
+    Without it, it is the client that is current in this process, or else a scheduler and a worker
+    in threads of this process, for as many worker processes as there are CPUs, which end with the last pool on it.
     """
 
     name = "dask"
@@ -56,6 +59,8 @@ class Dask(Cluster):
             from distributed import Client, LocalCluster
         except ImportError as error:
             raise ImportError(f"backend='dask' needs `distributed`\n{_HINT}") from error
+        # Dask closes its clusters and its client at the end of the program.
+        end_before_others()
         where = self._where
         try:
             if isinstance(where, Client):
@@ -65,9 +70,15 @@ class Dask(Cluster):
                 self._client = _current_client()
                 if self._client is not None:
                     return
-                from paceline.engine import default_workers
-
-                where = LocalCluster(n_workers=1, threads_per_worker=default_workers(), dashboard_address=None)
+                # In threads: processes of Dask's would import the user's script again. What is run is in processes
+                # anyway.
+                where = LocalCluster(
+                    n_workers=1,
+                    threads_per_worker=default_workers(),
+                    processes=False,
+                    memory_limit=0,
+                    dashboard_address=":0",
+                )
                 self._made.append(where)
             if isinstance(where, str):
                 _knock(where)
@@ -133,18 +144,15 @@ class Dask(Cluster):
     def start(self, parcel: bytes, name: str, shares: Sequence[Any]) -> Run:
         client = self._connected()
         try:
-            future = client.submit(_run, parcel, *shares, key=_key(name), pure=False, retries=0)
+            stored = [share.of(client) for share in shares]
+            with _silence_about(len(parcel)):
+                future = client.submit(_run, parcel, *stored, key=_key(name), pure=False, retries=0)
         except Exception as error:
             raise ClusterLost(f"the scheduler of Dask's takes no more tasks: {error}") from error
         return _Run(future, client)
 
     def put(self, data: bytes) -> Any:
-        try:
-            return self._connected().scatter(data, hash=False)
-        except ClusterError:
-            raise
-        except Exception as error:
-            raise ClusterLost(f"nothing can be stored in Dask's cluster: {error}") from error
+        return _Stored(data)
 
 
 def _knock(address: str) -> None:
@@ -198,6 +206,33 @@ def _key(name: str) -> str:
     return f"{name.replace('-', '_')}-{uuid4().hex}"
 
 
+def _silence_about(length: int) -> Any:
+    """For the sending of so many bytes: Dask warns of much less than it can carry."""
+    from contextlib import nullcontext
+
+    import dask
+
+    if length < _LARGE:
+        return nullcontext()
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"})
+
+
+class _Stored:
+    """Bytes in the memory of Dask's workers; put there again, should those that had them have died."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._lock = Lock()
+        self._future: DaskFuture[bytes] | None = None
+
+    def of(self, client: Client) -> DaskFuture[bytes]:
+        """What stands for them in a task. Raises what `scatter` raises."""
+        with self._lock:
+            if self._future is None or self._future.status in {"cancelled", "lost", "error"}:
+                self._future = client.scatter(self._data, hash=False)
+            return self._future
+
+
 class _Run(Run):
     def __init__(self, future: DaskFuture[bytes], client: Client) -> None:
         self._future = future
@@ -217,6 +252,8 @@ class _Run(Run):
         except (CancelledError, CancelledInLoop) as error:
             if self._is_cancelled:
                 raise RunCancelled from None
+            if self._client.status == "running" and self._client.scheduler_comm is not None:
+                raise HostDied("one that had what the task was to read") from error
             raise _lost(self._client) from error
         finally:
             self._future.release()
