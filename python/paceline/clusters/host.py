@@ -35,6 +35,8 @@ __all__ = ["Presence", "end_pool", "presence", "run_chunk"]
 IDLE_S = 20.0
 # How often whoever runs a chunk looks whether anybody still wants it.
 _LOOK_S = 0.5
+# How long the end of a pool is waited for.
+_ENDING_S = 2.0
 
 
 class Presence(NamedTuple):
@@ -172,12 +174,17 @@ def _clear_up() -> None:
 
 
 def end_pool(key: str, at_once: bool) -> None:
-    """Ends the local pool of that pool of a client, if there is one here."""
+    """Ends the local pool of that pool of a client, if there is one here; waits for that, but not for long.
+
+    It may be the engine's own loop that calls this, and must not be held up.
+    """
     with _changed:
         pool = _pools.pop(key, None)
         _changed.notify_all()
     if pool is not None:
-        pool.end(at_once=at_once)
+        thread = Thread(target=pool.end, kwargs={"at_once": at_once}, name="paceline-ending", daemon=True)
+        thread.start()
+        thread.join(_ENDING_S)
 
 
 class _Unwanted(Exception):
