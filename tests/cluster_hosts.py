@@ -7,10 +7,10 @@ import contextlib
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -23,6 +23,12 @@ def need(engine):
     """Skips the test unless the engine is installed."""
     if importlib.util.find_spec(engine) is None:
         pytest.skip(f"`{engine}` is not installed in this Python")
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def warm_up():
@@ -40,27 +46,20 @@ class DaskCluster:
     def __init__(self, hosts=2, threads=1, **settings):
         need("distributed")
         self._folder = tempfile.TemporaryDirectory(prefix="paceline-dask-")
-        self._file = Path(self._folder.name) / "scheduler.json"
         path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, "PYTHONPATH": path, **settings}
         self.hosts = []
-        options = ["--scheduler-file", str(self._file), "--no-dashboard"]
-        self.scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", *options)
+        # Chosen here, so that the hosts can be started at the same time; they try until it answers.
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        port = self.address.rpartition(":")[2]
+        self.scheduler = self._start("dask_scheduler", "--port", port, "--host", "127.0.0.1", "--no-dashboard")
         for _ in range(hosts):
             self.add_host(threads)
 
-    @property
-    def address(self):
-        """Of the scheduler, when it is there."""
-        from json import loads
-
-        return loads(self._file.read_text())["address"]
-
     def add_host(self, threads=1):
         """Starts one more."""
-        options = ["--scheduler-file", str(self._file), "--no-dashboard", "--death-timeout", "20"]
-        folder = ["--local-directory", self._folder.name]
-        host = self._start("dask_worker", "--nthreads", str(threads), "--host", "127.0.0.1", *options, *folder)
+        options = ["--nthreads", str(threads), "--host", "127.0.0.1", "--no-dashboard", "--death-timeout", "20"]
+        host = self._start("dask_worker", self.address, *options, "--local-directory", self._folder.name)
         self.hosts.append(host)
         return host
 
@@ -81,22 +80,9 @@ class DaskCluster:
         """A client of it, once all of its hosts are there."""
         from distributed import Client
 
-        self.wait_until(self._file.exists)
         with Client(self.address, set_as_default=False, timeout=PATIENCE_S) as client:
             client.wait_for_workers(len(self.hosts), timeout=PATIENCE_S)
             yield client
-
-    def wait_until(self, holds):
-        """Waits for something, as long as the scheduler lives."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert self.scheduler.poll() is None, self.log()
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
-
-    def log(self):
-        """What its processes have said."""
-        return "\n".join(path.read_text() for path in Path(self._folder.name).glob("*.log"))
 
     def kill_host(self, host):
         """Ends a host as a power failure would: nanny, worker, and whatever they have started."""
