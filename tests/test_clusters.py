@@ -358,6 +358,14 @@ def test_argument_that_cannot_be_pickled_raises_at_the_call(pool):
 # -- which backend -----------------------------------------------------------------------------------------------------
 
 
+def test_address_without_a_port_has_the_schedulers_own():
+    from paceline.clusters.opening import cluster_of
+
+    assert cluster_of("dask://far")._where == "tcp://far:8786"
+    assert cluster_of("dask://far:99")._where == "tcp://far:99"
+    assert cluster_of("dask")._where is None
+
+
 def test_names_and_addresses_of_backends(monkeypatch):
     monkeypatch.delenv("PACELINE_BACKEND", raising=False)
     assert chosen_backend(None) == "processes"

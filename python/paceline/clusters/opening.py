@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["cluster_of", "open_cluster_engine"]
 
 
+# Where schedulers of Dask's listen unless they are told otherwise.
+_DASK_PORT = 8786
+
+
 def cluster_of(backend: str | Cluster) -> Cluster:
     """The cluster of that name or address; not connected yet."""
     if not isinstance(backend, str):
@@ -28,7 +32,9 @@ def cluster_of(backend: str | Cluster) -> Cluster:
     if engine == "dask":
         from paceline.clusters.dask import Dask
 
-        return Dask(f"tcp://{address}" if address else None)
+        if not address:
+            return Dask()
+        return Dask(f"tcp://{address}" if ":" in address else f"tcp://{address}:{_DASK_PORT}")
     from paceline.clusters.ray import Ray
 
     ray: Cluster = Ray(backend if address else None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from _pickle import dumps, loads
+from functools import cache
 from typing import NamedTuple
 
 from paceline.errors import ClusterMismatch
@@ -96,6 +97,7 @@ class Reply(NamedTuple):
     broken: bytes | None = None
 
 
+@cache
 def versions() -> tuple[str, str]:
     """Of Python (without the last number) and of Paceline, here."""
     from importlib.metadata import version
