@@ -341,7 +341,7 @@ def test_resources_are_refused(dask, pool):
 
 
 def test_events_are_refused(pool):
-    with pytest.raises(ValueError, match="processes"):
+    with pytest.raises(ValueError, match="runs its calls on a cluster"):
         pool.subscribe(print)
 
 

@@ -408,7 +408,8 @@ def see_off(engine: AnyEngine) -> None:
     if os.getpid() != _home:
         return
     engine.close()
-    if not engine.join(0):
+    # The end of a pool on a cluster is told to all hosts, which is not for whoever happens to collect garbage.
+    if getattr(engine, "carrier", None) is not None or not engine.join(0):
         _left.append(engine)
         # Not `threading`: this may be called by the garbage collector in the middle of that module's own work.
         _thread.start_new_thread(_wait_for, (engine,))
