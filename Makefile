@@ -77,6 +77,10 @@ balance: $(BIN)/.bench ## docs/load-balance.md, of the last whole `make bench` a
 bench-experiment: build ## measure what an experiment costs for each of 100,000 cells that do nothing
 	$(BIN)/python -m benches.experiment
 
+.PHONY: bench-clusters
+bench-clusters: build ## measure pools on clusters beside the engines alone; writes docs/clusters-benchmarks.md
+	$(BIN)/python -m benches.clusters
+
 .PHONY: bench-table
 bench-table: ## measure the task table alone (Rust)
 	cargo bench --locked -p paceline-ipc
@@ -190,6 +194,10 @@ loom: ## every interleaving of the task table's claims, completions, cancels and
 .PHONY: faults
 faults: build $(BIN)/.bench ## every fault with every start method and call, beside the peers; writes docs/fault-matrix.md
 	$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(FAULTS)
+
+.PHONY: promises
+promises: build ## ask every backend for each promise; writes the table in docs/clusters.md
+	PACELINE_WRITE_PROMISES=1 $(BIN)/python -m pytest -q tests/contract/test_promises.py
 
 .PHONY: soak
 soak: build ## a million tasks among random faults, for ten minutes; then the fault tests over and over

@@ -7,12 +7,14 @@ it. What one process has once (the fork server and the threads that watch it) is
 import gc
 import os
 import select
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 
 from belongings import nothing_may_remain
+from cluster_hosts import DaskCluster, warm_up
 
 
 def pytest_collection_finish(session):
@@ -40,6 +42,23 @@ def nothing_left_behind(request):
     # Pytest itself would hold the pools of fixtures a little longer.
     with nothing_may_remain(request.node.funcargs.clear):
         yield
+
+
+@pytest.fixture(scope="session")
+def dask():
+    """A cluster of Dask's with two hosts, as a backend; whatever it starts once has been started."""
+    with DaskCluster() as cluster, cluster.client() as client:
+        from paceline import Pool
+        from paceline.clusters import Dask
+
+        backend = Dask(client)
+        with Pool(backend=backend):
+            # Each host has a fork server from its first task on, and a thread that passes on what workers say.
+            client.run(warm_up)
+            # The client keeps its connections, and has as many as were ever needed at a time.
+            with ThreadPoolExecutor(16) as threads:
+                list(threads.map(lambda _: client.run(abs, -1), range(16)))
+        yield backend
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ with Pool(2, backend="threads") as pool:
     assert_type(pool.submit(half, 1).result(), float)
     assert_type(pool.map_reduce(half, max, [1, 2]), float)
     pool.map_reduce(half, max, ["1"])  # wrong
-    Pool(2, backend="thread")  # wrong
+    Pool(2, backend=2)  # wrong
 
 assert_type(paceline.map(half, [1]), list[float])
 assert_type(paceline.map(fetch, ["a"], workers=2), list[bytes])

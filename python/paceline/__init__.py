@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from paceline.errors import ArgumentNotPicklable as ArgumentNotPicklable
     from paceline.errors import ArgumentNotRebuilt as ArgumentNotRebuilt
     from paceline.errors import CallError as CallError
+    from paceline.errors import ClusterError as ClusterError
+    from paceline.errors import ClusterLost as ClusterLost
+    from paceline.errors import ClusterMismatch as ClusterMismatch
     from paceline.errors import FunctionError as FunctionError
     from paceline.errors import InternalError as InternalError
     from paceline.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -67,6 +70,9 @@ __all__ = [
     "ArgumentNotPicklable",
     "ArgumentNotRebuilt",
     "CallError",
+    "ClusterError",
+    "ClusterLost",
+    "ClusterMismatch",
     "CurrentTask",
     "Durations",
     "Event",

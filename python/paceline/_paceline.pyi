@@ -23,7 +23,9 @@ class TaskFuture:
         """Of a map: the results before the first failed item, and that item's exception (or None)."""
     def progress(self) -> tuple[int, int]:
         """How many items there are, and how many of them have an outcome: of a call there is one."""
-    def history(self) -> tuple[int, tuple[float, tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]]]:
+    def history(
+        self,
+    ) -> tuple[int, tuple[float, tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]]]:
         """How many workers there are, how many seconds it has taken, and what `Engine.history` tells, of it alone. Items
         have their numbers in the call, and moments count from its submission."""
     def take_rest(self) -> tuple[Iterator[Any], int] | None:
@@ -129,10 +131,10 @@ class Engine:
         With `order`, indices of all items of a list, they are sent in that order, one by one; the results stand in that of the list.
         With `in_pieces`, only as many items are read as fit with others into the memory budget; the future's `take_rest` has the others.
         """
-    def history(self) -> tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]:
+    def history(self) -> tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]:
         """What each worker did, stretch by stretch: the workers' process ids, the functions' names, how many of the oldest are
-        forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, and of each stretch a
-        row of twelve numbers, as `paceline.history` knows them.
+        forgotten, how many items raised, were stopped, and were lost, when the first item was submitted, of each stretch a row
+        of twelve numbers, as `paceline.history` knows them, and the workers' hosts, if they are not all on this one.
         """
     def subscribe(
         self, event_type: type[Any], version: int, anchor_ns: int, name_exception: Callable[[bytes], str | None]
@@ -215,10 +217,10 @@ class Engine:
 
         Whether it is cancelled, or will be; None if there is no such item, or it has ended.
         """
-    def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
+    def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]], str]]]:
         """Wall seconds from the first submission to the last end so far (or to now while tasks are out), and for each
-        worker process that has run anything its pid, busy seconds, number of items, and ranges (first, count) of item
-        indices in the pool's order of submission."""
+        worker process that has run anything its pid, busy seconds, number of items, ranges (first, count) of item
+        indices in the pool's order of submission, and its host if that is another."""
 
 @final
 class Events:
@@ -249,6 +251,11 @@ class SharedMemory:
     def address(self) -> int: ...
     def release(self) -> None:
         """Lets go of it as soon as no call needs it any more. It cannot be pickled from now on."""
+    @staticmethod
+    def forget_named() -> None:
+        """Lets go of what was named by pickles that will never be sent."""
+    def open(self) -> Any:
+        """The object that lies here, as it was when it was shared; its buffers are mapped, and not copied."""
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[int, int, int, int]]: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
@@ -303,9 +310,11 @@ class Terms:
         retry_alone: bool = False,
         name: str | None = None,
         tokens: Sequence[int] = ...,
+        carried: Any = None,
     ) -> Terms:
         """Times are in seconds. The `retry_...` tell after what a call is run again; of failures, the worker knows.
-        `name` stands for the function in errors; `tokens` are what the engine's method of that name gives.
+        `name` stands for the function in errors; `tokens` are what the engine's method of that name gives; `carried` is what
+        whoever carries calls to a cluster is to know.
 
         Of the calls that wait, what has the highest `priority` (an i16) goes first.
         """
@@ -336,6 +345,9 @@ class Task:
 def current_task() -> Task | None:
     """The task whose code is running, if any."""
 
+def number_item(number: int) -> None:
+    """Tells the task that calls this by what number its caller knows it."""
+
 def current_item() -> int | None:
     """The number, in the pool's order of submission, of the task whose code is running; none outside of a task."""
 
@@ -352,11 +364,17 @@ class LocalEngine:
         start_thread: Callable[[Callable[[], None], int], Any] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] | None = None,
+        carrier: Any = None,
+        capacity: int | None = None,
     ) -> LocalEngine:
         """Starts nothing yet: `start_thread(body, number)` is called when there is work for one more thread.
 
         It runs `body` in a thread, which it returns. Without it there are no threads: `submit` and `map` run everything
         before they return. `initializer(*initargs)` is called by each thread first, or by the first caller.
+
+        With a `carrier`, the threads hand on what they take: it is called with a list of chunks, and returns what became
+        of each (see `paceline.clusters.carrier`); its `announce`, `terminate` and `close` are called as the names say.
+        `capacity` is how many workers the engine is said to have then.
         """
     def submit(
         self,
@@ -408,6 +426,9 @@ class LocalEngine:
     def runs_in_caller(self) -> bool:
         """Whether calls are made in the caller's own thread, before `submit` returns."""
     @property
+    def carrier(self) -> Any:
+        """What carries the calls elsewhere; None if they are made here."""
+    @property
     def broken(self) -> bool:
         """Whether an initializer has raised."""
     def rest_before_retry(self, seconds: float) -> bool:
@@ -424,9 +445,9 @@ class LocalEngine:
         """How many of them have nothing to do."""
     def pids(self) -> list[int]:
         """The system's ids of the threads that there are now."""
-    def history(self) -> tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]:
+    def history(self) -> tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]:
         """As of `Engine`, with the ids of threads in the place of those of processes."""
-    def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]]]]]:
+    def report(self) -> tuple[float, list[tuple[int, float, int, list[tuple[int, int]], str]]]:
         """As of `Engine`, with the ids of threads in the place of those of processes."""
 
 def default_workers() -> int:

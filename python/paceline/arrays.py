@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paceline.elsewhere import collector
 from paceline.engine import is_answering
 
 TYPE_CHECKING = False
@@ -60,5 +61,10 @@ class SharedArray(np.ndarray):
             first = offset + sum(min(step, 0) for step in steps)
             last = offset + sum(max(step, 0) for step in steps)
             if first >= 0 and last + self.itemsize <= memory.nbytes:
+                if collector() is not None:
+                    raise TypeError(
+                        "an array of `paceline.empty` is memory of this host, and nobody on another can write to it; "
+                        "return what is to be written, or hand over a copy of the array"
+                    )
                 return SharedArray.over, (memory, self.shape, self.dtype, offset, self.strides)
         return self.view(np.ndarray).__reduce_ex__(protocol)

@@ -86,7 +86,7 @@ class AsExecutor(AsPool):
 def _open_paceline(workers: int) -> AsPool:
     import paceline
 
-    return AsPool(paceline.Pool(workers))
+    return AsPool(paceline.Pool(workers, backend="processes"))
 
 
 def _open_pool(workers: int) -> AsPool:

@@ -180,7 +180,7 @@ def _lanes(of_each: list[tuple[int, list[Stretch]]]) -> list[list[tuple[int, lis
 
 
 def _label(history: History, worker: int, others: int = 0) -> str:
-    pid = str(history.pids[worker]) if worker < len(history.pids) else "?"
+    pid = history.name_of(worker) if worker < len(history.pids) else "?"
     return f"{pid} + {others:,}" if others else pid
 
 

@@ -363,7 +363,9 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("--treatment", metavar="AXIS", help="the axis whose values see the same random numbers")
     run.add_argument("--version", metavar="TEXT", help="the version of the function; another makes its results stale")
     run.add_argument("--workers", type=positive, metavar="N", help="workers (default: all usable cores)")
-    run.add_argument("--backend", choices=["processes", "threads", "serial"], help="where cells run")
+    run.add_argument(
+        "--backend", metavar="NAME", help="where cells run: processes, threads, serial, dask, ray, or an address"
+    )
     run.add_argument("--timeout", type=float, metavar="SECONDS", help="the time limit of each cell")
     run.add_argument("--retries", type=int, metavar="N", help="how often a cell is tried again whose worker died")
     run.add_argument("--memory-limit", metavar="BYTES", help="of each worker, such as 2GB")

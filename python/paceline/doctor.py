@@ -266,7 +266,7 @@ def time_first_results(method: Any) -> tuple[float, float]:
     times_ms = []
     for _ in range(2):
         start = time.perf_counter()
-        with paceline.Pool(1, start_method=method) as pool:
+        with paceline.Pool(1, backend="processes", start_method=method) as pool:
             if pool.apply(os.getpid) == os.getpid():
                 raise RuntimeError("the task ran in the process that asked for it")
             times_ms.append(1000 * (time.perf_counter() - start))
@@ -288,7 +288,7 @@ def share_and_read() -> None:
     import paceline
 
     block = bytes(range(256)) * 4096
-    with paceline.Pool(1) as pool, paceline.share(block) as shared:
+    with paceline.Pool(1, backend="processes") as pool, paceline.share(block) as shared:
         if pool.apply(len, (shared,)) != len(block):
             raise RuntimeError("a worker found something else than what was shared")
 
@@ -340,7 +340,7 @@ def native_threads_of_workers(workers: int) -> list[tuple[str, int]] | None:
     """Runs in a process of its own."""
     import paceline
 
-    with paceline.Pool(workers) as pool:
+    with paceline.Pool(workers, backend="processes") as pool:
         found: list[tuple[str, int]] | None = pool.apply(native_threads)
         return found
 

@@ -31,6 +31,7 @@ from paceline._paceline import (
     is_answering,
     machine_limits,
     next_output,
+    number_item,
     preload,
     promise_to_listen,
     renounce_listening,
@@ -73,9 +74,11 @@ __all__ = [
     "current_item",
     "current_task",
     "default_workers",
+    "end_before_others",
     "flush_worker_output",
     "is_answering",
     "machine_limits",
+    "number_item",
     "on_terms",
     "open_engine",
     "open_engines",
@@ -151,12 +154,15 @@ def open_local_engine(
     *,
     prefix: str | None,
     seed: int | None = None,
+    carrier: Any = None,
+    capacity: int | None = None,
 ) -> LocalEngine:
     """Opens an engine of at most `workers` threads of this process; each is started when there is work for it.
 
     The names of the threads are `prefix`, an underscore and a number. Without a prefix there are no threads: every call
-    is made by the thread that submits it, before `submit` returns. Raises `TypeError` for an initializer that cannot be
-    called.
+    is made by the thread that submits it, before `submit` returns. With a `carrier` (of `paceline.clusters`), the
+    threads run nothing themselves, but hand on what they take; `capacity` is how many workers it is said to have then.
+    Raises `TypeError` for an initializer that cannot be called.
     """
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
@@ -167,11 +173,17 @@ def open_local_engine(
         start_thread=None if prefix is None else _starter(prefix),
         initializer=initializer,
         initargs=tuple(initargs),
+        carrier=carrier,
+        capacity=capacity,
     )
 
 
 def on_terms(engine: AnyEngine, terms: Terms) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The engine's `submit` and `map` on these terms; both take what the engine's take after the terms."""
+    if (carrier := getattr(engine, "carrier", None)) is not None:
+        # What travels further is made ready by whoever carries it.
+        bound: tuple[Callable[..., Any], Callable[..., Any]] = carrier.bind(engine, None)
+        return bound
     from types import MethodType
 
     # Cheaper than `functools.partial`, both to import and to call.
@@ -396,7 +408,8 @@ def see_off(engine: AnyEngine) -> None:
     if os.getpid() != _home:
         return
     engine.close()
-    if not engine.join(0):
+    # The end of a pool on a cluster is told to all hosts, which is not for whoever happens to collect garbage.
+    if getattr(engine, "carrier", None) is not None or not engine.join(0):
         _left.append(engine)
         # Not `threading`: this may be called by the garbage collector in the middle of that module's own work.
         _thread.start_new_thread(_wait_for, (engine,))
@@ -427,6 +440,19 @@ def _end_all() -> None:
     # A fork server that outlived this process by a moment would be left to the system's first process to bury, and in
     # a container that may be one that never does.
     end_processes(1.0)
+
+
+def end_before_others() -> None:
+    """At the end of this process, has pools end before whatever has registered so far to be ended there."""
+    import threading
+
+    try:
+        from concurrent.futures import thread  # noqa: F401 - its threads are ended so, and who comes last is first.
+
+        threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way.
+    except (AttributeError, RuntimeError):
+        # At the end of the interpreter it is too late; then calls that have not ended tell that the cluster is gone.
+        pass
 
 
 def _end_of(engine: AnyEngine) -> Callable[[bool], object]:

@@ -17,6 +17,9 @@
     ├── TooManyFailures .......... a map: more of its items failed than may
     ├── StoreError ............... an experiment's store: it cannot be read or written
     │   └── StoreInUse               another run writes to it
+    ├── ClusterError ............. the cluster of a backend: it cannot be used
+    │   ├── ClusterLost              it can be reached no more; also `ConnectionError`
+    │   └── ClusterMismatch          its versions of Python or of Paceline are not those here
     └── InternalError ............ us
 
     RemoteTraceback, which is never raised, is the `__cause__` of exceptions that came from a worker. TaskInterrupted,
@@ -333,6 +336,22 @@ class StoreInUse(StoreError):
     """Another run is writing to the store."""
 
 
+class ClusterError(PacelineError):
+    """The cluster of a backend cannot be used; what was to be run there is lost with it."""
+
+
+class ClusterLost(ClusterError, ConnectionError):
+    """The cluster cannot be reached any more: its scheduler has ended, or the connection to it."""
+
+
+class ClusterMismatch(ClusterError):
+    """A worker of the cluster has other versions of Python or of Paceline than this process, or none of Paceline."""
+
+
+class CarriedNoMore(Exception):
+    """What carries calls to a cluster has been ended; the engine takes this from it, and nobody else ever sees it."""
+
+
 class TaskInterrupted(BaseException):
     """Raised in a task, in its worker, that is to stop: it ran over its time limit, or was cancelled by force.
 
@@ -432,6 +451,13 @@ def thread_start_error(cause: BaseException | None) -> WorkerStartError:
     error: WorkerStartError = made(f"the initializer raised `{cause!r}`")
     error.__cause__ = cause
     return error
+
+
+def told_again(cause: BaseException) -> BaseException:
+    """The same error for one more call: raised anew, an exception would collect the traceback of each."""
+    again = type(cause)(*cause.args)
+    again.__cause__ = cause.__cause__
+    return again
 
 
 class InternalError(PacelineError):

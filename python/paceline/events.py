@@ -101,8 +101,13 @@ class Subscription:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
         if isinstance(engine, LocalEngine):
+            where = (
+                "in this process"
+                if engine.carrier is None
+                else "on a cluster, which tells of them when they have ended"
+            )
             raise ValueError(  # noqa: TRY004 - as a pool's constructor refuses what is not for threads.
-                "events are told by pools of worker processes: this one runs its calls in this process\n"
+                f"events are told by pools of worker processes: this one runs its calls {where}\n"
                 "hint: use `backend='processes'`, or have the function itself tell what it does"
             )
         self._events = engine.subscribe(Event, VERSION, _ANCHOR_NS, _name_of_exception)

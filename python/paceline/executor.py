@@ -11,7 +11,8 @@ from functools import partial
 from itertools import count
 from signal import SIGKILL, SIGTERM
 
-from paceline.engine import Terms, choose_seed, default_workers, open_engine, open_local_engine
+from paceline.backends import chosen_backend, open_backend
+from paceline.engine import LocalEngine, Terms, choose_seed, open_local_engine
 from paceline.errors import PoolClosed, WorkerError
 from paceline.executor_calls import EngineExecutor
 from paceline.options import Options
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from threading import Thread
     from typing import Any, Literal, Protocol
 
+    from paceline.backends import Backend
     from paceline.engine import AnyEngine
     from paceline.processes import WorkerProcess
 
@@ -49,7 +51,7 @@ class ProcessPoolExecutor(EngineExecutor):
     `initializer(*initargs)` before its first task, and leaves for a fresh one after `max_tasks_per_child` tasks, if
     that is given. `mp_context` is taken for compatibility, and changes nothing: workers start as `start_method` says,
     by default from a clean process of Paceline's own, and functions bring the globals they use with them. The other
-    arguments, `start_method` too, are those of `Pool`.
+    arguments, `start_method` and `backend` too, are those of `Pool`.
 
     Raises `ValueError` for numbers below one, and for `max_tasks_per_child` with a `fork` context, which the standard
     executor refuses too; `TypeError` for an initializer that cannot be called; `ArgumentNotPicklable` for one that
@@ -68,6 +70,7 @@ class ProcessPoolExecutor(EngineExecutor):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         *,
+        backend: Backend | None = None,
         max_tasks_per_child: int | None = None,
         timeout: float | None = None,
         grace: float = 1.0,
@@ -87,9 +90,7 @@ class ProcessPoolExecutor(EngineExecutor):
         start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
         resources: Mapping[str, float] | None = None,
     ) -> None:
-        if max_workers is None:
-            max_workers = default_workers()
-        if max_workers <= 0:
+        if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if max_tasks_per_child is not None:
             if not isinstance(max_tasks_per_child, int):
@@ -113,11 +114,13 @@ class ProcessPoolExecutor(EngineExecutor):
         )
         self.seed = choose_seed(seed)
         self._threads_per_worker = threads_per_worker
-        engine = open_engine(
+        engine = open_backend(
+            chosen_backend(backend),
             max_workers,
             initializer,
             initargs,
             max_tasks_per_child,
+            name=None,
             seed=self.seed,
             concurrency_per_worker=concurrency_per_worker,
             threads_per_worker=threads_per_worker,
@@ -134,7 +137,8 @@ class ProcessPoolExecutor(EngineExecutor):
     def terminate_workers(self) -> None:
         """Shuts down at once: cancels what has not begun, and sends SIGTERM to every worker.
 
-        What was running fails with `WorkerDied`, whatever its `retries`. Does not wait, and takes no more calls.
+        What was running fails with `WorkerDied`, whatever its `retries`; on a cluster, it is cancelled, and its workers
+        are ended by SIGKILL. Does not wait, and takes no more calls. Raises `ValueError` where the workers are threads.
         """
         self._end_workers(SIGTERM)
 
@@ -143,6 +147,13 @@ class ProcessPoolExecutor(EngineExecutor):
         self._end_workers(SIGKILL)
 
     def _end_workers(self, signal: Signals) -> None:
+        engine = self._engine
+        if isinstance(engine, LocalEngine):
+            if engine.carrier is None:
+                raise ValueError("threads cannot be ended: the executor's backend has no worker processes")
+            self.shutdown(wait=False, cancel_futures=True)
+            engine.terminate()
+            return
         self.shutdown(wait=False, cancel_futures=True)
         for pid in self._engine.pids():
             send_signal(pid, signal)
@@ -151,6 +162,8 @@ class ProcessPoolExecutor(EngineExecutor):
 
     @property
     def _processes(self) -> dict[int, WorkerProcess]:
+        if isinstance(self._engine, LocalEngine):
+            return {}
         return {process.pid: process for process in worker_processes(self._engine)}
 
     @property

@@ -12,6 +12,11 @@ from enum import IntEnum
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
+
+    # As an engine tells it: processes, functions, how many stretches are forgotten, how many items raised, were stopped
+    # and were lost, when it began, the rows of stretches, and hosts.
+    Chronicle: TypeAlias = tuple[list[int], list[str], int, tuple[int, int, int], int, bytes, list[str]]
 
 # The numbers in a row that the engine tells of a stretch.
 _COLUMNS = 12
@@ -56,17 +61,19 @@ class History:
 
     Of the oldest stretches `forgotten` are not there any more. `failed` counts the items that raised, that were
     stopped, and that were lost, each time that one was run; a stretch with one of them may have others with results.
+    `hosts` has the host of each worker, and is empty where they are all on this one.
     """
 
     pids: tuple[int, ...]
     stretches: tuple[Stretch, ...]
     forgotten: int = 0
     failed: tuple[int, int, int] = (0, 0, 0)
+    hosts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, told: tuple[list[int], list[str], int, tuple[int, int, int], int, bytes]) -> History:
+    def of(cls, told: Chronicle) -> History:
         """The history that an engine has told."""
-        pids, names, forgotten, failed, began_ns, rows = told
+        pids, names, forgotten, failed, began_ns, rows, hosts = told
         numbers = array("Q", rows)
         columns = [numbers[column::_COLUMNS] for column in range(_COLUMNS)]
 
@@ -83,7 +90,16 @@ class History:
             )
         ]  # fmt: skip
         stretches.sort(key=lambda stretch: stretch.began)
-        return cls(tuple(pids), tuple(stretches), forgotten, failed)
+        return cls(tuple(pids), tuple(stretches), forgotten, failed, tuple(hosts))
+
+    def host_of(self, worker: int) -> str:
+        """The host of a worker; empty if it is this one."""
+        return self.hosts[worker] if self.hosts else ""
+
+    def name_of(self, worker: int) -> str:
+        """What tells a worker from all others: its process id, with its host if that is another."""
+        host = self.host_of(worker)
+        return f"{host}:{self.pids[worker]}" if host else str(self.pids[worker])
 
     @property
     def end(self) -> float:

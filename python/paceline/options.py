@@ -118,6 +118,9 @@ class Options:
         if not self._given():
             return on_terms(engine, Terms())
         if isinstance(engine, LocalEngine):
+            if engine.carrier is not None:
+                bound: tuple[Callable[..., Any], Callable[..., Any]] = engine.carrier.bind(engine, self)
+                return bound
             terms = Terms(priority=self.priority, name=self.name)
             wrap = self._wrap_in_thread(engine)
         else:

@@ -135,8 +135,14 @@ def _dump_retried(fn: Any) -> tuple[bytes, Guard | Literal[False] | None]:
     return data, guard
 
 
+def _dump_carried(fn: Any) -> tuple[bytes, None]:
+    """Of a function that came from another host, and is not looked into here."""
+    return _pickle.dumps(fn, _PROTOCOL), None
+
+
 # What stands for a function when it is sent, by the module of its class.
 _STAND_INS = {
+    "paceline.clusters.carried": _dump_carried,
     "paceline.classes": _dump_bringing,
     "paceline.context": _dump_with_context,
     "paceline.retrying": _dump_retried,

@@ -6,9 +6,9 @@ are those of `paceline.calls`; how work is done is the engine's affair.
 
 from __future__ import annotations
 
-from itertools import count
 from os import environ
 
+from paceline.backends import chosen_backend, is_elsewhere, open_backend
 from paceline.calls import MISSING, Calls, pool_closed
 from paceline.engine import (
     LocalEngine,
@@ -16,8 +16,6 @@ from paceline.engine import (
     choose_seed,
     default_workers,
     on_terms,
-    open_engine,
-    open_local_engine,
     register,
     see_off,
     unregister,
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, Self, TypeVar, overload
 
+    from paceline.backends import Backend
     from paceline.context import ContextCarrier
     from paceline.engine import AnyEngine
     from paceline.events import Event, Subscription
@@ -108,6 +107,10 @@ class Pool(Calls):
     There, `retries` are for exceptions of the function alone, made by the thread itself, which waits meanwhile;
     `maxtasksperchild`, `start_method` and limits of time and memory are refused. Serial,
     `imap` makes each call when its result is asked for, and Ctrl-C in a call is raised by the method that made it.
+    `"dask"`, `"ray"`, an address such as `"dask://host:8786"`, or a cluster of `paceline.clusters`, has the workers of
+    a cluster: without `processes` all of them; each host runs chunks on a local pool, and what `docs/clusters.md` has
+    as refused is refused. `ClusterError` is raised where that cannot be used. Without a `backend`, the environment's
+    `PACELINE_BACKEND` says which, or else it is processes.
 
     Deliberate differences from `multiprocessing`: leaving a `with` block waits for what was submitted, unless an
     exception is on its way out, which ends everything at once. A worker that dies fails the one call that it was
@@ -122,7 +125,7 @@ class Pool(Calls):
         maxtasksperchild: int | None = None,
         context: object = None,
         *,
-        backend: Literal["processes", "threads", "serial"] = "processes",
+        backend: Backend | None = None,
         name: str | None = None,
         timeout: float | None = None,
         grace: float = 1.0,
@@ -143,13 +146,12 @@ class Pool(Calls):
         start_method: Literal["forkserver", "spawn", "fork"] = "forkserver",
         resources: Mapping[str, float] | None = None,
     ) -> None:
-        if processes is None:
-            processes = default_workers()
-        if processes < 1:
+        if processes is not None and processes < 1:
             raise ValueError("Number of processes must be at least 1")
         del context  # How workers start is said by `start_method`.
         if maxtasksperchild is not None and not (type(maxtasksperchild) is int and maxtasksperchild > 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
+        backend = chosen_backend(backend)
         self._name = name
         self._given: Options | None = None
         asked: dict[str, Any] = {
@@ -171,35 +173,27 @@ class Pool(Calls):
 
             carrier = ContextCarrier(context_vars)
             # To threads, every variable is carried.
-            self._carrier = carrier if backend == "processes" else None
+            self._carrier = None if backend in {"threads", "serial"} else carrier
         self.seed = choose_seed(seed)
         self._threads_per_worker = threads_per_worker
-        self._engine: AnyEngine
-        if backend == "processes":
-            self._engine = open_engine(
-                processes,
-                initializer,
-                initargs,
-                maxtasksperchild,
-                seed=self.seed,
-                concurrency_per_worker=concurrency_per_worker,
-                threads_per_worker=threads_per_worker,
-                prefix_output=prefix_output,
-                memory_limit=memory_limit,
-                memory_budget=memory_budget,
-                max_memory_per_child=max_memory_per_child,
-                start_timeout=start_timeout,
-                start_method=start_method,
-                resources=resources,
-            )
-        elif backend not in {"threads", "serial"}:
-            raise ValueError(f"backend must be 'processes', 'threads' or 'serial', not {backend!r}")
-        else:
-            limits = (memory_limit, max_memory_per_child, memory_budget, start_timeout)
-            _refuse_on_threads(backend, start_method, maxtasksperchild, limits, resources)
-            prefix = (name or f"paceline-{next(_numbers)}") if backend == "threads" else None
-            workers = processes if backend == "threads" else 1
-            self._engine = open_local_engine(workers, initializer, initargs, prefix=prefix, seed=self.seed)
+        self._engine: AnyEngine = open_backend(
+            backend,
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            name=name,
+            seed=self.seed,
+            concurrency_per_worker=concurrency_per_worker,
+            threads_per_worker=threads_per_worker,
+            prefix_output=prefix_output,
+            memory_limit=memory_limit,
+            memory_budget=memory_budget,
+            max_memory_per_child=max_memory_per_child,
+            start_timeout=start_timeout,
+            start_method=start_method,
+            resources=resources,
+        )
         self._submit, self._start_map = self._bind(self._given)
         self._feeds: Feeds | None = None
         self._state = "RUN"
@@ -400,26 +394,6 @@ _NOTHING_ASKED = {
     "priority": 0,
 }
 
-# Of the pools of threads that have no name.
-_numbers = count(1)
-
-
-def _refuse_on_threads(
-    backend: str, start_method: str, maxtasksperchild: object, limits: tuple[object, ...], resources: object
-) -> None:
-    """Raises `ValueError` for what only worker processes have."""
-    if maxtasksperchild is not None:
-        raise ValueError("maxtasksperchild is for worker processes: threads are never replaced")
-    if any(limit is not None for limit in limits):
-        raise ValueError(
-            "memory_limit, max_memory_per_child, memory_budget and start_timeout are for worker processes: "
-            "threads share the memory of this process, and cannot be ended"
-        )
-    if resources is not None:
-        raise ValueError("resources are for worker processes: use `backend='processes'`, or a semaphore")
-    if start_method != "forkserver":
-        raise ValueError(f"start_method is for worker processes: backend={backend!r} starts none")
-
 
 class PoolView(Calls):
     """A pool seen through options: what is called here has them. `Pool.options` makes it; it ends with its pool."""
@@ -455,11 +429,17 @@ if TYPE_CHECKING:
         workers: int | None = None,
         *,
         chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
     def map(  # noqa: A001 - the same.
-        fn: Callable[[T], R], iterable: Iterable[T], workers: int | None = None, *, chunksize: int | None = None
+        fn: Callable[[T], R],
+        iterable: Iterable[T],
+        workers: int | None = None,
+        *,
+        chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -471,6 +451,7 @@ if TYPE_CHECKING:
         chunksize: int | None = None,
         on_error: OnError = "raise",
         max_failures: int | None = None,
+        backend: Backend | None = None,
     ) -> list[Any]: ...
 
 
@@ -482,6 +463,7 @@ def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
     chunksize: int | None = None,
     on_error: OnError = "raise",
     max_failures: int | None = None,
+    backend: Backend | None = None,
 ) -> list[Any]:
     """Calls `fn(item)` for every item on all cores, and returns the list of results in the items' order.
 
@@ -491,12 +473,12 @@ def map(  # noqa: A001 - `paceline.map` is the parallel `map`.
 
     Starts `workers` processes for this one call (by default as many as there are CPUs to use, and never more than
     items), and ends them after it; where several such calls follow each other, a `Pool` saves a few milliseconds each.
-    `on_error` and `max_failures` are those of `Pool.map`. Raises what that raises.
+    `on_error` and `max_failures` are those of `Pool.map`, `backend` is that of `Pool`. Raises what that raises.
     """
     items = iterable if isinstance(iterable, (list, tuple, range)) else list(iterable)
     if not items:
         return []
-    with Pool(_enough(workers, len(items))) as pool:
+    with Pool(_enough(workers, len(items), backend), backend=backend) as pool:
         return pool.map(fn, items, chunksize, on_error=on_error, max_failures=max_failures)
 
 
@@ -509,6 +491,7 @@ if TYPE_CHECKING:
         workers: int | None = None,
         *,
         chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -518,6 +501,7 @@ if TYPE_CHECKING:
         workers: int | None = None,
         *,
         chunksize: int | None = None,
+        backend: Backend | None = None,
     ) -> list[R]: ...
 
     @overload
@@ -529,6 +513,7 @@ if TYPE_CHECKING:
         chunksize: int | None = None,
         on_error: OnError = "raise",
         max_failures: int | None = None,
+        backend: Backend | None = None,
     ) -> list[Any]: ...
 
 
@@ -540,6 +525,7 @@ def starmap(
     chunksize: int | None = None,
     on_error: OnError = "raise",
     max_failures: int | None = None,
+    backend: Backend | None = None,
 ) -> list[Any]:
     """Like `map`, but calls `fn(*item)`.
 
@@ -550,7 +536,7 @@ def starmap(
     items = iterable if isinstance(iterable, (list, tuple)) else list(iterable)
     if not items:
         return []
-    with Pool(_enough(workers, len(items))) as pool:
+    with Pool(_enough(workers, len(items), backend), backend=backend) as pool:
         return pool.starmap(fn, items, chunksize, on_error=on_error, max_failures=max_failures)
 
 
@@ -563,6 +549,7 @@ def map_reduce(
     initial: R = MISSING,
     chunksize: int | None = None,
     commutative: bool = False,
+    backend: Backend | None = None,
 ) -> R:
     """Calls `mapper(item)` for every item on all cores, and combines all results into one by `reducer(left, right)`.
 
@@ -573,10 +560,13 @@ def map_reduce(
     Starts `workers` processes for this one call, by default as many as there are CPUs to use, and ends them after it.
     What `initial`, `chunksize` and `commutative` mean, and what is raised, is told by `Pool.map_reduce`.
     """
-    with Pool(workers) as pool:
+    with Pool(workers, backend=backend) as pool:
         return pool.map_reduce(mapper, reducer, iterable, initial=initial, chunksize=chunksize, commutative=commutative)
 
 
-def _enough(workers: int | None, items: int) -> int:
+def _enough(workers: int | None, items: int, backend: Backend | None) -> int | None:
+    if workers is None and is_elsewhere(backend):
+        # How many there are is known there.
+        return None
     wanted = default_workers() if workers is None else workers
     return wanted if wanted < 1 else min(wanted, items)

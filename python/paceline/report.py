@@ -45,7 +45,7 @@ class WorkerReport:
     `idle_seconds` is how long it had nothing to do, and `waiting_seconds` the part of that in which nothing had been
     submitted that had not begun; a worker that was replaced counts from its first to its last item. `peak_bytes` is the
     most memory that the process has had, with what it shares, as long as it lives. Where these are not known they are
-    None.
+    None. `host` is the name of the host, of a worker of a cluster.
     """
 
     pid: int
@@ -55,6 +55,12 @@ class WorkerReport:
     idle_seconds: float | None = None
     waiting_seconds: float | None = None
     peak_bytes: int | None = None
+    host: str = ""
+
+    @property
+    def place(self) -> str:
+        """The process id, with the host if that is another."""
+        return f"{self.host}:{self.pid}" if self.host else str(self.pid)
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -98,8 +104,8 @@ class Report:
             threads = NativeThreads.of(engine, threads_per_worker)
         history = History.of(engine.history())
         idleness = history.idleness(engine.workers, wall_seconds)
-        idle: dict[int, tuple[float | None, float | None]] = {}
-        idle.update((history.pids[worker], times) for worker, times in idleness.items())
+        idle: dict[tuple[int, str], tuple[float | None, float | None]] = {}
+        idle.update(((history.pids[worker], history.host_of(worker)), times) for worker, times in idleness.items())
         alive = set(engine.pids()) if transport is not None else set()
         workers = tuple(
             WorkerReport(
@@ -107,10 +113,11 @@ class Report:
                 busy,
                 items,
                 tuple(ranges),
-                *idle.get(pid, (None, None)),
+                *idle.get((pid, host), (None, None)),
                 peak_memory(pid) if pid in alive else None,
+                host,
             )
-            for pid, busy, items, ranges in told
+            for pid, busy, items, ranges, host in told
             if items
         )
         return cls(wall_seconds, workers, history, engine.workers, transport, threads)
@@ -120,7 +127,10 @@ class Report:
         """The report of what has been done for one call, or one map."""
         capacity, (wall_seconds, chronicle) = future.history()
         history = History.of(chronicle)
-        workers = tuple(_account(history.pids[worker], stretches) for worker, stretches in history.by_worker())
+        workers = tuple(
+            _account(history.pids[worker], history.host_of(worker), stretches)
+            for worker, stretches in history.by_worker()
+        )
         return cls(wall_seconds, workers, history, capacity)
 
     @property
@@ -228,6 +238,7 @@ class Report:
         threads = None if self.threads is None else asdict(self.threads)
         saved = {"paceline_report": _VERSION, **self.to_dict(), "transport": transport, "threads": threads}
         saved["pids"] = None if self.history is None else self.history.pids
+        saved["hosts"] = () if self.history is None else self.history.hosts
         saved["forgotten"] = 0 if self.history is None else self.history.forgotten
         saved["failed"] = None if self.history is None else self.history.failed
         Path(path).write_text(json.dumps(saved))
@@ -262,6 +273,7 @@ class Report:
                 None if one["idle_seconds"] is None else _number(one["idle_seconds"]),
                 None if one["waiting_seconds"] is None else _number(one["waiting_seconds"]),
                 None if one["peak_bytes"] is None else _count(one["peak_bytes"]),
+                _text(one.get("host", "")),
             )
             for one in _list(saved["workers"])
         )
@@ -270,7 +282,11 @@ class Report:
             pids = tuple(map(_count, _list(saved["pids"])))
             stretches = tuple(_stretch(one, len(pids)) for one in _list(saved["stretches"]))
             raised, stopped, lost = map(_count, _list(saved["failed"]))
-            history = History(pids, stretches, _count(saved["forgotten"]), (raised, stopped, lost))
+            # Reports of earlier versions know of no hosts.
+            hosts = tuple(map(_text, _list(saved.get("hosts", []))))
+            if len(hosts) not in {0, len(pids)}:
+                raise ValueError("there is not a host for each worker")
+            history = History(pids, stretches, _count(saved["forgotten"]), (raised, stopped, lost), hosts)
         if (told := saved["transport"]) is not None:
             largest = None
             if told["largest"] is not None:
@@ -285,13 +301,15 @@ class Report:
     def to_pandas(self) -> DataFrame:
         """A row for each stretch of work: worker, pid, function, items, attempt, ending, and moments in seconds.
 
-        Raises `ModuleNotFoundError` without pandas.
+        Of a pool on a cluster, also the host.         Raises `ModuleNotFoundError` without pandas.
         """
         import pandas as pd
 
         frame = pd.DataFrame([_plain(one) for one in self._stretches], columns=[*Stretch.__slots__])
         pids = () if self.history is None else self.history.pids
         frame.insert(1, "pid", [pids[worker] for worker in frame["worker"]])
+        if self.history is not None and self.history.hosts:
+            frame.insert(1, "host", [self.history.hosts[worker] for worker in frame["worker"]])
         return frame
 
     def plot(self, path: str | PathLike[str], *, dark: bool = False) -> None:
@@ -317,11 +335,11 @@ class Report:
 
     def __str__(self) -> str:
         number_width = max(2, len(str(len(self.workers))))
-        pid_width = max((len(str(worker.pid)) for worker in self.workers), default=0)
+        pid_width = max((len(worker.place) for worker in self.workers), default=0)
         time_width = max((len(f"{worker.busy_seconds:.4f}") for worker in self.workers), default=0)
         count_width = max((len(str(worker.items)) for worker in self.workers), default=0)
         lines = [
-            f"Process {number:>{number_width}} ({worker.pid:>{pid_width}})    "
+            f"Process {number:>{number_width}} ({worker.place:>{pid_width}})    "
             f"{worker.busy_seconds:>{time_width}.4f}(s)    "
             f"{worker.items:>{count_width}} job(s) {_shortened(worker.ranges)}"
             for number, worker in enumerate(self.workers, 1)
@@ -423,14 +441,15 @@ def _threads(saved: dict[str, Any]) -> NativeThreads:
     return NativeThreads(cpus, told_threads, teller, tuple(workers))
 
 
-def _account(pid: int, stretches: list[Stretch]) -> WorkerReport:
+def _account(pid: int, host: str, stretches: list[Stretch]) -> WorkerReport:
     ranges: list[tuple[int, int]] = []
     for one in stretches:
         if ranges and sum(ranges[-1]) == one.first_item:
             ranges[-1] = (ranges[-1][0], ranges[-1][1] + one.items)
         else:
             ranges.append((one.first_item, one.items))
-    return WorkerReport(pid, sum(one.busy for one in stretches), sum(one.items for one in stretches), tuple(ranges))
+    busy, items = sum(one.busy for one in stretches), sum(one.items for one in stretches)
+    return WorkerReport(pid, busy, items, tuple(ranges), host=host)
 
 
 def _plain(stretch: Stretch) -> dict[str, Any]:

@@ -5,10 +5,12 @@ Owns what users hold of them. Where the memory is, and how a worker finds it, is
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from operator import index
 from typing import Generic, TypeVar
 
+from paceline.elsewhere import collector
 from paceline.engine import SharedMemory
 
 TYPE_CHECKING = False
@@ -34,7 +36,8 @@ def share(obj: T) -> Shared[T]:
 
     A function is given the object itself wherever the handle is among its arguments, also inside of others: in a
     worker, mapped and not copied; on threads (in tuples, lists and dicts), the object that was shared. Handles cost no
-    more to send than a number, whatever the object's size, and calls with them may go to any pool of this process.
+    more to send than a number, whatever the object's size, and calls with them may go to any pool of this process. On a
+    cluster, the first call puts the object into the cluster's own store, and each host that needs it lays it out once.
 
     Each worker maps the object once. Arrays in it that lie in one piece may be written to: what a task writes there is
     its own, and is taken back when it ends, so that every task finds the array as it was. (A coroutine function, of
@@ -70,6 +73,10 @@ class Shared(Generic[T]):
             raise ValueError("the shared object has been released")
         return self._object[0]
 
+    def _as_shared(self) -> Any:
+        """The object as it was when it was shared, over that memory. Raises `ValueError` after `release`."""
+        return self._memory.open()
+
     @property
     def nbytes(self) -> int:
         """How many bytes it has in shared memory."""
@@ -79,6 +86,8 @@ class Shared(Generic[T]):
         """Gives the memory back as soon as no call that was submitted needs it; no other can be given it."""
         self._object = None
         self._memory.release()
+        if (shares := sys.modules.get("paceline.clusters.shares")) is not None:
+            shares.released(self)
 
     def __enter__(self) -> Shared[T]:
         return self
@@ -89,6 +98,9 @@ class Shared(Generic[T]):
         self.release()
 
     def __reduce__(self) -> Any:
+        if self._object is not None and (collect := collector()) is not None:
+            # Other hosts find it in the store of their cluster.
+            return collect(self)
         # The object itself, for whoever unpickles it.
         return self._memory.__reduce__()
 

@@ -69,7 +69,7 @@ def _data(history: History, chart: Chart) -> dict[str, Any]:
 
     return {
         "rows": [[row.label, len(row.stretches)] for row in chart.rows],
-        "pids": list(history.pids),
+        "pids": [history.name_of(worker) for worker in range(len(history.pids))] if history.hosts else [*history.pids],
         "functions": list(numbers),
         "words": [WORDS[ending] for ending in Ending],
         "some": [int(ending) for ending in _PARTLY],
@@ -119,13 +119,13 @@ def _table(history: History) -> str:
     """What each worker did, for those who cannot see the picture."""
     lines = []
     for worker, stretches in history.by_worker():
-        pid = history.pids[worker] if worker < len(history.pids) else 0
+        pid = history.name_of(worker) if worker < len(history.pids) else "0"
         counts = dict.fromkeys(Ending, 0)
         for stretch in stretches:
             counts[stretch.ending] += stretch.merged
         cells = [
             str(worker + 1),
-            str(pid),
+            pid,
             told(sum(stretch.busy for stretch in stretches)),
             f"{sum(stretch.items for stretch in stretches):,}",
             *(f"{counts[ending]:,}" for ending in Ending),

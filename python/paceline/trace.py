@@ -51,8 +51,9 @@ def trace(history: History) -> dict[str, Any]:
     ]
     for thread, (worker, place, track) in enumerate(in_tracks, _FIRST_THREAD):
         pid = history.pids[worker] if worker < len(history.pids) else 0
+        told = history.name_of(worker) if worker < len(history.pids) else ""
         beside = f", beside it {place}" if place else ""
-        metadata.append(_named("thread_name", thread, name=f"worker {worker + 1} ({pid}){beside}"))
+        metadata.append(_named("thread_name", thread, name=f"worker {worker + 1} ({told or pid}){beside}"))
         metadata.append(_named("thread_sort_index", thread, sort_index=thread))
         for stretch, began, ended in _in_turn(track):
             stretches.append(_complete(stretch, thread, pid, began, ended))

@@ -219,6 +219,8 @@ def _pool(name: str | None, engine: AnyEngine) -> dict[str, Any]:
     told = {"engine": _number_of(engine), "name": name, "workers": engine.workers, "closed": engine.closed}
     if isinstance(engine, LocalEngine):
         kind = "serial" if engine.runs_in_caller else "threads"
+        if engine.carrier is not None:
+            kind = engine.carrier.cluster.name
         return {**told, "kind": kind, "busy": max(0, len(engine.threads()) - engine.idle_threads())}
     ended, unfinished, failed, workers, failures = engine.glance()
     tasks: dict[int, list[dict[str, Any]]] = {}

@@ -21,6 +21,7 @@ class Backend(NamedTuple):
     ours: bool = True
     apart: bool = False  # Calls run in processes of their own.
     beside: bool = True  # Calls run beside the caller.
+    cluster: str | None = None  # The fixture that gives the cluster, for `make` to have as its backend.
 
 
 POOLS = [
@@ -29,6 +30,7 @@ POOLS = [
     Backend("processes", paceline.Pool, apart=True),
     Backend("threads", partial(paceline.Pool, backend="threads")),
     Backend("serial", partial(paceline.Pool, backend="serial"), beside=False),
+    Backend("dask", paceline.Pool, apart=True, cluster="dask"),
 ]
 
 
@@ -41,4 +43,5 @@ EXECUTORS = [
     Backend("standard-threads", concurrent.futures.ThreadPoolExecutor, ours=False),
     Backend("processes", paceline.ProcessPoolExecutor, apart=True),
     Backend("threads", paceline.ThreadPoolExecutor),
+    Backend("dask", paceline.ProcessPoolExecutor, apart=True, cluster="dask"),
 ]

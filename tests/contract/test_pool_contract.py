@@ -23,17 +23,19 @@ def backend(request):
 
 
 @pytest.fixture(scope="module")
-def make(backend):
-    return backend.make
+def make(backend, request):
+    if backend.cluster is None:
+        return backend.make
+    return partial(backend.make, backend=request.getfixturevalue(backend.cluster))
 
 
 @pytest.fixture(scope="module")
-def slow_pool(backend):
+def slow_pool(backend, make):
     """One for all tests, since the standard one takes long to start."""
     if backend.ours:
         yield None
         return
-    pool = backend.make(2)
+    pool = make(2)
     pool.map(tasks.identity, range(2))
     yield pool
     pool.close()

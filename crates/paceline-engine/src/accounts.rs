@@ -2,12 +2,15 @@
 
 use paceline_ipc::message::ThreadTime;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What one worker process has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Its process id.
     pub pid: i32,
+    /// The host that it is on; empty for this one.
+    pub host: Arc<str>,
     /// How long it was at it.
     pub busy_ns: u64,
     /// How many items have ended.

@@ -8,11 +8,13 @@
 //! a shell.
 
 mod book;
+mod carry;
 mod job;
 mod queue;
 mod wait;
 
 pub use self::book::{Book, Spell};
+pub use self::carry::Carried;
 pub use self::job::Job;
 pub use self::queue::Chunk;
 
@@ -46,7 +48,25 @@ pub struct Local<T> {
     books: Mutex<Vec<Arc<Book>>>,
     unfinished: AtomicUsize,
     workers: u16,
+    /// The work that a thread takes at a time, if items are short.
+    pace: Pace,
     generation: u32,
+}
+
+/// How much a thread takes at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The work in it, if items are short.
+    pub chunk_ns: u64,
+    /// How much more than the last time, at most.
+    pub growth: u32,
+    /// A chunk with less work is not worth handing it out, even if it would leave more for the others.
+    pub least_ns: u64,
+}
+
+impl Pace {
+    /// Of threads of this process, to which nothing has to be sent.
+    pub const HERE: Self = Self { chunk_ns: 100_000, growth: 2, least_ns: 0 };
 }
 
 #[derive(Debug)]
@@ -125,6 +145,12 @@ impl<T> Local<T> {
     /// A pool of at most so many threads; there are none yet.
     #[must_use]
     pub fn new(workers: u16) -> Self {
+        Self::at_pace(workers, Pace::HERE)
+    }
+
+    /// The same, whose threads take so much at a time.
+    #[must_use]
+    pub fn at_pace(workers: u16, pace: Pace) -> Self {
         let state = State {
             queue: Queue::default(),
             idle: Vec::new(),
@@ -144,6 +170,7 @@ impl<T> Local<T> {
             books: Mutex::default(),
             unfinished: AtomicUsize::new(0),
             workers,
+            pace,
             generation: fork_guard::settle(),
         }
     }
@@ -199,7 +226,7 @@ impl<T> Local<T> {
         // A few milliseconds more or less that a job has waited are nobody's concern, and cost a fiftieth of a short call.
         // That they were submitted one by one is to be seen all the same.
         state.submitted_ns = coarse_ns().max(state.submitted_ns + 1);
-        job.enter(state.next_item, state.submitted_ns);
+        job.enter(state.next_item, state.submitted_ns, self.pace);
         state.next_item += u64::from(job.items());
         self.unfinished.fetch_add(1, Ordering::Relaxed);
         Ok(state)
@@ -209,8 +236,13 @@ impl<T> Local<T> {
     #[must_use]
     pub fn enter(&self, thread_id: i32) -> Arc<Book> {
         self.lock().present.push(thread_id);
+        self.add_book(thread_id, Arc::default())
+    }
+
+    /// The book of one more worker, a thread of this process or a process on a host.
+    fn add_book(&self, id: i32, host: Arc<str>) -> Arc<Book> {
         let room = (history::MOST / self.workers().max(1)).max(LEAST_ROOM);
-        let book = Arc::new(Book::of_thread(thread_id, room));
+        let book = Arc::new(Book::of(id, host, room));
         self.books().push(Arc::clone(&book));
         book
     }

@@ -76,6 +76,10 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    fn place(&self) -> Place {
+        Place { index: self.index, attempt: self.attempt, devices: self.devices }
+    }
+
     pub(crate) fn create(py: Python<'_>, seed: u128, item: u64, place: Place) -> PyResult<Bound<'_, Self>> {
         let Place { index, attempt, devices } = place;
         Bound::new(py, Self { seed, item, index, attempt, devices, kept: PyDict::new(py).unbind() })
@@ -157,13 +161,31 @@ pub(crate) fn begin_again(attempt: u16) {
     });
 }
 
+/// Tells the task that calls this by what number its caller knows it.
+#[pyfunction]
+pub(crate) fn number_item(py: Python<'_>, number: u64) -> PyResult<()> {
+    let is_plain = here(|current| {
+        let is_plain = current.item.get() != NONE;
+        if is_plain {
+            current.begin(number, current.place.get());
+        }
+        is_plain
+    });
+    if is_plain { Ok(()) } else { renew_in_context(py, |known| (number, known.place())) }
+}
+
 /// Tells the coroutine that calls this that it begins its item again.
 pub(crate) fn begin_again_in_context(py: Python<'_>, attempt: u16) -> PyResult<()> {
+    renew_in_context(py, |known| (known.item, Place { attempt, ..known.place() }))
+}
+
+/// Changes what the coroutine that calls this knows of its task, if it is one.
+fn renew_in_context(py: Python<'_>, change: impl FnOnce(&Task) -> (u64, Place)) -> PyResult<()> {
     let variable = variable(py)?;
     let known = variable.call_method1(pyo3::intern!(py, "get"), (py.None(),))?;
     if let Ok(known) = known.cast::<Task>() {
-        let Task { seed, item, index, devices, .. } = *known.get();
-        let again = Task::create(py, seed, item, Place { index, attempt, devices })?;
+        let (item, place) = change(known.get());
+        let again = Task::create(py, known.get().seed, item, place)?;
         variable.call_method1(pyo3::intern!(py, "set"), (again,))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 /// The history of a pool as Python is told it.
-pub(crate) type Chronicle = (Vec<i32>, Vec<String>, u64, (u64, u64, u64), u64, Py<PyBytes>);
+pub(crate) type Chronicle = (Vec<i32>, Vec<String>, u64, (u64, u64, u64), u64, Py<PyBytes>, Vec<String>);
 
 pub(crate) fn chronicle(py: Python<'_>, accounts: &Accounts, history: &History) -> Chronicle {
     let mut rows = Vec::with_capacity(history.stretches().len() * 12 * 8);
@@ -31,7 +31,13 @@ pub(crate) fn chronicle(py: Python<'_>, accounts: &Accounts, history: &History) 
     let failed = history.failed();
     let failed = (failed.raised, failed.stopped, failed.lost);
     let began_ns = accounts.began_ns.unwrap_or(0);
-    (pids, names, history.forgotten(), failed, began_ns, PyBytes::new(py, &rows).unbind())
+    (pids, names, history.forgotten(), failed, began_ns, PyBytes::new(py, &rows).unbind(), hosts(accounts))
+}
+
+/// The host of each worker, if they are not all on this one.
+fn hosts(accounts: &Accounts) -> Vec<String> {
+    let is_here = accounts.workers.iter().all(|account| account.host.is_empty());
+    if is_here { Vec::new() } else { accounts.workers.iter().map(|account| account.host.to_string()).collect() }
 }
 
 /// The same of one job; the moments count from its submission, and so does how long it has taken.
@@ -47,7 +53,7 @@ pub(crate) fn chronicle_of(
 }
 
 /// The accounts of a pool as Python is told them.
-pub(crate) type Told = (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>)>);
+pub(crate) type Told = (f64, Vec<(i32, f64, u64, Vec<(u64, u64)>, String)>);
 
 #[expect(clippy::cast_precision_loss, reason = "seconds as floats are what Python uses")]
 fn seconds(ns: u64) -> f64 {
@@ -61,7 +67,8 @@ fn wall_seconds(accounts: &Accounts) -> f64 {
 pub(crate) fn tell(accounts: &Accounts) -> Told {
     let workers = accounts.workers.iter().map(|account| {
         let items: Vec<_> = account.items.iter().map(|range| (range.start, range.end - range.start)).collect();
-        (account.pid, seconds(account.busy_ns), items.iter().map(|(_, count)| count).sum(), items)
+        let ended = items.iter().map(|(_, count)| count).sum();
+        (account.pid, seconds(account.busy_ns), ended, items, account.host.to_string())
     });
     (wall_seconds(accounts), workers.collect())
 }

@@ -46,7 +46,7 @@ mod _paceline {
     #[pymodule_export]
     use super::codec::decode_value;
     #[pymodule_export]
-    use super::current::{Task, current_item, current_task};
+    use super::current::{Task, current_item, current_task, number_item};
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]

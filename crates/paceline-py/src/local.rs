@@ -5,11 +5,13 @@
 //! it over; it gives it away when there is nothing to do, and now and then for the sake of the others, because
 //! functions written in C never do so by themselves.
 
+mod carry;
 mod run;
 mod work;
 
 pub(crate) use self::work::Work;
 
+use self::carry::Carrier;
 use self::run::{PoolThread, Runner, Turn, works_for};
 use self::work::{Call, Handling, Map, Slot, copy_context, gather};
 use crate::current;
@@ -20,7 +22,7 @@ use crate::outcome::{OnError, errors};
 use crate::shared;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
-use paceline_engine::local::{Book, Chunk, Ended, Local, Refusal};
+use paceline_engine::local::{Book, Chunk, Ended, Local, Pace, Refusal};
 use paceline_engine::{Sizing, now_ns};
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -38,14 +40,19 @@ pub(crate) type Job = paceline_engine::local::Job<Work>;
 pub(crate) struct Threads {
     pub(crate) pool: Local<Work>,
     seed: u128,
-    /// What the initializer raised.
+    /// What the initializer raised, or why nothing is carried any more.
     failure: OnceLock<Py<PyAny>>,
+    /// Where the threads hand on what they take.
+    carrier: Option<Carrier>,
 }
 
 impl Threads {
     /// The exception for a pool that is broken.
     pub(crate) fn start_error<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let cause = self.failure.get().map(|failure| failure.clone_ref(py));
+        if self.carrier.is_some() {
+            return errors(py)?.getattr(intern!(py, "told_again"))?.call1((cause,));
+        }
         errors(py)?.getattr(intern!(py, "thread_start_error"))?.call1((cause,))
     }
 
@@ -222,7 +229,11 @@ impl LocalEngine {
 #[pymethods]
 impl LocalEngine {
     #[new]
-    #[pyo3(signature = (*, workers, future_type, seed, start_thread = None, initializer = None, initargs = None))]
+    #[pyo3(signature = (
+        *, workers, future_type, seed, start_thread = None, initializer = None, initargs = None, carrier = None,
+        capacity = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         workers: u16,
         future_type: Bound<'_, PyAny>,
@@ -230,17 +241,22 @@ impl LocalEngine {
         start_thread: Option<Py<PyAny>>,
         initializer: Option<Py<PyAny>>,
         initargs: Option<Bound<'_, PyTuple>>,
+        carrier: Option<Py<PyAny>>,
+        capacity: Option<u16>,
     ) -> PyResult<Self> {
         if workers == 0 {
             return Err(PyValueError::new_err("a pool has at least 1 worker"));
         }
         let py = future_type.py();
         let initargs = initargs.unwrap_or_else(|| PyTuple::empty(py)).unbind();
+        let pace = if carrier.is_some() { carry::PACE } else { Pace::HERE };
+        let pool = Local::at_pace(workers, pace);
+        let carrier = carrier.map(Carrier::new);
         Ok(Self {
-            threads: Arc::new(Threads { pool: Local::new(workers), seed, failure: OnceLock::new() }),
+            threads: Arc::new(Threads { pool, seed, failure: OnceLock::new(), carrier }),
             future_type: future_type.unbind(),
             future_class: PyOnceLock::new(),
-            workers,
+            workers: capacity.unwrap_or(workers),
             start_thread,
             initializer: Mutex::new(initializer.map(|initializer| (initializer, initargs))),
             started: Mutex::default(),
@@ -268,7 +284,8 @@ impl LocalEngine {
         let py = r#fn.py();
         let priority = terms.get().native.priority;
         let (mut args, mut kwargs) = (args.clone(), kwargs.cloned());
-        if shared::any_objects() {
+        let is_carried = self.threads.carrier.is_some();
+        if !is_carried && shared::any_objects() {
             args = shared::resolved(&args)?.cast_into()?;
             kwargs = kwargs.map(|kwargs| shared::resolved(&kwargs)?.cast_into().map_err(PyErr::from)).transpose()?;
         }
@@ -277,7 +294,8 @@ impl LocalEngine {
             args: args.unbind(),
             kwargs: kwargs.map(Bound::unbind),
             context: copy_context(py)?.unbind(),
-            index: base.unwrap_or(0),
+            asked: terms.get().carried(py),
+            index: base,
         };
         self.start(py, Slot::Call(call), (1, Sizing::Fixed(1), priority), (stream, waiter))
     }
@@ -307,7 +325,7 @@ impl LocalEngine {
         // SAFETY: the thread is attached, and the call returns a list of its own or an error.
         let list = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PySequence_List(items.as_ptr()))? };
         let mut list = list.cast_into::<PyList>()?;
-        if shared::any_objects() {
+        if self.threads.carrier.is_none() && shared::any_objects() {
             list = shared::resolved(&list)?.cast_into()?;
         }
         let count =
@@ -317,6 +335,7 @@ impl LocalEngine {
             function: r#fn.clone().unbind(),
             star,
             context: copy_context(py)?.unbind(),
+            asked: terms.carried(py),
             items: list.unbind(),
             handling: Handling::of(terms.name_of(r#fn, name), on_error, max_failures, base, order.map(Into::into)),
             failures: Vec::new(),
@@ -337,6 +356,9 @@ impl LocalEngine {
     /// Cancels what has not begun. What runs goes on to its end, because no thread can be stopped from outside.
     fn terminate(&self, py: Python<'_>) {
         see_to(py, self.threads.pool.terminate());
+        if let Some(carrier) = &self.threads.carrier {
+            carrier.end(py, intern!(py, "terminate"));
+        }
     }
 
     /// Waits until, after `close` or `terminate`, every thread has ended; tells whether that came to pass.
@@ -364,6 +386,9 @@ impl LocalEngine {
             let started = std::mem::take(&mut *self.started());
             for thread in started {
                 thread.call_method0(py, intern!(py, "join"))?;
+            }
+            if let Some(carrier) = &self.threads.carrier {
+                carrier.end(py, intern!(py, "close"));
             }
         }
         Ok(true)
@@ -410,6 +435,12 @@ impl LocalEngine {
         self.start_thread.is_none()
     }
 
+    /// What carries the calls elsewhere; None if they are made here.
+    #[getter]
+    fn carrier(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.threads.carrier.as_ref().map(|carrier| carrier.object().clone_ref(py))
+    }
+
     /// Whether an initializer has raised.
     #[getter]
     fn broken(&self) -> bool {
@@ -445,6 +476,9 @@ impl LocalEngine {
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         visit.call(&self.future_type)?;
         visit.call(&self.start_thread)?;
+        if let Some(carrier) = &self.threads.carrier {
+            visit.call(carrier.object())?;
+        }
         if let Ok(initializer) = self.initializer.try_lock()
             && let Some((initializer, arguments)) = &*initializer
         {

@@ -107,6 +107,18 @@ impl SharedMemory {
         drop(share);
     }
 
+    /// Lets go of what was named by pickles that will never be sent.
+    #[staticmethod]
+    fn forget_named() {
+        drop(take_named());
+    }
+
+    /// The object that lies here, as it was when it was shared; its buffers are mapped, and not copied.
+    fn open(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let Name { pid, descriptor, inode, size } = self.share()?.name();
+        open_shared_object(py, pid, descriptor, inode, size)
+    }
+
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Place)> {
         let share = self.share()?;
         NAMED.with_borrow_mut(|named| {

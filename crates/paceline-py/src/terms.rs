@@ -16,6 +16,8 @@ pub(crate) struct Terms {
     /// Stands for the function in errors, and elsewhere.
     name: Option<Py<PyString>>,
     shown_name: Option<Arc<str>>,
+    /// What whoever carries calls elsewhere is to know of them.
+    carried: Option<Py<PyAny>>,
 }
 
 #[pymethods]
@@ -26,7 +28,7 @@ impl Terms {
     #[pyo3(signature = (
         *, retries = 0, priority = 0, timeout = None, grace = 1.0, backoff = 0.0, retry_deaths = true,
         retry_overruns = false, retry_outgrowths = true, retry_failures = false, retry_alone = false, name = None,
-        tokens = [0; TOKEN_KINDS]
+        tokens = [0; TOKEN_KINDS], carried = None
     ))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn new(
@@ -42,6 +44,7 @@ impl Terms {
         retry_alone: bool,
         name: Option<Bound<'_, PyString>>,
         tokens: [u32; TOKEN_KINDS],
+        carried: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let retry_on = RetryOn {
             death: retry_deaths,
@@ -62,7 +65,7 @@ impl Terms {
         };
         let asks_workers = retries > 0 && (retry_failures || retry_overruns);
         let shown_name = name.as_ref().map(|name| name.to_string().into());
-        Ok(Self { native, asks_workers, name: name.map(Bound::unbind), shown_name })
+        Ok(Self { native, asks_workers, name: name.map(Bound::unbind), shown_name, carried })
     }
 }
 
@@ -82,6 +85,11 @@ impl Terms {
             FailureWatch::Nobody
         };
         (terms, watch)
+    }
+
+    /// What whoever carries the call elsewhere is to know of it.
+    pub(crate) fn carried(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.carried.as_ref().map(|carried| carried.clone_ref(py))
     }
 
     /// What its user has named it.

@@ -341,7 +341,9 @@ class _Workers:
 
     def __init__(self, kind: _Kind) -> None:
         self.kind = kind
-        self.pool = Pool(kind.n_jobs, kind.initializer, kind.initargs, threads_per_worker=kind.threads)
+        self.pool = Pool(
+            kind.n_jobs, kind.initializer, kind.initargs, backend="processes", threads_per_worker=kind.threads
+        )
         self._timer: threading.Timer | None = None
 
     def rest(self, seconds: float) -> None:

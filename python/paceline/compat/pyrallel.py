@@ -257,9 +257,10 @@ class ParallelProcessor(Paralleller):
         self._exits = _Exits()
         self._stream = Stream()
         if self._mapper_class is None:
-            pool = Pool(self._workers)
+            pool = Pool(self._workers, backend="processes")
         else:
-            pool = Pool(self._workers, initializer=_enter, initargs=(self._mapper_class, self._exits.path))
+            initargs = (self._mapper_class, self._exits.path)
+            pool = Pool(self._workers, _enter, initargs, backend="processes")
         self._submit = pool._submit  # noqa: SLF001 - a stream of outcomes is nothing that a pool's methods offer.
         self._thread = threading.Thread(target=self._collect, name="paceline-collect", daemon=True)
         self._thread.start()
@@ -476,7 +477,7 @@ class MapReduce(Paralleller):
         from paceline.pool import Pool
         from paceline.reduce import Reduction
 
-        pool = Pool(self._workers)
+        pool = Pool(self._workers, backend="processes")
         mapper = partial(_call, self._mapper)
         submit = pool._submit  # noqa: SLF001 - a reduction submits as the pool's own methods do.
         self._reduction = Reduction(submit, mapper, self._reducer, limit=self._limit)

@@ -97,7 +97,7 @@ class Execution:
     ) -> None:
         grid, call = self._grid, self._call
         engine = pool._engine  # noqa: SLF001 - an experiment is one more way to call on a pool.
-        is_local = isinstance(engine, LocalEngine)
+        is_local = isinstance(engine, LocalEngine) and engine.carrier is None
         attempt = bound(call.function, (is_local, call.wants_rng, call.wants_seed, call.keeps_objects))
         # Each attempt is a call of its own, so that each has a row of its own. A pool may have a time limit already.
         limits = {} if options.timeout is None else {"timeout": options.timeout, "grace": options.grace}

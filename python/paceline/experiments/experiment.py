@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from inspect import Signature
     from os import PathLike
-    from typing import Any, Literal
+    from typing import Any
 
+    from paceline.backends import Backend
     from paceline.experiments.results import Results, Status
     from paceline.experiments.store import Known
     from paceline.pool import Pool
@@ -205,7 +206,7 @@ class Experiment:
         workers: int | None = None,
         *,
         pool: Pool | None = None,
-        backend: Literal["processes", "threads", "serial"] = "processes",
+        backend: Backend | None = None,
         timeout: float | None = None,
         grace: float = 1.0,
         retries: int = 0,
@@ -238,7 +239,7 @@ class Experiment:
         from paceline.experiments.results import Results
 
         again = _reruns(rerun)
-        if pool is not None and (workers, backend, memory_limit) != (None, "processes", None):
+        if pool is not None and (workers, backend, memory_limit) != (None, None, None):
             raise TypeError("workers, backend and memory_limit are for a pool that is opened, and there is one")
         options = Options(timeout=timeout, grace=grace, retries=retries, retry_on=retry_on)
         cells = self.cells()

@@ -1,17 +1,17 @@
-//! Owns the book of one thread: what it has done, and when. Only looks at what happened.
+//! Owns the book of one worker: what it has done, and when. Only looks at what happened.
 //!
-//! Each thread has a book of its own, so that none waits for another's, and what it writes stays in the memory that is
+//! A worker is a thread, or a process on another host. Each has a book of its own, so that none waits for another's, and what it writes stays in the memory that is
 //! near to it. Whoever wants to know what all of them did reads one book after the other.
 //!
 //! What a short call costs to note is mostly the memory: that which is touched for the first time has to be given by the
 //! system, a page at a time, in the time of one such call. So what happened last is kept as how it differs from what the
 //! same thread did before, in a quarter of the room, and put down in full where it does not fit or somebody asks.
 
-use super::Job;
+use super::{Carried, Job};
 use crate::accounts::{Account, Accounts};
 use crate::history::{Failed, Fate, History, Stretch};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a thread has done so far.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Mark {
 
     /// How to come from here to that; none if it is too far.
     fn step_to(&self, to: &Stretch) -> Option<Step> {
-        if to.fate != Fate::Done {
+        if to.fate != Fate::Done || to.attempt > 0 || to.busy_ns != to.ended_ns - to.began_ns {
             return None;
         }
         Some(Step {
@@ -115,6 +115,30 @@ impl Pages {
         self.last = mark;
     }
 
+    fn note<T>(&mut self, job: &Job<T>, spell: &Spell, (attempt, failed, busy_ns): (u16, Failed, u64)) {
+        let numbers = job.numbers(&spell.items);
+        if failed != Failed::default() {
+            job.count_raised(failed.raised);
+            self.history.count_failed(failed);
+        }
+        self.accounts.note_end(spell.ended_ns);
+        self.accounts.add(0, busy_ns, numbers.clone());
+        self.add(Stretch {
+            worker: 0,
+            function: spell.function,
+            first_item: numbers.start,
+            items: spell.items.end - spell.items.start,
+            merged: 1,
+            attempt,
+            fate: failed.fate(),
+            submitted_ns: job.submitted_ns(),
+            began_ns: spell.began_ns,
+            ended_ns: spell.ended_ns,
+            busy_ns,
+            longest_ns: busy_ns,
+        });
+    }
+
     /// Puts down in full what has happened.
     fn put_down(&mut self) {
         for step in self.steps.drain(..) {
@@ -141,9 +165,9 @@ pub struct Spell {
 }
 
 impl Book {
-    /// The book of a thread that tells so many stretches apart.
-    pub(super) fn of_thread(id: i32, stretches: usize) -> Self {
-        let workers = vec![Account { pid: id, ..Account::default() }];
+    /// The book of a worker, which tells so many stretches apart.
+    pub(super) fn of(id: i32, host: Arc<str>, stretches: usize) -> Self {
+        let workers = vec![Account { pid: id, host, ..Account::default() }];
         let accounts = Accounts { workers, ..Accounts::default() };
         Self(Mutex::new(Pages {
             accounts,
@@ -163,32 +187,19 @@ impl Book {
         self.open().history.number(name)
     }
 
-    /// Notes what the thread has done.
+    /// Notes what a thread has done.
     pub fn note<T>(&self, job: &Job<T>, spell: &Spell) {
-        let numbers = job.numbers(&spell.items);
-        let busy_ns = spell.ended_ns.saturating_sub(spell.began_ns);
         let failed = Failed { raised: u64::from(spell.raised), ..Failed::default() };
+        let busy_ns = spell.ended_ns.saturating_sub(spell.began_ns);
+        self.open().note(job, spell, (0, failed, busy_ns));
+    }
+
+    /// Notes what a worker elsewhere has done.
+    pub fn note_carried<T>(&self, job: &Job<T>, carried: &Carried<'_>) {
+        let Carried { items, function, attempt, failed, began_ns, ended_ns, busy_ns } = carried.clone();
         let mut pages = self.open();
-        if spell.raised > 0 {
-            job.count_raised(failed.raised);
-            pages.history.count_failed(failed);
-        }
-        pages.accounts.note_end(spell.ended_ns);
-        pages.accounts.add(0, busy_ns, numbers.clone());
-        pages.add(Stretch {
-            worker: 0,
-            function: spell.function,
-            first_item: numbers.start,
-            items: spell.items.end - spell.items.start,
-            merged: 1,
-            attempt: 0,
-            fate: failed.fate(),
-            submitted_ns: job.submitted_ns(),
-            began_ns: spell.began_ns,
-            ended_ns: spell.ended_ns,
-            busy_ns,
-            longest_ns: busy_ns,
-        });
+        let function = pages.history.number(function);
+        pages.note(job, &Spell { items, raised: 0, function, began_ns, ended_ns }, (attempt, failed, busy_ns));
     }
 
     /// Adds its account to those of other threads.
@@ -210,6 +221,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Pace;
     use paceline_core::Sizing;
 
     #[test]
@@ -218,7 +230,7 @@ mod tests {
         let (near, far) = ([0, 0, 0, 1, 250, 70_000], [1 << 31, 1 << 32, 1 << 40]);
         let pick = |number: usize| if number % 37 == 5 { far[number % 3] } else { near[number % 6] };
         let names: Vec<_> = (0..300).map(|number| format!("f{number}")).collect();
-        let book = Book::of_thread(77, 1 << 12);
+        let book = Book::of(77, Arc::default(), 1 << 12);
         let mut expected = Vec::new();
         let mut now = 1 << 33;
         for number in 0..2_000_usize {
@@ -226,7 +238,7 @@ mod tests {
             let job = Job::new((), items, Sizing::Measured, None);
             let first_item = pick(number * 3) + number as u64;
             let submitted_ns = now - pick(number * 5).min(now);
-            job.enter(first_item, submitted_ns);
+            job.enter(first_item, submitted_ns, Pace::HERE);
             let began_ns = now + pick(number * 11);
             let ended_ns = began_ns + pick(number * 13);
             now = ended_ns;
@@ -261,10 +273,10 @@ mod tests {
 
     #[test]
     fn short_calls_are_noted_in_little_room_and_told_as_one_where_there_is_no_more() {
-        let book = Book::of_thread(77, 1_000);
+        let book = Book::of(77, Arc::default(), 1_000);
         for number in 0..10_000 {
             let job = Job::new((), 1, Sizing::Measured, None);
-            job.enter(number, 5);
+            job.enter(number, 5, Pace::HERE);
             let began_ns = 100 * number;
             book.note(
                 &job,

@@ -1,6 +1,7 @@
 //! Owns how far one job on threads has come, and who wants to know of its end. Never runs it, and never looks at its
 //! payload.
 
+use super::Pace;
 use crate::pending::{Attachment, Stage, Stream};
 use crate::wait::Target;
 use paceline_core::Sizing;
@@ -23,6 +24,12 @@ pub struct Job<T> {
     /// How many items a thread takes at a time.
     grain: AtomicU32,
     sizing: Sizing,
+    /// Of the pool: see [`Pace`].
+    chunk_ns: AtomicU64,
+    growth: AtomicU32,
+    least_ns: AtomicU64,
+    /// What an item takes, as far as it is known.
+    each_ns: AtomicU64,
     /// The first item's number in the pool.
     number: AtomicU64,
     submitted_ns: AtomicU64,
@@ -32,9 +39,6 @@ pub struct Job<T> {
     stream: Option<(Arc<Stream>, u64)>,
     payload: T,
 }
-
-/// The work that a thread takes at a time, if items are short.
-const CHUNK_NS: u64 = 100_000;
 
 impl<T> Job<T> {
     /// Of at least one item, to be submitted. With a stream, its end will show there under the given number.
@@ -54,6 +58,10 @@ impl<T> Job<T> {
             unfinished: AtomicU32::new(items),
             grain: AtomicU32::new(grain),
             sizing,
+            chunk_ns: AtomicU64::new(Pace::HERE.chunk_ns),
+            growth: AtomicU32::new(Pace::HERE.growth),
+            least_ns: AtomicU64::new(Pace::HERE.least_ns),
+            each_ns: AtomicU64::new(u64::MAX),
             number: AtomicU64::new(0),
             submitted_ns: AtomicU64::new(0),
             raised: AtomicU64::new(0),
@@ -160,7 +168,10 @@ impl<T> Job<T> {
     }
 
     /// The pool takes it, its first item having this number there.
-    pub(super) fn enter(&self, number: u64, now_ns: u64) {
+    pub(super) fn enter(&self, number: u64, now_ns: u64, pace: Pace) {
+        self.chunk_ns.store(pace.chunk_ns, Ordering::Relaxed);
+        self.growth.store(pace.growth, Ordering::Relaxed);
+        self.least_ns.store(pace.least_ns, Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
         self.submitted_ns.store(now_ns, Ordering::Relaxed);
     }
@@ -188,9 +199,12 @@ impl<T> Job<T> {
     pub fn note_outcomes(&self, count: u32, busy_ns: u64) -> bool {
         if self.sizing == Sizing::Measured && self.items > 1 {
             let each_ns = (busy_ns / u64::from(count)).max(1);
-            let fitting = u32::try_from(CHUNK_NS / each_ns).unwrap_or(u32::MAX).max(1);
-            // Growing by doubling, because the first items may have been the short ones.
-            self.grain.store(fitting.min(2 * count), Ordering::Relaxed);
+            let chunk_ns = self.chunk_ns.load(Ordering::Relaxed);
+            let fitting = u32::try_from(chunk_ns / each_ns).unwrap_or(u32::MAX).max(1);
+            // Growing step by step, because the first items may have been the short ones.
+            let most = count.saturating_mul(self.growth.load(Ordering::Relaxed));
+            self.grain.store(fitting.min(most), Ordering::Relaxed);
+            self.each_ns.store(each_ns, Ordering::Relaxed);
         }
         self.unfinished.fetch_sub(count, Ordering::AcqRel) == count
     }
@@ -200,7 +214,11 @@ impl<T> Job<T> {
         let grain = self.grain.load(Ordering::Relaxed);
         match self.sizing {
             Sizing::Fixed(_) => grain.min(left),
-            Sizing::Measured => grain.min(left.div_ceil(2 * u32::from(workers))),
+            Sizing::Measured => {
+                let least = self.least_ns.load(Ordering::Relaxed) / self.each_ns.load(Ordering::Relaxed);
+                let least = u32::try_from(least).unwrap_or(u32::MAX).min(left);
+                grain.min(left.div_ceil(2 * u32::from(workers)).max(least))
+            }
         }
     }
 }

@@ -60,6 +60,21 @@ impl<T> Queue<T> {
         if chunk.is_none() && !self.others.is_empty() { self.take(workers) } else { chunk }
     }
 
+    /// Single calls that are next, at most `most`, and no more than leave some for the others of so many threads.
+    pub(super) fn take_singles(&mut self, workers: u16, most: usize) -> Vec<Chunk<T>> {
+        let urgent = self.others.first_entry().filter(|lane| lane.key().0 > 0 || self.plain.is_empty());
+        let lane = urgent.map_or(&mut self.plain, |lane| lane.into_mut());
+        let share = lane.len() / (2 * usize::from(workers));
+        let mut taken = Vec::new();
+        while taken.len() < most.min(share) && lane.front().is_some_and(|entry| entry.job.items() == 1) {
+            let Some(Entry { job, .. }) = lane.pop_front() else { break };
+            if job.begin() {
+                taken.push(Chunk { job, items: 0..1 });
+            }
+        }
+        taken
+    }
+
     /// Every job, which is nobody's any more.
     pub(super) fn drain(&mut self) -> Vec<Arc<Job<T>>> {
         let others = std::mem::take(&mut self.others).into_values().flatten();

@@ -110,6 +110,71 @@ fn measured_chunks_of_slow_items_stay_single() {
 }
 
 #[test]
+fn chunks_end_no_smaller_than_they_are_worth_handing_out() {
+    let pace = Pace { chunk_ns: 1_000_000, growth: 8, least_ns: 10_000 };
+    let pool: Local<&'static str> = Local::at_pace(2, pace);
+    let thousand = many(1_000, Sizing::Measured);
+    pool.submit(&thousand, 0).unwrap();
+    let mut chunks = Vec::new();
+    while let Some((_, items)) = take(&pool) {
+        let count = items.end - items.start;
+        chunks.push(count);
+        thousand.note_outcomes(count, 100 * u64::from(count));
+    }
+    assert_eq!(chunks.iter().sum::<u32>(), 1_000);
+    // Each is at most eight times the one before, and all but the first ones and the last have 10 µs of work.
+    assert_eq!(chunks[..3], [1, 8, 64]);
+    assert!(chunks[3..chunks.len() - 1].iter().all(|count| *count >= 100), "{chunks:?}");
+}
+
+#[test]
+fn single_calls_travel_together_where_many_wait() {
+    let jobs: Vec<_> = (0..20).map(|_| job("one")).collect();
+    let pool: Local<&'static str> = Local::new(2);
+    for job in &jobs {
+        pool.submit(job, 0).unwrap();
+    }
+    assert!(pool.cancel(&jobs[2]).is_some());
+    assert_eq!(take(&pool), Some(("one", 0..1)));
+    // No more than leave some for the other, and what was cancelled is none of them.
+    assert_eq!(pool.take_singles(100).len(), 4);
+    assert_eq!(pool.take_singles(2).len(), 2);
+    let map = many(3, Sizing::Fixed(1));
+    let last: Local<&'static str> = Local::new(1);
+    for job in [&map, &job("after"), &job("last")] {
+        last.submit(job, 0).unwrap();
+    }
+    assert!(last.take_singles(100).is_empty());
+}
+
+#[test]
+fn work_done_elsewhere_is_told_by_its_host() {
+    let map = many(4, Sizing::Fixed(4));
+    let pool = pool_with(&[(&map, 0)]);
+    let host: Arc<str> = "far".into();
+    let book = pool.open_book(&host, 7);
+    let failed = Failed { lost: 1, ..Failed::default() };
+    let carried = Carried { items: 1..4, function: "f", attempt: 1, failed, began_ns: 5, ended_ns: 15, busy_ns: 10 };
+    book.note_carried(&map, &carried);
+    let (accounts, history) = pool.history();
+    assert_eq!((&*accounts.workers[0].host, accounts.workers[0].pid), ("far", 7));
+    assert_eq!(accounts.workers[0].items, vec![1..4; 1]);
+    let told: Vec<_> =
+        history.stretches().iter().map(|one| (one.first_item, one.items, one.fate, one.attempt)).collect();
+    assert_eq!(told, [(1, 3, Fate::Lost, 1)]);
+}
+
+#[test]
+fn abandoned_job_ends_as_cancelled_and_only_once() {
+    let one = job("one");
+    let pool = pool_with(&[(&one, 0)]);
+    take(&pool);
+    assert!(pool.abandon(&one).is_some());
+    assert!(pool.abandon(&one).is_none());
+    assert_eq!(one.stage(), Stage::Abandoned);
+}
+
+#[test]
 fn threads_are_wanted_one_by_one_and_for_a_map_together() {
     let pool: Local<&'static str> = Local::new(3);
     assert_eq!(pool.submit(&job("one"), 0).unwrap(), 0..1);

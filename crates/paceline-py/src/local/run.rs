@@ -1,6 +1,7 @@
 //! Owns how a thread of the pool, or the caller, runs what it is given, and how such a thread begins and ends. Never
 //! decides what is next.
 
+use super::carry::Carrier;
 use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, leaves_out, name_of, note_failure};
 use super::{Job, Threads};
 use crate::coroutines::run_to_end;
@@ -65,6 +66,7 @@ impl Runner<'_, '_> {
                 function: map.function.clone_ref(self.py),
                 star: map.star,
                 context: map.context.clone_ref(self.py),
+                asked: None,
                 items: map.items.clone_ref(self.py),
                 handling: map.handling.clone_ref(self.py),
                 failures: Vec::new(),
@@ -116,7 +118,7 @@ impl Runner<'_, '_> {
 
     fn run_call(&mut self, job: &Job, call: Call, number: u64) -> Option<PyErr> {
         let py = self.py;
-        current::begin_item(number, call.index);
+        current::begin_item(number, call.index.unwrap_or(0));
         let result = in_context(call.context.bind(py), || {
             let kwargs = call.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
             let mut returned = call.function.bind(py).call(call.args.bind(py), kwargs);
@@ -272,6 +274,19 @@ impl PoolThread {
             }
         }
     }
+
+    /// The same for a thread that runs nothing itself.
+    fn hand_on(&self, py: Python<'_>, carrier: &Carrier) {
+        let pool = &self.threads.pool;
+        let bed = Bed::of_this_thread();
+        loop {
+            match pool.next(&bed) {
+                Next::Run(chunk) => carrier.carry(py, &self.threads, chunk),
+                Next::Rest => py.detach(|| pool.rest(&bed)),
+                Next::Leave => return,
+            }
+        }
+    }
 }
 
 #[pymethods]
@@ -289,12 +304,17 @@ impl PoolThread {
             return;
         }
         let id = rustix::thread::gettid().as_raw_nonzero().get();
-        let book = self.threads.pool.enter(id);
+        let carrier = self.threads.carrier.as_ref();
+        let pool = &self.threads.pool;
+        let book = if carrier.is_none() { pool.enter(id) } else { pool.enter_lane(id) };
         let _leave = Leave(&self.threads, id);
         WORKS_FOR.set(Arc::as_ptr(&self.threads) as usize);
         current::set_seed(self.threads.seed);
         if self.set_up(py) {
-            self.serve(py, &book);
+            match carrier {
+                None => self.serve(py, &book),
+                Some(carrier) => self.hand_on(py, carrier),
+            }
         }
     }
 }

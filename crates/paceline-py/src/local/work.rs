@@ -26,14 +26,18 @@ pub(super) struct Call {
     pub(super) args: Py<PyTuple>,
     pub(super) kwargs: Option<Py<PyDict>>,
     pub(super) context: Py<PyAny>,
+    /// What whoever carries it elsewhere is to know of it.
+    pub(super) asked: Option<Py<PyAny>>,
     /// Its place, if it is part of what the caller takes for one map.
-    pub(super) index: u32,
+    pub(super) index: Option<u32>,
 }
 
 pub(super) struct Map {
     pub(super) function: Py<PyAny>,
     pub(super) star: bool,
     pub(super) context: Py<PyAny>,
+    /// What whoever carries them elsewhere is to know of them.
+    pub(super) asked: Option<Py<PyAny>>,
     /// The items; each gives its place to its result.
     pub(super) items: Py<PyList>,
     pub(super) handling: Handling,
