@@ -175,6 +175,10 @@ test-python-%: .venv-%/bin/.native
 	.venv-$*/bin/python -m pytest -n $(AT_ONCE) $(ARGS)
 	.venv-$*/bin/python $(UPSTREAM)
 
+.PHONY: test-hosts
+test-hosts: build ## clusters of several hosts, of which one is lost; needs root and `ip`, for network namespaces
+	$(BIN)/python -m pytest -m hosts tests/test_hosts.py
+
 .PHONY: wheel-check
 wheel-check: build ## the wheel that users get works in an empty environment, with cloudpickle alone
 	rm -rf target/wheel-check
