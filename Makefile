@@ -81,6 +81,14 @@ bench-experiment: build ## measure what an experiment costs for each of 100,000 
 bench-clusters: build ## measure pools on clusters beside the engines alone; writes docs/clusters-benchmarks.md
 	$(BIN)/python -m benches.clusters
 
+.PHONY: bench-scale
+bench-scale: build ## measure how far one driver goes on clusters, and simulate what is larger; writes docs/scale.md
+	$(BIN)/python -m benches.scale
+
+.PHONY: sim-scale
+sim-scale: build ## simulate that again, with the costs that were measured last
+	$(BIN)/python -m benches.scale --simulate
+
 .PHONY: bench-table
 bench-table: ## measure the task table alone (Rust)
 	cargo bench --locked -p paceline-ipc

@@ -1,7 +1,8 @@
 """Hosts on this machine with networks and names of their own, for tests of clusters: `Network`.
 
-Owns namespaces and cables: each host is a network namespace and a hostname, with a cable to a switch that this process is at
-as well. A host can lose its power, or its cable. What runs on it is its user's affair. It needs root, and `ip` (iproute2).
+Owns namespaces and cables: each host is a network namespace and a hostname, with a cable to a switch that this process
+is at as well. A host can lose its power, or its cable. What runs on it is its user's affair. It needs root, and `ip`
+(iproute2).
 """
 
 import contextlib
