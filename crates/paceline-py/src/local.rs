@@ -249,14 +249,15 @@ impl LocalEngine {
         }
         let py = future_type.py();
         let initargs = initargs.unwrap_or_else(|| PyTuple::empty(py)).unbind();
-        let pace = if carrier.is_some() { carry::PACE } else { Pace::HERE };
+        let shown = capacity.unwrap_or(workers);
+        let pace = if carrier.is_some() { carry::pace(shown) } else { Pace::HERE };
         let pool = Local::at_pace(workers, pace);
         let carrier = carrier.map(Carrier::new);
         Ok(Self {
             threads: Arc::new(Threads { pool, seed, failure: OnceLock::new(), carrier }),
             future_type: future_type.unbind(),
             future_class: PyOnceLock::new(),
-            workers: capacity.unwrap_or(workers),
+            workers: shown,
             start_thread,
             initializer: Mutex::new(initializer.map(|initializer| (initializer, initargs))),
             started: Mutex::default(),

@@ -43,6 +43,8 @@ def cluster_of(backend: str | Cluster) -> Cluster:
 
 # Threads that wait cost little, but are not free.
 _MOST_LANES = 512
+# What the engine counts workers with.
+_MOST_WORKERS = 65_535
 
 
 def open_cluster_engine(
@@ -70,5 +72,11 @@ def open_cluster_engine(
     shown = slots if workers is None else workers
     lanes = 2 * slots if shown >= slots else shown
     return open_local_engine(
-        min(lanes, _MOST_LANES), None, (), prefix="paceline-lane", seed=seed, carrier=carrier, capacity=shown
+        min(lanes, _MOST_LANES),
+        None,
+        (),
+        prefix="paceline-lane",
+        seed=seed,
+        carrier=carrier,
+        capacity=min(shown, _MOST_WORKERS),
     )

@@ -15,8 +15,17 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// To send a chunk costs some milliseconds, so that its work has to be many times as much.
-pub(super) const PACE: Pace = Pace { chunk_ns: 400_000_000, growth: 8, least_ns: 20_000_000 };
+/// To send a chunk costs some milliseconds of waiting, so that its work has to be many times as much.
+const CHUNK_NS: u64 = 400_000_000;
+/// It costs about a millisecond of this process, which can send no more than a thousand of them a second, however many
+/// workers wait: so there is that much work in a chunk for each of them, and a fifth of that rate is enough for all.
+const CHUNK_OF_EACH_NS: u64 = 5_000_000;
+
+/// How much is sent at a time to so many workers.
+pub(super) fn pace(workers: u16) -> Pace {
+    Pace { chunk_ns: CHUNK_NS.max(u64::from(workers) * CHUNK_OF_EACH_NS), growth: 8, least_ns: 20_000_000 }
+}
+
 /// Single calls travel together as long as their work is less than this: each is told of only when all have ended.
 const TOGETHER_NS: u64 = 40_000_000;
 const MOST_TOGETHER: u64 = 1024;
