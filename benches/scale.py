@@ -92,7 +92,7 @@ def cluster(engine: str, hosts: int, workers: int) -> Iterator[Any]:
         import ray
 
         # Ray has one host on each machine.
-        ray.init(num_cpus=hosts * workers, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=hosts * workers, include_dashboard=False, log_to_driver=False)
         try:
             yield "ray"
         finally:
