@@ -12,5 +12,6 @@ and how it is run on a host that of the local engine there.
 from __future__ import annotations
 
 from paceline.clusters.dask import Dask
+from paceline.clusters.ray import Ray
 
-__all__ = ["Dask"]
+__all__ = ["Dask", "Ray"]

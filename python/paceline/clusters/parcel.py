@@ -115,14 +115,19 @@ def check_versions(theirs: tuple[str, str], who: str) -> None:
         )
 
 
+# Of the line of versions before a parcel, of which nothing else is read before it is compared.
+_LONGEST_LINE = 200
+
+
 def pack(content: tuple[Any, ...]) -> bytes:
     """The bytes of a parcel or a reply."""
     return " ".join(versions()).encode() + b"\n" + dumps(content, 5)
 
 
-def unpack(parcel: bytes, who: str) -> Any:
-    """What is in it. Raises `ClusterMismatch` if `who` sent it is of other versions."""
-    line, _, content = parcel.partition(b"\n")
+def unpack(parcel: Any, who: str) -> Any:
+    """What is in it; any buffer will do. Raises `ClusterMismatch` if `who` sent it is of other versions."""
+    whole = memoryview(parcel)
+    line = bytes(whole[:_LONGEST_LINE]).partition(b"\n")[0]
     python, _, own = line.decode().partition(" ")
     check_versions((python, own), who)
-    return loads(content)
+    return loads(whole[len(line) + 1 :])
