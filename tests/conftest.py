@@ -15,6 +15,7 @@ import pytest
 
 from belongings import nothing_may_remain
 from cluster_hosts import DaskCluster, warm_up
+from ray_hosts import local_ray
 
 
 def pytest_collection_finish(session):
@@ -58,6 +59,13 @@ def dask():
             # The client keeps its connections, and has as many as were ever needed at a time.
             with ThreadPoolExecutor(16) as threads:
                 list(threads.map(lambda _: client.run(abs, -1), range(16)))
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def ray():
+    """Ray with one node of two CPUs, as a backend."""
+    with local_ray() as backend:
         yield backend
 
 

@@ -1,112 +1,136 @@
-"""A cluster of Ray's on this machine for tests, of processes of its own: a head, and nodes that can be killed.
+"""Ray on this machine for tests: one for the whole run, and clusters of several nodes that can be killed.
 
-Owns how it is started and ended. As `cluster_hosts.DaskCluster`, which see.
+Owns how they are started and ended. A process can be connected to one Ray only, so a test that kills parts of a cluster
+does so in a program of its own.
 """
 
 import contextlib
+import logging
 import os
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+from cluster_hosts import need, warm_up
 
-from cluster_hosts import need
+MARK = "PACELINE_TEST_MARK"
 
-PATIENCE_S = 60.0
+
+@contextlib.contextmanager
+def local_ray(cpus=2):
+    """A Ray with one node, as a backend; whatever it starts once has been started."""
+    need("ray")
+    import ray
+
+    from paceline.clusters import Ray
+
+    with surroundings(), signal_handler_kept(signal.SIGTERM):
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=200 << 20,
+        )
+    try:
+        backend = Ray()
+        # While it is open its actors stay.
+        backend.open()
+        try:
+            backend.slots()
+            backend.everywhere(warm_up)
+            # There are as many connections as were ever needed at a time.
+            with ThreadPoolExecutor(16) as threads:
+                list(threads.map(lambda _: backend.everywhere(abs, -1), range(16)))
+            yield backend
+        finally:
+            backend.close()
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def surroundings():
+    """What Ray's processes get from this one: where the modules of the tests are, and that nothing is told to others."""
+    before = dict(os.environ)
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+    os.environ.update(PYTHONPATH=path, RAY_USAGE_STATS_ENABLED="0")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def signal_handler_kept(number):
+    """Ray would have the last word on what ends this process."""
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class RayCluster:
-    """A head without CPUs, and hosts: each a node with a raylet, and the workers that this starts."""
+    """A head without CPUs, and nodes with one each; all of them end with this process."""
 
-    def __init__(self, hosts=2, cpus=1):
+    def __init__(self, nodes=2):
         need("ray")
-        # Sockets lie in it, whose paths may not be long.
-        self._folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp")
-        path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
-        self._environment = {**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        port = self.address.rpartition(":")[2]
-        head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats"]
-        self.head = self._start(*head, f"--temp-dir={self._folder.name}/r")
-        self._wait_until(self._is_listening)
-        self.hosts = []
-        for _ in range(hosts):
-            self.add_host(cpus)
+        from ray.cluster_utils import Cluster
 
-    def add_host(self, cpus=1):
-        """Starts one more."""
-        host = self._start(f"--address={self.address}", f"--num-cpus={cpus}")
-        self.hosts.append(host)
-        return host
-
-    def _start(self, *options):
-        local = ["--node-ip-address=127.0.0.1", f"--object-store-memory={150 << 20}", "--num-gpus=0", "--block"]
-        with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *local],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        with surroundings():
+            small = {"include_dashboard": False, "object_store_memory": 100 << 20}
+            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+            self.nodes = [self._cluster.add_node(num_cpus=1, wait=False, **small) for _ in range(nodes)]
+            self._cluster.wait_for_nodes()
 
     @property
-    def _log(self):
-        return Path(self._folder.name) / "log"
+    def address(self):
+        """Of the head."""
+        return self._cluster.address
 
-    def _is_listening(self):
-        host, _, port = self.address.partition(":")
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
-            return True
-        return False
+    def kill_node(self, node):
+        """Ends a node as a power failure would."""
+        kill_all(process for kind in node.all_processes.values() for process in kind)
+        self.nodes.remove(node)
 
-    def _wait_until(self, holds):
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert self.head.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.05)
-
-    def connect(self):
-        """Connects this process, once all hosts are there."""
-        import ray
-
-        os.environ["RAY_AUTH_MODE"] = "disabled"
-        ray.init(address=self.address, logging_level="ERROR", log_to_driver=False)
-        self._wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == len(self.hosts) + 1)
-
-    def kill_host(self, host):
-        """Ends a host as a power failure would: raylet, workers, and whatever they have started."""
-        end_all(host)
-        self.hosts.remove(host)
-
-    def close(self):
-        """Ends all of it; nothing is left."""
-        for host in list(self.hosts):
-            self.kill_host(host)
-        end_all(self.head)
-        self._folder.cleanup()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+    def kill_head(self):
+        """The same of the head."""
+        kill_all(process for kind in self._cluster.head_node.all_processes.values() for process in kind)
 
 
-def end_all(root):
-    """Ends a process and all below it."""
-    processes = [psutil.Process(root.pid), *psutil.Process(root.pid).children(recursive=True)]
-    for sent in (signal.SIGSTOP, signal.SIGKILL):
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(sent)
-    root.wait()
+def kill_all(started):
+    """Kills these, which Ray has started here, and what they have started."""
+    processes = []
+    for one in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(one.process.pid)
+            processes += [process, *process.children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGSTOP)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def marked(mark):
+    """The processes that have inherited this mark."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def wait_until_none_is_marked(mark, timeout_s):
+    """Fails if a process that has inherited this mark stays."""
+    deadline = time.monotonic() + timeout_s
+    while left := marked(mark):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)

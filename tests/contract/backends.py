@@ -31,6 +31,7 @@ POOLS = [
     Backend("threads", partial(paceline.Pool, backend="threads")),
     Backend("serial", partial(paceline.Pool, backend="serial"), beside=False),
     Backend("dask", paceline.Pool, apart=True, cluster="dask"),
+    Backend("ray", paceline.Pool, apart=True, cluster="ray"),
 ]
 
 
@@ -44,4 +45,5 @@ EXECUTORS = [
     Backend("processes", paceline.ProcessPoolExecutor, apart=True),
     Backend("threads", paceline.ThreadPoolExecutor),
     Backend("dask", paceline.ProcessPoolExecutor, apart=True, cluster="dask"),
+    Backend("ray", paceline.ProcessPoolExecutor, apart=True, cluster="ray"),
 ]
