@@ -14,6 +14,10 @@ import psutil
 
 PATIENCE_S = 5.0
 
+# Threads of libraries, which have them at some moment after the import, and keep them: Arrow's allocator, and gRPC, by
+# which Ray's processes talk.
+WHEN_THEY_LIKE = {"jemalloc_bg_thd", "event_engine", "grpc_global_tim", "timer_manager", "default-executo", "resolver-execut"}
+
 
 class Belongings:
     """What this process has at one moment."""
@@ -28,8 +32,7 @@ class Belongings:
                 self.children[f"{child.pid} zombie"] += 1
             except psutil.NoSuchProcess:
                 continue
-        # Arrow's allocator starts a thread of its own at some moment after the import, and keeps it.
-        self.threads = Counter(name for name in task_names() if name != "jemalloc_bg_thd")
+        self.threads = Counter(name for name in task_names() if name not in WHEN_THEY_LIKE)
         self.files = Counter(open_files())
         self.mappings = Counter(mapped_memory_files())
 

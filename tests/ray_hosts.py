@@ -42,9 +42,9 @@ def local_ray(cpus=2):
         try:
             backend.slots()
             backend.everywhere(warm_up)
-            # There are as many connections as were ever needed at a time.
+            # There are as many connections as were ever needed at a time, and some for what is large.
             with ThreadPoolExecutor(16) as threads:
-                list(threads.map(lambda _: backend.everywhere(abs, -1), range(16)))
+                list(threads.map(lambda _: backend.everywhere(bytes, bytes(1 << 20)), range(16)))
             yield backend
         finally:
             backend.close()

@@ -20,6 +20,7 @@ from time import monotonic
 
 from paceline.clusters.cluster import Cluster, HostDied, Run, RunCancelled
 from paceline.clusters.host import presence, run_chunk
+from paceline.engine import default_workers, end_before_others
 from paceline.errors import ClusterError, ClusterLost, ClusterMismatch
 
 TYPE_CHECKING = False
@@ -135,6 +136,8 @@ def _connect(address: str | None) -> _Connection:
         import ray
     except ImportError as error:
         raise ImportError(f"backend='ray' needs `ray`\n{_HINT}") from error
+    # Ray shuts itself down at the end of the program.
+    end_before_others()
     with _connecting:
         if _connection is not None and _connection.is_usable():
             if address is not None and address != _connection.address:
@@ -475,8 +478,6 @@ def _start_locally() -> None:
     import logging
 
     import ray
-
-    from paceline.engine import default_workers
 
     usage = "RAY_USAGE_STATS_ENABLED"
     before = os.environ.get(usage)

@@ -1,0 +1,381 @@
+"""Pools on Ray: what an actor on each node is good for, and whatever of a cluster dies.
+
+The contract of pools and executors, and the table of promises, are asked of Ray in `tests/contract`. A process can be
+connected to one Ray only, so that what needs another, or ends it, is a program of its own.
+"""
+
+import gc
+import os
+import signal
+import threading
+import time
+import uuid
+
+import psutil
+import pytest
+from ray_hosts import MARK, marked, need, surroundings, wait_until_none_is_marked
+
+import paceline
+import tasks
+from program import Program
+
+WAIT_S = 30
+
+need("ray")
+
+
+@pytest.fixture
+def pool(ray):
+    with paceline.Pool(backend=ray) as pool:
+        yield pool
+
+
+def nap(item):
+    time.sleep(0.02)
+    return item
+
+
+def at_work(future, done):
+    """Waits until so many items have ended."""
+    deadline = time.monotonic() + WAIT_S
+    while future.progress()[1] < done:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# -- the same as everywhere --------------------------------------------------------------------------------------------
+
+
+def test_pool_has_as_many_workers_as_the_nodes_have_cpus(pool):
+    assert repr(pool) == "<paceline.Pool state=RUN pool_size=2>"
+    assert len(set(pool.map(tasks.pid, range(50), chunksize=1))) == 2
+
+
+def drawn(item):
+    return item, paceline.task_random().random(), paceline.current_task().number, paceline.current_task().index
+
+
+def test_random_numbers_are_those_of_every_other_backend(ray):
+    def run(backend):
+        with paceline.Pool(2, seed=7, backend=backend) as pool:
+            first = pool.map(drawn, range(30))
+            single = pool.submit(drawn, "alone").result()
+            lazy = list(pool.imap(drawn, range(10), chunksize=3))
+        return first, single, lazy
+
+    assert run(ray) == run("processes")
+
+
+def test_single_calls_and_calls_that_are_awaited(pool):
+    import asyncio
+
+    async def main():
+        one = await pool.run(tasks.square, 3)
+        return one, [value async for value in pool.amap(tasks.square, range(5))]
+
+    assert [pool.submit(pow, 2, power).result(WAIT_S) for power in range(5)] == [1, 2, 4, 8, 16]
+    assert asyncio.run(main()) == (9, [0, 1, 4, 9, 16])
+
+
+def test_items_of_many_bytes_go_there_and_back_as_they_are(pool):
+    items = [os.urandom(size) for size in (0, 1, 65_000, 70_000, 3_000_000)]
+    assert pool.map(tasks.identity, items, chunksize=1) == items
+    assert pool.map(tasks.identity, items, chunksize=5) == items
+
+
+def test_task_that_cannot_be_pickled_raises_at_the_call_or_stays_with_its_item(pool):
+    with pytest.raises(paceline.ArgumentNotPicklable, match="stays at home"):
+        pool.apply_async(tasks.identity, (tasks.Unpicklable(),))
+    results = pool.map(tasks.identity, [1, tasks.Unpicklable()], on_error="return")
+    assert results[0] == 1
+    assert isinstance(results[1], paceline.ArgumentNotPicklable)
+    with pytest.raises(paceline.ResultNotPicklable):
+        pool.apply(tasks.unpicklable_result)
+
+
+def test_pools_of_one_process_share_the_actors(ray, pool):
+    hosts = ray.everywhere(os.getpid)
+    with paceline.Pool(1, backend="ray") as other, paceline.Pool(backend="ray") as third:
+        assert other.apply(abs, (-1,)) == third.apply(abs, (-1,)) == pool.apply(abs, (-1,)) == 1
+        assert ray.everywhere(os.getpid) == hosts
+
+
+def thread_variable(_):
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def test_libraries_use_a_share_of_the_cpus_each_and_not_what_ray_gives_the_actor(pool, monkeypatch):
+    if "OMP_NUM_THREADS" in os.environ:
+        pytest.skip("OMP_NUM_THREADS is set")
+    assert set(pool.map(thread_variable, range(4))) == {"1"}
+
+
+# -- limits and deaths -------------------------------------------------------------------------------------------------
+
+
+def spin_for_ever(item):
+    while item == 2:
+        pass
+    return item
+
+
+def test_busy_loop_over_its_time_limit_is_ended_and_costs_nothing_else(pool):
+    began = time.monotonic()
+    results = pool.options(timeout=0.3, grace=0.2).map(spin_for_ever, range(5), on_error="return")
+    assert results[:2] + results[3:] == [0, 1, 3, 4]
+    assert type(results[2]) is paceline.TaskTimeout
+    assert time.monotonic() - began < 10
+
+
+def test_worker_of_the_local_pool_that_dies_costs_the_one_call(ray, pool):
+    hosts = ray.everywhere(os.getpid)
+    results = pool.starmap(tasks.die_on, [(1, number) for number in range(4)], on_error="return")
+    assert results[:1] + results[2:] == [0, 2, 3]
+    assert type(results[1]) is paceline.WorkerDied
+    assert ray.everywhere(os.getpid) == hosts
+
+
+def test_actor_that_dies_in_the_middle_loses_nothing(ray, pool):
+    future = pool.map_async(nap, range(100))
+    at_work(future, 20)
+    (before,) = ray.everywhere(os.getpid)
+    os.kill(before, signal.SIGKILL)
+    assert future.result(WAIT_S) == list(range(100))
+    (after,) = ray.everywhere(os.getpid)
+    assert after != before
+    assert sum(worker.items for worker in pool.report().workers) == 100
+
+
+def kill_host(item):
+    # The worker's parent is the fork server of a pool, that of which is the actor.
+    if item == 1:
+        os.kill(psutil.Process().parent().ppid(), signal.SIGKILL)
+        time.sleep(60)
+    return item
+
+
+def test_item_that_kills_every_actor_it_comes_to_is_given_up(ray):
+    with paceline.Pool(1, backend=ray) as pool:
+        results = pool.map(kill_host, range(3), chunksize=1, on_error="return")
+    assert (results[0], results[2]) == (0, 2)
+    assert type(results[1]) is paceline.WorkerDied
+    assert "hosts have died that ran it, the last being the actor on" in str(results[1])
+
+
+# -- shared objects ----------------------------------------------------------------------------------------------------
+
+
+def known_shares():
+    from paceline.clusters import shares
+
+    return len(shares._laid_out)
+
+
+def item_of(words, place):
+    return words[place], id(words), os.getpid()
+
+
+def test_shared_object_is_put_into_the_object_store_once_and_gone_with_its_handle(ray, pool):
+    words = paceline.share([str(number) for number in range(5000)])
+    told = pool.starmap(item_of, [(words, place) for place in range(100)])
+    assert [word for word, _, _ in told] == [str(place) for place in range(100)]
+    assert len({(identity, pid) for _, identity, pid in told}) == len({pid for _, _, pid in told})
+    assert ray.everywhere(known_shares) == [1]
+    del words
+    gc.collect()
+    deadline = time.monotonic() + WAIT_S
+    while ray.everywhere(known_shares) != [0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def total(array):
+    return float(array.sum()), array.flags.owndata
+
+
+def test_shared_array_is_mapped(pool):
+    np = pytest.importorskip("numpy")
+    with paceline.share(np.ones(100_000)) as array:
+        assert pool.map(total, [array] * 20) == [(100_000.0, False)] * 20
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_can_be_cancelled_and_closing_waits_for_the_rest(ray, gate):
+    with paceline.Pool(1, backend=ray) as pool:
+        held = pool.submit(tasks.through, gate.path, "held")
+        gate.wait_for_arrival()
+        waiting = [pool.submit(abs, number) for number in range(3)]
+        assert waiting[1].cancel()
+        gate.let_through()
+    assert (held.result(0), waiting[0].result(0), waiting[2].result(0)) == ("held", 0, 2)
+    assert waiting[1].cancelled()
+
+
+def test_terminated_pool_ends_what_runs_on_the_hosts(ray, gate):
+    with paceline.Pool(1, backend=ray) as pool:
+        running = pool.submit(tasks.through, gate.path)
+        pid = gate.wait_for_arrival()
+        pool.terminate()
+        pool.join()
+    assert running.cancelled()
+    deadline = time.monotonic() + WAIT_S
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_closed_pool_leaves_no_workers_and_no_threads_waiting(ray):
+    def below_the_actor():
+        return {child.pid for child in psutil.Process(ray.everywhere(os.getpid)[0]).children(recursive=True)}
+
+    before = below_the_actor()
+    with paceline.Pool(backend=ray) as pool:
+        pool.map(nap, range(4))
+        assert len(below_the_actor() - before) == 2
+    assert below_the_actor() <= before
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("paceline-lane")]
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+
+def test_other_versions_are_told_when_the_pool_is_opened(ray, monkeypatch):
+    from paceline.clusters import parcel
+
+    real = parcel.versions()
+    monkeypatch.setattr(parcel, "versions", lambda: (real[0], "0.0.1"))
+    with pytest.raises(paceline.ClusterMismatch, match=rf"Paceline {real[1]}, but this process .* Paceline 0\.0\.1"):
+        paceline.Pool(backend=ray)
+
+
+def test_second_cluster_of_a_process_is_refused(ray):
+    with pytest.raises(paceline.ClusterError, match="connected to Ray already") as caught:
+        paceline.Pool(backend="ray://host:10001")
+    assert "hint: `backend=\"ray\"` takes the connection that there is" in str(caught.value)
+    with paceline.Pool(backend=type(ray)("auto")) as pool:
+        assert pool.apply(abs, (-1,)) == 1
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a script to its end, and checks that nothing is left of it and of its Ray."""
+
+    def run(source, *arguments, code=0, **environment):
+        mark = uuid.uuid4().hex
+        script = tmp_path / "script.py"
+        script.write_text(source)
+        with surroundings():
+            program = Program("-W", "error", str(script), *arguments, **{MARK: mark, **environment})
+        try:
+            got, out, err = program.finish()
+            assert got == code, out + err
+            wait_until_none_is_marked(mark, 10.0)
+        finally:
+            for process in marked(mark):
+                process.kill()
+        return out, err
+
+    return run
+
+
+ON_THE_SPOT = """
+import os, threading, paceline
+
+def say(item):
+    print("said", item)
+    return item * item, os.getppid()
+
+def make():
+    global pool
+    pool = paceline.Pool()
+
+# What Ray starts ends with the thread that starts it; this one has no say in it.
+thread = threading.Thread(target=make)
+thread.start()
+thread.join()
+# Ray prints what comes with its prefix.
+assert [square for square, _ in pool.map(say, range(3))] == [0, 1, 4]
+with paceline.ProcessPoolExecutor(1) as executor:
+    assert list(executor.map(abs, [-1, -2])) == [1, 2]
+exp = paceline.Experiment(lambda n: n * n)
+exp.add_grid(n=range(3))
+assert list(exp.run()["value"]) == [0, 1, 4]
+os.write(1, b"%d\\n" % os.getpid())
+# The pool is left to the end of the program.
+"""
+
+
+def test_ray_that_is_started_on_the_spot_serves_a_whole_program_and_is_gone_with_it(run):
+    out, err = run(ON_THE_SPOT, PACELINE_BACKEND="ray")
+    assert "Traceback" not in err, err
+    assert int(out.splitlines()[-1].split()[-1])
+
+
+LOSSES = """
+import os, signal, sys, time
+import paceline
+from paceline.clusters import Ray
+from ray_hosts import RayCluster
+from test_ray import at_work, nap
+
+def main():
+    cluster = RayCluster()
+    with paceline.Pool(backend=Ray(cluster.address)) as pool:
+        assert "pool_size=2" in repr(pool)
+        future = pool.map_async(nap, range(200))
+        at_work(future, 20)
+        cluster.kill_node(cluster.nodes[0])
+        assert future.result(30) == list(range(200))
+        print("node", flush=True)
+        future = pool.map_async(nap, range(5000))
+        waiting = [pool.submit(nap, number) for number in range(5)]
+        at_work(future, 20)
+        cluster.kill_head()
+        began = time.monotonic()
+        for one in (future, *waiting):
+            try:
+                one.result(30)
+            except paceline.ClusterLost as error:
+                assert "the head of Ray's cluster at" in str(error), error
+                assert "hint:" in str(error)
+            else:
+                raise AssertionError("it was not lost")
+        try:
+            pool.submit(nap, 1)
+        except paceline.ClusterLost:
+            pass
+        else:
+            raise AssertionError("it was not refused")
+    print("head", time.monotonic() - began < 15)
+
+main()
+os.write(1, b"end")
+"""
+
+
+def test_node_that_dies_loses_nothing_and_a_head_that_dies_ends_every_wait(run):
+    out, err = run(LOSSES)
+    assert [line for line in out.splitlines() if line in {"node", "head True", "end"}] == ["node", "head True", "end"], err
+
+
+ABROAD = """
+import paceline
+from paceline.clusters import Ray
+for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
+    try:
+        paceline.Pool(backend=Ray(address))
+    except (paceline.ClusterError, ImportError) as error:
+        assert address in str(error), error
+        assert isinstance(error, paceline.ClusterError) or "paceline[ray]" in str(error)
+    else:
+        raise AssertionError
+"""
+
+
+def test_cluster_that_is_not_there_is_told_plainly(run):
+    run(ABROAD)
