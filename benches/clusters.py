@@ -74,7 +74,22 @@ def dask() -> Iterator[Engine]:
         yield Engine("dask", "client.gather(client.map(…))", Dask(client), alone)
 
 
-ENGINES = {"dask": dask}
+@contextlib.contextmanager
+def ray() -> Iterator[Engine]:
+    """A node with two CPUs."""
+    import ray
+    from ray.util.multiprocessing import Pool
+
+    from paceline.clusters import Ray
+
+    ray.init(address="local", num_cpus=HOSTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # Its two actors want no CPUs, so that those of the node are there for ours, too; only one pool works at a time.
+    with Pool(HOSTS, ray_remote_args={"num_cpus": 0}) as pool:
+        yield Engine("ray", "ray.util.multiprocessing.Pool.map", Ray(), pool.map)
+    ray.shutdown()
+
+
+ENGINES = {"dask": dask, "ray": ray}
 
 
 class Measured(NamedTuple):

@@ -16,7 +16,14 @@ PATIENCE_S = 5.0
 
 # Threads of libraries, which have them at some moment after the import, and keep them: Arrow's allocator, and gRPC, by
 # which Ray's processes talk.
-WHEN_THEY_LIKE = {"jemalloc_bg_thd", "event_engine", "grpc_global_tim", "timer_manager", "default-executo", "resolver-execut"}
+WHEN_THEY_LIKE = {
+    "default-executo",
+    "event_engine",
+    "grpc_global_tim",
+    "jemalloc_bg_thd",
+    "resolver-execut",
+    "timer_manager",
+}
 
 
 class Belongings:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+
 from cluster_hosts import need, warm_up
 
 MARK = "PACELINE_TEST_MARK"
@@ -54,7 +55,7 @@ def local_ray(cpus=2):
 
 @contextlib.contextmanager
 def surroundings():
-    """What Ray's processes get from this one: where the modules of the tests are, and that nothing is told to others."""
+    """What Ray's processes get from this one: where the modules of the tests are, and that nothing is told abroad."""
     before = dict(os.environ)
     path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
     os.environ.update(PYTHONPATH=path, RAY_USAGE_STATS_ENABLED="0")
@@ -76,15 +77,15 @@ def signal_handler_kept(number):
 
 
 class RayCluster:
-    """A head without CPUs, and nodes with one each; all of them end with this process."""
+    """A head and other nodes, with one CPU each; all of them end with this process."""
 
-    def __init__(self, nodes=2):
+    def __init__(self, nodes=1):
         need("ray")
         from ray.cluster_utils import Cluster
 
         with surroundings():
             small = {"include_dashboard": False, "object_store_memory": 100 << 20}
-            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **small})
             self.nodes = [self._cluster.add_node(num_cpus=1, wait=False, **small) for _ in range(nodes)]
             self._cluster.wait_for_nodes()
 

@@ -13,11 +13,11 @@ import uuid
 
 import psutil
 import pytest
-from ray_hosts import MARK, marked, need, surroundings, wait_until_none_is_marked
 
 import paceline
 import tasks
 from program import Program
+from ray_hosts import MARK, marked, need, surroundings, wait_until_none_is_marked
 
 WAIT_S = 30
 
@@ -221,7 +221,7 @@ def test_terminated_pool_ends_what_runs_on_the_hosts(ray, gate):
         pool.join()
     assert running.cancelled()
     deadline = time.monotonic() + WAIT_S
-    while os.path.exists(f"/proc/{pid}"):
+    while psutil.pid_exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -253,7 +253,7 @@ def test_other_versions_are_told_when_the_pool_is_opened(ray, monkeypatch):
 def test_second_cluster_of_a_process_is_refused(ray):
     with pytest.raises(paceline.ClusterError, match="connected to Ray already") as caught:
         paceline.Pool(backend="ray://host:10001")
-    assert "hint: `backend=\"ray\"` takes the connection that there is" in str(caught.value)
+    assert 'hint: `backend="ray"` takes the connection that there is' in str(caught.value)
     with paceline.Pool(backend=type(ray)("auto")) as pool:
         assert pool.apply(abs, (-1,)) == 1
 
@@ -270,7 +270,7 @@ def run(tmp_path):
         script = tmp_path / "script.py"
         script.write_text(source)
         with surroundings():
-            program = Program("-W", "error", str(script), *arguments, **{MARK: mark, **environment})
+            program = Program("-W", "error", str(script), *arguments, cwd=tmp_path, **{MARK: mark, **environment})
         try:
             got, out, err = program.finish()
             assert got == code, out + err
@@ -317,14 +317,34 @@ def test_ray_that_is_started_on_the_spot_serves_a_whole_program_and_is_gone_with
 
 
 LOSSES = """
-import os, signal, sys, time
-import paceline
-from paceline.clusters import Ray
+import os, time
+import paceline, ray
+from paceline.clusters import Ray, ray as ours
 from ray_hosts import RayCluster
 from test_ray import at_work, nap
 
+@ray.remote(num_cpus=1)
+class Other:
+    def here(self):
+        return 1
+
 def main():
     cluster = RayCluster()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    others = [Other.remote() for _ in range(2)]
+    assert ray.get([other.here.remote() for other in others]) == [1, 1]
+    ours._PATIENCE_S = 1.0
+    try:
+        paceline.Pool(backend="ray")
+    except paceline.ClusterError as error:
+        assert "no node of Ray's had all of its CPUs free for 1 s" in str(error), error
+    else:
+        raise AssertionError("there was room")
+    ours._PATIENCE_S = 30.0
+    # What the program has connected itself it has to disconnect.
+    assert ray.is_initialized()
+    ray.shutdown()
+    print("taken", flush=True)
     with paceline.Pool(backend=Ray(cluster.address)) as pool:
         assert "pool_size=2" in repr(pool)
         future = pool.map_async(nap, range(200))
@@ -358,9 +378,10 @@ os.write(1, b"end")
 """
 
 
-def test_node_that_dies_loses_nothing_and_a_head_that_dies_ends_every_wait(run):
+def test_nodes_that_are_taken_are_told_one_that_dies_loses_nothing_and_a_head_that_dies_ends_every_wait(run):
     out, err = run(LOSSES)
-    assert [line for line in out.splitlines() if line in {"node", "head True", "end"}] == ["node", "head True", "end"], err
+    told = ["taken", "node", "head True", "end"]
+    assert [line for line in out.splitlines() if line in told] == told, err
 
 
 ABROAD = """
@@ -379,3 +400,27 @@ for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
 
 def test_cluster_that_is_not_there_is_told_plainly(run):
     run(ABROAD)
+
+
+WITHOUT = """
+import os, sys
+import ray, paceline
+os.makedirs("without/paceline")
+open("without/paceline/__init__.py", "w").close()
+before, os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"], os.path.abspath("without")
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+os.environ["PYTHONPATH"] = before
+try:
+    paceline.Pool(backend="ray")
+except paceline.ClusterMismatch as error:
+    assert "a node of the cluster cannot import Paceline" in str(error), error
+    assert "hint: install it on every node" in str(error), error
+else:
+    raise AssertionError
+assert ray.is_initialized()
+ray.shutdown()
+"""
+
+
+def test_node_without_paceline_is_told_plainly_and_the_users_own_connection_is_left_alone(run):
+    run(WITHOUT)

@@ -1,8 +1,8 @@
 """Ray: `backend="ray"`, an address such as `"ray://host:10001"`, or `Ray(address)`.
 
-Owns how chunks become calls of one actor on each node, and what Ray's ways of failing mean to Paceline. Such an actor is
-a host here: it has all CPUs of its node, so that Ray puts nothing else there, and runs chunks on a local pool with as
-many processes.
+Owns how chunks become calls of one actor on each node, and what Ray's ways of failing mean to Paceline. Such an actor
+is a host here: it has all CPUs of its node, so that Ray puts nothing else there, and runs chunks on a local pool with
+as many processes.
 
 A process has one connection to Ray, and so all pools of a process share the actors. An actor that dies is not Ray's to
 restart: calls of one that is about to come back fail at once. A new one is made on the same node instead, as on nodes
@@ -12,6 +12,7 @@ that have come later, and gets chunks when it is there.
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import count
 from pickle import PickleBuffer
 from queue import Empty, SimpleQueue
@@ -37,16 +38,19 @@ _REST_PATIENCE_S = 5.0
 _LOOK_S = 1.0
 _MOST_MISSED = 3
 _KNOCK_S = 2.0
-# From this size on, bytes go through the object store, where those that read them need no copy.
+# From this size on, what is sent goes as a buffer, which takes half the time: it is read where it lies, in the object
+# store. Answers do not; it makes no difference to them, and Ray's client cannot read buffers.
 _LARGE = 64 << 10
+# Calls beside chunks that an actor takes at a time.
+_ASIDES = 8
 _HINT = "hint: `pip install 'paceline[ray]'`"
 
 
 class Ray(Cluster):
     """A cluster of Ray's, as a backend: `Pool(backend=Ray("host:6379"))`.
 
-    `address` is what `ray.init` takes: `"auto"`, `"host:port"` of the head, or `"ray://host:10001"` of its client server.
-    Without it, it is the cluster that this process is connected to already, or the one that the environment's
+    `address` is what `ray.init` takes: `"auto"`, `"host:port"` of the head, or `"ray://host:10001"` of its client
+    server. Without it, it is the cluster that this process is connected to already, or the one that the environment's
     `RAY_ADDRESS` names, or else one on this machine, which ends with the last pool on it.
     """
 
@@ -86,7 +90,7 @@ class Ray(Cluster):
         connection = self._connected()
         if not wait:
             # By the keeper, for this may be called by the garbage collector, in the middle of anything of Ray's.
-            connection.orders.put(lambda: connection.tell(function, arguments))
+            connection.orders.put(partial(connection.tell, function, arguments))
             return []
         return connection.ask(function, arguments)
 
@@ -157,7 +161,7 @@ def _connect(address: str | None) -> _Connection:
 
 
 def _refuse_another(address: str) -> None:
-    """This process is connected already. Raises `ClusterError` unless it is to the head of this address."""
+    """Raises `ClusterError` unless the connection that there is already is to the head of this address."""
     if _head() == _resolved(address):
         return
     raise ClusterError(
@@ -169,7 +173,11 @@ def _refuse_another(address: str) -> None:
 def _resolved(address: str) -> str | None:
     if address == "auto":
         return os.environ.get("RAY_ADDRESS") or _head()
-    return address
+    from ray.util import get_node_ip_address
+
+    host, _, port = address.rpartition(":")
+    # Ray calls this machine by another name.
+    return f"{get_node_ip_address()}:{port}" if host in {"localhost", "127.0.0.1"} else address
 
 
 def _head() -> str | None:
@@ -183,6 +191,15 @@ def _head() -> str | None:
     return address
 
 
+def _is_client() -> bool:
+    """Whether this process is connected by `ray://`."""
+    try:
+        from ray.util.client import ray as client
+    except ImportError:
+        return False
+    return bool(client.is_connected())
+
+
 class _Connection:
     """To Ray, with an actor on each node. One thread, the keeper, makes and ends all of it, and looks after it."""
 
@@ -190,7 +207,7 @@ class _Connection:
         self.address = address
         self.users = 1
         # What the keeper is to do; nothing at all ends it.
-        self.orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.orders: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._keeper = Thread(target=self._keep, name="paceline-ray", daemon=True)
         self._has_begun = Event()
         self._error: BaseException | None = None
@@ -294,7 +311,7 @@ class _Connection:
         """The same, not waited for."""
         with self._changed:
             there = [host.actor for host in self._hosts if host.is_up]
-        return [actor.call.options(concurrency_group="asides").remote(function, *arguments) for actor in there]
+        return [actor.call.remote(function, *arguments) for actor in there]
 
     def place(self, run: _Run) -> tuple[_Host, int]:
         """A host for this run, and the number of the call; waits for one if there is none at the moment.
@@ -309,19 +326,23 @@ class _Connection:
                     raise RunCancelled
                 there = [host for host in self._hosts if host.is_up]
                 if there:
-                    host = min(there, key=lambda host: host.load / host.cpus)
-                    host.load += 1
-                    self._runs.add(run)
-                    return host, next(self._numbers)
-                if deadline is None:
+                    deadline = None
+                    host = min(there, key=lambda host: host.load / host.most_load)
+                    if host.load < host.most_load:
+                        host.load += 1
+                        self._runs.add(run)
+                        return host, next(self._numbers)
+                elif deadline is None:
                     deadline = monotonic() + _PATIENCE_S
                 elif monotonic() >= deadline:
                     raise ClusterLost(f"Ray's cluster has had no node to use for {_PATIENCE_S:g} s")
-                self._changed.wait(max(0.0, deadline - monotonic()))
+                self._changed.wait(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def leave_host(self, run: _Run, host: _Host) -> None:
         """The call has ended, or nobody waits for it any more."""
         with self._changed:
+            if host.load == host.most_load:
+                self._changed.notify_all()
             host.load -= 1
             self._runs.discard(run)
 
@@ -331,7 +352,7 @@ class _Connection:
             self._changed.notify_all()
 
     def bury(self, host: _Host) -> None:
-        """This host is no more; another takes its place if its node is still there."""
+        """A host is no more; another takes its place if its node is still there."""
         with self._changed:
             if host not in self._hosts:
                 return
@@ -381,7 +402,8 @@ class _Connection:
                 _start_locally()
             else:
                 _reach(self.address)
-        self._head = _head()
+        # A client reaches nothing but its server; whether that is there is known to one that the user has made alone.
+        self._head = _head() if not _is_client() else self.address and self.address.partition("://")[2]
 
     def _add_hosts(self) -> None:
         """Has an actor started on each node that has none."""
@@ -422,13 +444,9 @@ class _Connection:
         if not ray.is_initialized():
             return False
         if self._head is None:
-            # A client; it knows by itself whether its connection is there.
             return True
-        from socket import create_connection
-
-        where, _, port = self._head.rpartition(":")
         try:
-            create_connection((where.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+            _knock(self._head)
         except OSError:
             return False
         return True
@@ -473,6 +491,14 @@ class _Connection:
                 pass
 
 
+def _knock(address: str) -> None:
+    """Raises `OSError` if nobody answers there."""
+    from socket import create_connection
+
+    host, _, port = address.rpartition(":")
+    create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+
+
 def _start_locally() -> None:
     """Starts a Ray of this machine's, without what it would tell others and without a page."""
     import logging
@@ -496,16 +522,20 @@ def _start_locally() -> None:
 def _reach(address: str | None) -> None:
     """Connects to a cluster. Raises `ClusterError`."""
     import logging
+    import re
 
     import ray
 
-    where = address or os.environ.get("RAY_ADDRESS")
+    where = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
+        if ":" in where:
+            # Ray itself would try for a minute, and then end this process.
+            _knock(where.partition("://")[2] or where)
         ray.init(address=address, logging_level=logging.ERROR)
     except ImportError as error:
         raise ImportError(f"an address such as {where!r} needs `ray[client]`\n{_HINT}") from error
     except Exception as error:
-        if "mismatch" in str(error).lower():
+        if re.search("version mismatch|versions? .* do(es)? not match", str(error), re.IGNORECASE | re.DOTALL):
             raise ClusterMismatch(
                 f"the cluster of Ray's at {where} is of other versions: {error}\n"
                 "hint: functions travel as bytecode; install the same versions on both sides"
@@ -521,7 +551,8 @@ def _is_mismatch(error: BaseException) -> bool:
 def _not_started(error: BaseException) -> ClusterError:
     if _is_mismatch(error):
         return ClusterMismatch(
-            f"a node of the cluster cannot import Paceline: {error}\nhint: install it on every node, in the same version"
+            f"a node of the cluster cannot import Paceline: {error}\n"
+            "hint: install it on every node, in the same version"
         )
     return ClusterError(f"no actor can be started on the nodes of Ray's cluster: {error}")
 
@@ -529,7 +560,7 @@ def _not_started(error: BaseException) -> ClusterError:
 def _cause(error: Any) -> BaseException:
     """What a call of an actor has raised."""
     cause = error.cause
-    return cause if isinstance(cause, BaseException) else error  # type: ignore[no-any-return]
+    return cause if isinstance(cause, BaseException) else error
 
 
 # -- hosts, and what runs there ----------------------------------------------------------------------------------------
@@ -542,8 +573,9 @@ class _Host:
         self.node = node
         self.name = name
         self.cpus = cpus
-        # Chunks that are there.
+        # Chunks that are there, and how many may be; each pool sends twice as many as there are CPUs.
         self.load = 0
+        self.most_load = max(16, 8 * cpus)
         self.is_up = False
         self.actor: Any = None
 
@@ -552,15 +584,15 @@ class _Host:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        actor_class = ray.remote(concurrency_groups={"asides": 2})(Worker)
+        actor_class: Any = ray.remote(Worker)
         self.actor = actor_class.options(
             num_cpus=self.cpus,
-            # Each pool sends twice as many chunks as there are CPUs; those of the fifth would wait.
-            max_concurrency=max(32, 8 * self.cpus),
+            # There is always room for what is asked beside the chunks.
+            max_concurrency=self.most_load + _ASIDES,
             max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(self.node, soft=False),
         ).remote(self.cpus)
-        answer = self.actor.call.options(concurrency_group="asides").remote(presence).future()
+        answer = self.actor.call.remote(presence).future()
         answer.add_done_callback(lambda answer: on_up(self, answer))
 
 
@@ -591,9 +623,9 @@ class _Run(Run):
             if self.is_cancelled or self._news.get() is None:
                 connection.check()
                 raise RunCancelled
-            error = answer.exception()
-            if error is not None:
-                raise self._failed(error) from error
+            failure = answer.exception()
+            if failure is not None:
+                raise self._failed(failure) from failure
             reply: bytes = answer.result()
             return reply
         finally:
@@ -623,32 +655,35 @@ class _Run(Run):
         self._connection.wake()
         host, number = self._host, self._number
         if host is not None:
-            self._connection.orders.put(lambda: _forget(host, number))
+            self._connection.orders.put(partial(_forget, host, number))
 
 
 def _forget(host: _Host, number: int) -> None:
-    host.actor.forget.options(concurrency_group="asides").remote(number)
+    host.actor.forget.remote(number)
 
 
 class Worker:
     """What is in an actor, on a node."""
 
     def __init__(self, cpus: int) -> None:
+        import logging
+
         self._cpus = cpus
         self._unwanted: set[int] = set()
+        # What has failed is told by the process that has asked for it.
+        logging.getLogger("paceline").setLevel(logging.ERROR)
         _leave_threads_to_paceline()
 
     def __repr__(self) -> str:
         """What Ray prints before each line that workers print."""
         return "paceline"
 
-    def run(self, number: int, parcel: Any, *shares: Any) -> bytes | PickleBuffer:
+    def run(self, number: int, parcel: Any, *shares: Any) -> bytes:
         """Runs a chunk."""
         try:
-            reply = run_chunk(parcel, self._cpus, lambda: number not in self._unwanted, shares)
+            return run_chunk(parcel, self._cpus, lambda: number not in self._unwanted, shares)
         finally:
             self._unwanted.discard(number)
-        return PickleBuffer(reply) if len(reply) >= _LARGE else reply
 
     def forget(self, number: int) -> None:
         """Nobody waits for that chunk any more."""
