@@ -20,8 +20,10 @@ from threading import Condition, Event, Lock, Thread, current_thread
 from time import monotonic
 
 from paceline.clusters.cluster import Cluster, HostDied, Run, RunCancelled
-from paceline.clusters.host import presence, run_chunk
-from paceline.engine import default_workers, end_before_others
+from paceline.clusters.host import presence
+from paceline.clusters.ray_address import head, is_client, knock, reach, resolved, start_locally
+from paceline.clusters.ray_worker import Worker
+from paceline.engine import end_before_others
 from paceline.errors import ClusterError, ClusterLost, ClusterMismatch
 
 TYPE_CHECKING = False
@@ -37,7 +39,6 @@ _REST_PATIENCE_S = 5.0
 # How often it is seen whether the head is there, and how many times in a row it may be missed.
 _LOOK_S = 1.0
 _MOST_MISSED = 3
-_KNOCK_S = 2.0
 # From this size on, what is sent goes as a buffer, which takes half the time: it is read where it lies, in the object
 # store. Answers do not; it makes no difference to them, and Ray's client cannot read buffers.
 _LARGE = 64 << 10
@@ -162,42 +163,12 @@ def _connect(address: str | None) -> _Connection:
 
 def _refuse_another(address: str) -> None:
     """Raises `ClusterError` unless the connection that there is already is to the head of this address."""
-    if _head() == _resolved(address):
+    if head() == resolved(address):
         return
     raise ClusterError(
         f"this process is connected to Ray already, and can be so only once: not to {address} as well\n"
         'hint: `backend="ray"` takes the connection that there is; or call `ray.shutdown()` first'
     )
-
-
-def _resolved(address: str) -> str | None:
-    if address == "auto":
-        return os.environ.get("RAY_ADDRESS") or _head()
-    from ray.util import get_node_ip_address
-
-    host, _, port = address.rpartition(":")
-    # Ray calls this machine by another name.
-    return f"{get_node_ip_address()}:{port}" if host in {"localhost", "127.0.0.1"} else address
-
-
-def _head() -> str | None:
-    """The address of the head this process is connected to; none for a client, which does not know."""
-    import ray
-
-    try:
-        address: str = ray.get_runtime_context().gcs_address
-    except Exception:
-        return None
-    return address
-
-
-def _is_client() -> bool:
-    """Whether this process is connected by `ray://`."""
-    try:
-        from ray.util.client import ray as client
-    except ImportError:
-        return False
-    return bool(client.is_connected())
 
 
 class _Connection:
@@ -256,7 +227,7 @@ class _Connection:
 
     def refuse(self, address: str) -> None:
         """Raises `ClusterError` unless this is the address of the cluster at hand."""
-        if self._head is None or _resolved(address) != self._head:
+        if self._head is None or resolved(address) != self._head:
             _refuse_another(address)
 
     def check(self) -> None:
@@ -399,11 +370,11 @@ class _Connection:
         if not ray.is_initialized():
             self._is_ours = True
             if self.address is None and not os.environ.get("RAY_ADDRESS"):
-                _start_locally()
+                start_locally()
             else:
-                _reach(self.address)
+                reach(self.address)
         # A client reaches nothing but its server; whether that is there is known to one that the user has made alone.
-        self._head = _head() if not _is_client() else self.address and self.address.partition("://")[2]
+        self._head = head() if not is_client() else self.address and self.address.partition("://")[2]
 
     def _add_hosts(self) -> None:
         """Has an actor started on each node that has none."""
@@ -446,7 +417,7 @@ class _Connection:
         if self._head is None:
             return True
         try:
-            _knock(self._head)
+            knock(self._head)
         except OSError:
             return False
         return True
@@ -489,58 +460,6 @@ class _Connection:
                 ray.shutdown()
             except Exception:  # It is gone already.
                 pass
-
-
-def _knock(address: str) -> None:
-    """Raises `OSError` if nobody answers there."""
-    from socket import create_connection
-
-    host, _, port = address.rpartition(":")
-    create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
-
-
-def _start_locally() -> None:
-    """Starts a Ray of this machine's, without what it would tell others and without a page."""
-    import logging
-
-    import ray
-
-    usage = "RAY_USAGE_STATS_ENABLED"
-    before = os.environ.get(usage)
-    os.environ[usage] = "0"
-    try:
-        ray.init(address="local", num_cpus=default_workers(), include_dashboard=False, logging_level=logging.ERROR)
-    except Exception as error:
-        raise ClusterError(f"Ray cannot be started on this machine: {error}") from error
-    finally:
-        if before is None:
-            del os.environ[usage]
-        else:
-            os.environ[usage] = before
-
-
-def _reach(address: str | None) -> None:
-    """Connects to a cluster. Raises `ClusterError`."""
-    import logging
-    import re
-
-    import ray
-
-    where = address or os.environ.get("RAY_ADDRESS") or "auto"
-    try:
-        if ":" in where:
-            # Ray itself would try for a minute, and then end this process.
-            _knock(where.partition("://")[2] or where)
-        ray.init(address=address, logging_level=logging.ERROR)
-    except ImportError as error:
-        raise ImportError(f"an address such as {where!r} needs `ray[client]`\n{_HINT}") from error
-    except Exception as error:
-        if re.search("version mismatch|versions? .* do(es)? not match", str(error), re.IGNORECASE | re.DOTALL):
-            raise ClusterMismatch(
-                f"the cluster of Ray's at {where} is of other versions: {error}\n"
-                "hint: functions travel as bytecode; install the same versions on both sides"
-            ) from error
-        raise ClusterError(f"there is no cluster of Ray's at {where}: {error}") from error
 
 
 def _is_mismatch(error: BaseException) -> bool:
@@ -660,52 +579,3 @@ class _Run(Run):
 
 def _forget(host: _Host, number: int) -> None:
     host.actor.forget.remote(number)
-
-
-class Worker:
-    """What is in an actor, on a node."""
-
-    def __init__(self, cpus: int) -> None:
-        import logging
-
-        self._cpus = cpus
-        self._unwanted: set[int] = set()
-        # What has failed is told by the process that has asked for it.
-        logging.getLogger("paceline").setLevel(logging.ERROR)
-        _leave_threads_to_paceline()
-
-    def __repr__(self) -> str:
-        """What Ray prints before each line that workers print."""
-        return "paceline"
-
-    def run(self, number: int, parcel: Any, *shares: Any) -> bytes:
-        """Runs a chunk."""
-        try:
-            return run_chunk(parcel, self._cpus, lambda: number not in self._unwanted, shares)
-        finally:
-            self._unwanted.discard(number)
-
-    def forget(self, number: int) -> None:
-        """Nobody waits for that chunk any more."""
-        self._unwanted.add(number)
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Whatever is to be done once on each host."""
-        return function(*arguments)
-
-
-def _leave_threads_to_paceline() -> None:
-    """Ray tells libraries to use all CPUs of an actor; a worker process of its local pool is to use its share.
-
-    What the user has set is in the environment that this process was started with.
-    """
-    from paceline.worker import threads_chosen
-
-    variable = "OMP_NUM_THREADS"
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            is_users = any(entry.startswith(variable.encode() + b"=") for entry in file.read().split(b"\0"))
-    except OSError:
-        is_users = False
-    if not is_users and variable in os.environ:
-        threads_chosen[variable] = os.environ[variable]
