@@ -76,20 +76,52 @@ def dask() -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def ray() -> Iterator[Engine]:
+    """A node with two CPUs, beside Ray's own pool."""
+    from ray.util.multiprocessing import Pool
+
+    # Its two actors want no CPUs, so that those of the node are there for ours, too; only one pool works at a time.
+    with local_ray() as backend, Pool(HOSTS, ray_remote_args={"num_cpus": 0}) as pool:
+        yield Engine("ray", "ray.util.multiprocessing.Pool.map", backend, pool.map)
+
+
+@contextlib.contextmanager
+def ray_tasks() -> Iterator[Engine]:
+    """The same node, beside a task for each item."""
+    import ray
+
+    with local_ray() as backend:
+
+        def alone(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+            # Two at a time, without the CPUs, which are ours.
+            remote = ray.remote(function).options(num_cpus=0, resources={"turn": 1})
+            results: list[Any] = ray.get([remote.remote(item) for item in items])
+            return results
+
+        yield Engine("ray, a task for each item", "ray.get([f.remote(item) for …])", backend, alone)
+
+
+@contextlib.contextmanager
+def local_ray() -> Iterator[Any]:
     """A node with two CPUs."""
     import ray
-    from ray.util.multiprocessing import Pool
 
     from paceline.clusters import Ray
 
-    ray.init(address="local", num_cpus=HOSTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    # Its two actors want no CPUs, so that those of the node are there for ours, too; only one pool works at a time.
-    with Pool(HOSTS, ray_remote_args={"num_cpus": 0}) as pool:
-        yield Engine("ray", "ray.util.multiprocessing.Pool.map", Ray(), pool.map)
-    ray.shutdown()
+    ray.init(
+        address="local",
+        num_cpus=HOSTS,
+        resources={"turn": HOSTS},
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield Ray()
+    finally:
+        ray.shutdown()
 
 
-ENGINES = {"dask": dask, "ray": ray}
+ENGINES = {"dask": dask, "ray": ray, "ray-tasks": ray_tasks}
 
 
 class Measured(NamedTuple):
@@ -162,7 +194,7 @@ def main(tasks: int = 100_000, *names: str) -> None:
 
     told, versions = [], {}
     for name in names or ENGINES:
-        package = {"dask": "distributed"}.get(name, name)
+        package = {"dask": "distributed", "ray-tasks": "ray"}.get(name, name)
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
