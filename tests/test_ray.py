@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import uuid
+from importlib.util import find_spec
 
 import psutil
 import pytest
@@ -17,11 +18,11 @@ import pytest
 import paceline
 import tasks
 from program import Program
-from ray_hosts import MARK, marked, need, surroundings, wait_until_none_is_marked
+from ray_hosts import MARK, marked, surroundings, wait_until_none_is_marked
 
 WAIT_S = 30
 
-need("ray")
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="`ray` is not installed in this Python")
 
 
 @pytest.fixture

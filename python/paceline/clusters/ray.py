@@ -16,7 +16,7 @@ from functools import partial
 from itertools import count
 from pickle import PickleBuffer
 from queue import Empty, SimpleQueue
-from threading import Condition, Event, Lock, Thread, current_thread
+from threading import Condition, Event, Lock, RLock, Thread, current_thread
 from time import monotonic
 
 from paceline.clusters.cluster import Cluster, HostDied, Run, RunCancelled
@@ -38,7 +38,7 @@ _PATIENCE_S = 30.0
 _REST_PATIENCE_S = 5.0
 # How often it is seen whether the head is there, and how many times in a row it may be missed.
 _LOOK_S = 1.0
-_MOST_MISSED = 3
+_MOST_MISSED = 12
 # From this size on, what is sent goes as a buffer, which takes half the time: it is read where it lies, in the object
 # store. Answers do not; it makes no difference to them, and Ray's client cannot read buffers.
 _LARGE = 64 << 10
@@ -59,7 +59,7 @@ class Ray(Cluster):
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address
-        self._lock = Lock()
+        self._lock = RLock()
         self._users = 0
         self._connection: _Connection | None = None
 
@@ -130,7 +130,8 @@ class _Place:
 
 # -- the connection of this process ------------------------------------------------------------------------------------
 
-_connecting = Lock()
+# By the same thread also twice: a pool may end by the garbage collector while another begins.
+_connecting = RLock()
 _connection: _Connection | None = None
 
 
@@ -190,6 +191,7 @@ class _Connection:
         self._runs: set[_Run] = set()
         self._loss: str | None = None
         self._most_slots = 0
+        self._is_settled = False
         # Nodes where no actor would start, and why the last would not.
         self._barred: set[str] = set()
         self._failure: BaseException | None = None
@@ -251,8 +253,10 @@ class _Connection:
                         "hint: a pool takes whole nodes; end what else runs there, or give that `num_cpus=0`"
                     )
             rest = min(deadline, monotonic() + _REST_PATIENCE_S)
-            while not all(host.is_up for host in self._hosts) and monotonic() < rest:
+            while not all(host.is_up for host in self._hosts) and not self._is_settled and monotonic() < rest:
                 self._changed.wait(max(0.0, rest - monotonic()))
+            # Later pools do not wait for nodes that had no room.
+            self._is_settled = True
             if self._failure is not None and _is_mismatch(self._failure):
                 raise _not_started(self._failure)
             self._most_slots = sum(host.cpus for host in self._hosts if host.is_up)
