@@ -3,7 +3,7 @@
 
 use crate::errors::{BrokenPool, SubmitError};
 use crate::job::tell;
-use paceline_engine::local::{Bed, Chunk, Ended, Job, Local, Next, Refusal, Spell};
+use paceline_engine::local::{Bed, Book, Chunk, Ended, Job, Local, Next, Refusal, Spell};
 use paceline_engine::now_ns;
 use std::cell::Cell;
 use std::ops::Range;
@@ -40,7 +40,7 @@ pub(crate) struct Threads {
     failure: OnceLock<Arc<BrokenPool>>,
     started: Mutex<Vec<JoinHandle<()>>>,
     /// Of the caller, where there are no threads.
-    account: OnceLock<usize>,
+    book: OnceLock<Arc<Book>>,
 }
 
 thread_local! {
@@ -62,7 +62,7 @@ impl Threads {
             initializer,
             failure: OnceLock::new(),
             started: Mutex::default(),
-            account: OnceLock::new(),
+            book: OnceLock::new(),
         })
     }
 
@@ -98,16 +98,16 @@ impl Threads {
     }
 
     fn run_here(&self, job: &Arc<LocalJob>) -> Result<(), SubmitError> {
-        if self.is_serial && self.account.get().is_none() {
+        if self.is_serial && self.book.get().is_none() {
             self.set_up();
         }
         self.pool.submit_to_caller(job).map_err(|refusal| self.refusal(refusal))?;
-        let account = *self.account.get_or_init(|| self.pool.enter(thread_id()));
+        let book = self.book.get_or_init(|| self.pool.enter(thread_id()));
         if job.items() == 0 {
             tell(self.pool.complete(job));
         } else {
             let items = 0..job.items();
-            self.run(&Chunk { job: Arc::clone(job), items }, account, now_ns());
+            self.run(&Chunk { job: Arc::clone(job), items }, book, now_ns());
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Threads {
             }
         }
         let id = thread_id();
-        let account = self.pool.enter(id);
+        let book = self.pool.enter(id);
         let _leave = Leave(&self, id);
         WORKS_FOR.set(Arc::as_ptr(&self) as usize);
         if !self.set_up() {
@@ -132,7 +132,7 @@ impl Threads {
         let mut now = now_ns();
         loop {
             match self.pool.next(&bed) {
-                Next::Run(chunk) => now = self.run(&chunk, account, now),
+                Next::Run(chunk) => now = self.run(&chunk, &book, now),
                 Next::Rest => {
                     self.pool.rest(&bed);
                     now = now_ns();
@@ -153,7 +153,7 @@ impl Threads {
     }
 
     /// Runs some items, and ends their job with the last of them; when it was done.
-    fn run(&self, chunk: &Chunk<Arc<dyn Work>>, account: usize, began_ns: u64) -> u64 {
+    fn run(&self, chunk: &Chunk<Arc<dyn Work>>, book: &Book, began_ns: u64) -> u64 {
         let Chunk { job, items } = chunk;
         let work = job.payload();
         let first = job.numbers(items).start;
@@ -162,8 +162,8 @@ impl Threads {
             raised += u32::from(work.run(place, number, self));
         }
         let ended_ns = now_ns();
-        let spell = Spell { items: items.clone(), raised, function: work.name(), began_ns, ended_ns };
-        self.pool.note(account, job, &spell);
+        let function = book.number(work.name());
+        book.note(job, &Spell { items: items.clone(), raised, function, began_ns, ended_ns });
         if job.note_outcomes(items.end - items.start, ended_ns.saturating_sub(began_ns)) {
             tell(self.pool.complete(job));
         }
