@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,14 @@ def warm_up():
     with Pool(1, backend="processes") as pool:
         # The first line that a worker writes to stderr starts the thread that passes such lines on.
         pool.apply(os.write, (2, b"\n"))
+
+
+def at_work(future, done):
+    """Waits until so many items have ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while future.progress()[1] < done:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class DaskCluster:

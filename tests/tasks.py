@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 
 def identity(value):
@@ -62,6 +63,11 @@ def size(data):
 
 def zeros(count):
     return bytes(count)
+
+
+def nap(value):
+    time.sleep(0.02)
+    return value
 
 
 def spin(value):

@@ -12,7 +12,7 @@ import pytest
 
 import paceline
 import tasks
-from cluster_hosts import DaskCluster
+from cluster_hosts import DaskCluster, at_work
 from program import Program
 
 WAIT_S = 30
@@ -41,32 +41,19 @@ def backend(client):
     return Dask(client)
 
 
-def nap(item):
-    time.sleep(0.02)
-    return item
-
-
-def at_work(future, done):
-    """Waits until so many items have ended."""
-    deadline = time.monotonic() + WAIT_S
-    while future.progress()[1] < done:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_host_that_dies_in_the_middle_loses_nothing(cluster, backend):
     with paceline.Pool(backend=backend) as pool:
-        future = pool.map_async(nap, range(200))
+        future = pool.map_async(tasks.nap, range(200))
         at_work(future, 20)
         cluster.kill_host(cluster.hosts[0])
         assert future.result(WAIT_S) == list(range(200))
-        assert pool.apply(nap, (1,)) == 1
+        assert pool.apply(tasks.nap, (1,)) == 1
         assert sum(worker.items for worker in pool.report().workers) == 200 + 1
 
 
 def test_worker_of_the_engine_that_dies_is_one_host_less_for_a_moment(cluster, client, backend):
     with paceline.Pool(backend=backend) as pool:
-        future = pool.map_async(nap, range(200))
+        future = pool.map_async(tasks.nap, range(200))
         at_work(future, 20)
         os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
         assert future.result(WAIT_S) == list(range(200))
@@ -92,9 +79,9 @@ def test_item_that_kills_every_host_it_comes_to_is_given_up(backend):
 
 def test_scheduler_that_dies_ends_every_wait_with_an_error_that_says_so(cluster, backend):
     with paceline.Pool(backend=backend) as pool:
-        future = pool.map_async(nap, range(500))
-        waiting = [pool.submit(nap, number) for number in range(5)]
-        lazy = pool.imap(nap, range(1000))
+        future = pool.map_async(tasks.nap, range(500))
+        waiting = [pool.submit(tasks.nap, number) for number in range(5)]
+        lazy = pool.imap(tasks.nap, range(1000))
         at_work(future, 20)
         cluster.kill_scheduler()
         for one in (future, *waiting):
@@ -103,7 +90,7 @@ def test_scheduler_that_dies_ends_every_wait_with_an_error_that_says_so(cluster,
         with pytest.raises(paceline.ClusterLost):
             list(lazy)
         with pytest.raises(paceline.ClusterLost, match="open a new one"):
-            pool.submit(nap, 1)
+            pool.submit(tasks.nap, 1)
         began = time.monotonic()
     assert time.monotonic() - began < 5
 

@@ -22,20 +22,16 @@ from program import Program
 WAIT_S = 30
 
 
+@pytest.fixture(scope="module", params=["dask", "ray"])
+def cluster(request):
+    """A cluster of each engine, as a backend, with two workers."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def pool(dask):
-    with paceline.Pool(backend=dask) as pool:
+def pool(cluster):
+    with paceline.Pool(backend=cluster) as pool:
         yield pool
-
-
-@pytest.fixture
-def hosts(dask):
-    """Asks every host of the cluster."""
-
-    def ask(function, *arguments):
-        return dask.everywhere(function, *arguments)
-
-    return ask
 
 
 def test_pool_has_as_many_workers_as_the_cluster_has_threads(pool):
@@ -54,7 +50,7 @@ def drawn_alone():
     return drawn("alone")
 
 
-def test_random_numbers_are_those_of_every_other_backend(dask):
+def test_random_numbers_are_those_of_every_other_backend(cluster):
     def run(backend):
         with paceline.Pool(2, seed=7, backend=backend) as pool:
             first = pool.map(drawn, range(30))
@@ -63,7 +59,7 @@ def test_random_numbers_are_those_of_every_other_backend(dask):
             costly = pool.map(drawn, range(9), cost=lambda item: item)
         return first, single, lazy, costly
 
-    assert run(dask) == run("processes") == run("threads")
+    assert run(cluster) == run("processes") == run("threads")
 
 
 def test_results_of_a_map_and_of_iterators_are_in_order_with_items_of_any_length(pool):
@@ -181,8 +177,8 @@ def grow(item):
     return len(bytearray(400 << 20))
 
 
-def test_memory_limit_holds_on_each_host(dask):
-    with paceline.Pool(backend=dask, memory_limit="200MB") as pool:
+def test_memory_limit_holds_on_each_host(cluster):
+    with paceline.Pool(backend=cluster, memory_limit="200MB") as pool:
         with pytest.raises(paceline.MemoryLimitExceeded):
             pool.apply(grow, (0,))
         assert pool.apply(abs, (-1,)) == 1
@@ -209,7 +205,7 @@ def test_calls_can_be_awaited(pool):
     assert asyncio.run(main()) == (9, [0, 1, 4, 9, 16])
 
 
-def test_context_variables_travel(dask):
+def test_context_variables_travel(cluster):
     from contextvars import ContextVar
 
     variable = ContextVar("variable")
@@ -217,22 +213,22 @@ def test_context_variables_travel(dask):
     def read(_):
         return variable.get(None)
 
-    with paceline.Pool(backend=dask, context_vars=[variable]) as pool:
+    with paceline.Pool(backend=cluster, context_vars=[variable]) as pool:
         variable.set("here")
         assert pool.map(read, range(2)) == ["here", "here"]
         variable.set("there")
         assert pool.apply(read, (0,)) == "there"
 
 
-def test_initializer_that_raises_breaks_the_pool_with_its_traceback(dask):
-    with paceline.Pool(backend=dask, initializer=tasks.fail) as pool:
+def test_initializer_that_raises_breaks_the_pool_with_its_traceback(cluster):
+    with paceline.Pool(backend=cluster, initializer=tasks.fail) as pool:
         for _ in range(2):
             with pytest.raises(paceline.WorkerStartError, match="no"):
                 pool.apply(abs, (1,))
 
 
-def test_what_waits_can_be_cancelled_and_closing_waits_for_the_rest(dask, gate):
-    with paceline.Pool(1, backend=dask) as pool:
+def test_what_waits_can_be_cancelled_and_closing_waits_for_the_rest(cluster, gate):
+    with paceline.Pool(1, backend=cluster) as pool:
         held = pool.submit(tasks.through, gate.path, "held")
         gate.wait_for_arrival()
         waiting = [pool.submit(abs, number) for number in range(3)]
@@ -242,8 +238,8 @@ def test_what_waits_can_be_cancelled_and_closing_waits_for_the_rest(dask, gate):
     assert waiting[1].cancelled()
 
 
-def test_terminated_pool_ends_what_runs_on_the_hosts(dask, gate):
-    with paceline.Pool(1, backend=dask) as pool:
+def test_terminated_pool_ends_what_runs_on_the_hosts(cluster, gate):
+    with paceline.Pool(1, backend=cluster) as pool:
         running = pool.submit(tasks.through, gate.path)
         pid = gate.wait_for_arrival()
         pool.terminate()
@@ -289,19 +285,19 @@ def item_of(words, place):
     return words[place], id(words), os.getpid()
 
 
-def test_shared_object_is_sent_once_and_gone_with_its_handle(pool, hosts):
+def test_shared_object_is_sent_once_and_gone_with_its_handle(cluster, pool):
     words = paceline.share([str(number) for number in range(5000)])
     told = pool.starmap(item_of, [(words, place) for place in range(100)])
     assert [word for word, _, _ in told] == [str(place) for place in range(100)]
     # In each worker it is one and the same object.
     assert len({(identity, pid) for _, identity, pid in told}) == len({pid for _, _, pid in told})
     assert pool.apply(partial(item_of, words), (7,))[0] == "7"
-    assert set(hosts(known_shares)) <= {0, 1}
-    assert sum(hosts(known_shares)) >= 1
+    assert set(cluster.everywhere(known_shares)) <= {0, 1}
+    assert sum(cluster.everywhere(known_shares)) >= 1
     del words
     gc.collect()
     deadline = time.monotonic() + WAIT_S
-    while sum(hosts(known_shares)) > 0:
+    while sum(cluster.everywhere(known_shares)) > 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -333,9 +329,9 @@ def test_array_that_all_write_to_is_refused_by_the_call(pool):
         pool.apply(changed, (paceline.empty(5),))
 
 
-def test_resources_are_refused(dask, pool):
+def test_resources_are_refused(cluster, pool):
     with pytest.raises(ValueError, match="resources are for worker processes of this machine"):
-        paceline.Pool(backend=dask, resources={"gpu": 1})
+        paceline.Pool(backend=cluster, resources={"gpu": 1})
     with pytest.raises(ValueError, match="resources are for worker processes of this machine"):
         pool.options(resources={"gpu": 1})
 
@@ -345,7 +341,7 @@ def test_events_are_refused(pool):
         pool.subscribe(print)
 
 
-def test_argument_that_cannot_be_pickled_raises_at_the_call(pool):
+def test_what_cannot_be_pickled_raises_at_the_call_or_stays_with_its_item(pool):
     with pytest.raises(paceline.ArgumentNotPicklable, match="stays at home"):
         pool.apply_async(tasks.identity, (tasks.Unpicklable(),))
     with pytest.raises(paceline.ArgumentNotPicklable, match="stays at home"):
@@ -353,6 +349,8 @@ def test_argument_that_cannot_be_pickled_raises_at_the_call(pool):
     results = pool.map(tasks.identity, [1, tasks.Unpicklable()], on_error="return")
     assert results[0] == 1
     assert isinstance(results[1], paceline.ArgumentNotPicklable)
+    with pytest.raises(paceline.ResultNotPicklable):
+        pool.apply(tasks.unpicklable_result)
 
 
 # -- which backend -----------------------------------------------------------------------------------------------------

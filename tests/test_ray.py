@@ -1,10 +1,10 @@
 """Pools on Ray: what an actor on each node is good for, and whatever of a cluster dies.
 
-The contract of pools and executors, and the table of promises, are asked of Ray in `tests/contract`. A process can be
-connected to one Ray only, so that what needs another, or ends it, is a program of its own.
+The contract of pools and executors, and the table of promises, are asked of Ray in `tests/contract`, and what it has in
+common with Dask in `test_clusters.py`. A process can be connected to one Ray only, so that what needs another, or ends
+it, is a program of its own.
 """
 
-import gc
 import os
 import signal
 import threading
@@ -17,6 +17,7 @@ import pytest
 
 import paceline
 import tasks
+from cluster_hosts import at_work
 from program import Program
 from ray_hosts import MARK, marked, surroundings, wait_until_none_is_marked
 
@@ -31,67 +32,10 @@ def pool(ray):
         yield pool
 
 
-def nap(item):
-    time.sleep(0.02)
-    return item
-
-
-def at_work(future, done):
-    """Waits until so many items have ended."""
-    deadline = time.monotonic() + WAIT_S
-    while future.progress()[1] < done:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-# -- the same as everywhere --------------------------------------------------------------------------------------------
-
-
-def test_pool_has_as_many_workers_as_the_nodes_have_cpus(pool):
-    assert repr(pool) == "<paceline.Pool state=RUN pool_size=2>"
-    assert len(set(pool.map(tasks.pid, range(50), chunksize=1))) == 2
-
-
-def drawn(item):
-    return item, paceline.task_random().random(), paceline.current_task().number, paceline.current_task().index
-
-
-def test_random_numbers_are_those_of_every_other_backend(ray):
-    def run(backend):
-        with paceline.Pool(2, seed=7, backend=backend) as pool:
-            first = pool.map(drawn, range(30))
-            single = pool.submit(drawn, "alone").result()
-            lazy = list(pool.imap(drawn, range(10), chunksize=3))
-        return first, single, lazy
-
-    assert run(ray) == run("processes")
-
-
-def test_single_calls_and_calls_that_are_awaited(pool):
-    import asyncio
-
-    async def main():
-        one = await pool.run(tasks.square, 3)
-        return one, [value async for value in pool.amap(tasks.square, range(5))]
-
-    assert [pool.submit(pow, 2, power).result(WAIT_S) for power in range(5)] == [1, 2, 4, 8, 16]
-    assert asyncio.run(main()) == (9, [0, 1, 4, 9, 16])
-
-
 def test_items_of_many_bytes_go_there_and_back_as_they_are(pool):
     items = [os.urandom(size) for size in (0, 1, 65_000, 70_000, 3_000_000)]
     assert pool.map(tasks.identity, items, chunksize=1) == items
     assert pool.map(tasks.identity, items, chunksize=5) == items
-
-
-def test_task_that_cannot_be_pickled_raises_at_the_call_or_stays_with_its_item(pool):
-    with pytest.raises(paceline.ArgumentNotPicklable, match="stays at home"):
-        pool.apply_async(tasks.identity, (tasks.Unpicklable(),))
-    results = pool.map(tasks.identity, [1, tasks.Unpicklable()], on_error="return")
-    assert results[0] == 1
-    assert isinstance(results[1], paceline.ArgumentNotPicklable)
-    with pytest.raises(paceline.ResultNotPicklable):
-        pool.apply(tasks.unpicklable_result)
 
 
 def test_pools_of_one_process_share_the_actors(ray, pool):
@@ -114,20 +58,6 @@ def test_libraries_use_a_share_of_the_cpus_each_and_not_what_ray_gives_the_actor
 # -- limits and deaths -------------------------------------------------------------------------------------------------
 
 
-def spin_for_ever(item):
-    while item == 2:
-        pass
-    return item
-
-
-def test_busy_loop_over_its_time_limit_is_ended_and_costs_nothing_else(pool):
-    began = time.monotonic()
-    results = pool.options(timeout=0.3, grace=0.2).map(spin_for_ever, range(5), on_error="return")
-    assert results[:2] + results[3:] == [0, 1, 3, 4]
-    assert type(results[2]) is paceline.TaskTimeout
-    assert time.monotonic() - began < 10
-
-
 def test_worker_of_the_local_pool_that_dies_costs_the_one_call(ray, pool):
     hosts = ray.everywhere(os.getpid)
     results = pool.starmap(tasks.die_on, [(1, number) for number in range(4)], on_error="return")
@@ -137,7 +67,7 @@ def test_worker_of_the_local_pool_that_dies_costs_the_one_call(ray, pool):
 
 
 def test_actor_that_dies_in_the_middle_loses_nothing(ray, pool):
-    future = pool.map_async(nap, range(100))
+    future = pool.map_async(tasks.nap, range(100))
     at_work(future, 20)
     (before,) = ray.everywhere(os.getpid)
     os.kill(before, signal.SIGKILL)
@@ -163,68 +93,7 @@ def test_item_that_kills_every_actor_it_comes_to_is_given_up(ray):
     assert "hosts have died that ran it, the last being the actor on" in str(results[1])
 
 
-# -- shared objects ----------------------------------------------------------------------------------------------------
-
-
-def known_shares():
-    from paceline.clusters import shares
-
-    return len(shares._laid_out)
-
-
-def item_of(words, place):
-    return words[place], id(words), os.getpid()
-
-
-def test_shared_object_is_put_into_the_object_store_once_and_gone_with_its_handle(ray, pool):
-    words = paceline.share([str(number) for number in range(5000)])
-    told = pool.starmap(item_of, [(words, place) for place in range(100)])
-    assert [word for word, _, _ in told] == [str(place) for place in range(100)]
-    assert len({(identity, pid) for _, identity, pid in told}) == len({pid for _, _, pid in told})
-    assert ray.everywhere(known_shares) == [1]
-    del words
-    gc.collect()
-    deadline = time.monotonic() + WAIT_S
-    while ray.everywhere(known_shares) != [0]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def total(array):
-    return float(array.sum()), array.flags.owndata
-
-
-def test_shared_array_is_mapped(pool):
-    np = pytest.importorskip("numpy")
-    with paceline.share(np.ones(100_000)) as array:
-        assert pool.map(total, [array] * 20) == [(100_000.0, False)] * 20
-
-
 # -- the end -----------------------------------------------------------------------------------------------------------
-
-
-def test_what_waits_can_be_cancelled_and_closing_waits_for_the_rest(ray, gate):
-    with paceline.Pool(1, backend=ray) as pool:
-        held = pool.submit(tasks.through, gate.path, "held")
-        gate.wait_for_arrival()
-        waiting = [pool.submit(abs, number) for number in range(3)]
-        assert waiting[1].cancel()
-        gate.let_through()
-    assert (held.result(0), waiting[0].result(0), waiting[2].result(0)) == ("held", 0, 2)
-    assert waiting[1].cancelled()
-
-
-def test_terminated_pool_ends_what_runs_on_the_hosts(ray, gate):
-    with paceline.Pool(1, backend=ray) as pool:
-        running = pool.submit(tasks.through, gate.path)
-        pid = gate.wait_for_arrival()
-        pool.terminate()
-        pool.join()
-    assert running.cancelled()
-    deadline = time.monotonic() + WAIT_S
-    while psutil.pid_exists(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_closed_pool_leaves_no_workers_and_no_threads_waiting(ray):
@@ -233,7 +102,7 @@ def test_closed_pool_leaves_no_workers_and_no_threads_waiting(ray):
 
     before = below_the_actor()
     with paceline.Pool(backend=ray) as pool:
-        pool.map(nap, range(4))
+        pool.map(tasks.nap, range(4))
         assert len(below_the_actor() - before) == 2
     assert below_the_actor() <= before
     assert not [one.name for one in threading.enumerate() if one.name.startswith("paceline-lane")]
@@ -321,8 +190,9 @@ LOSSES = """
 import os, time
 import paceline, ray
 from paceline.clusters import Ray, ray as ours
+from cluster_hosts import at_work
 from ray_hosts import RayCluster
-from test_ray import at_work, nap
+import tasks
 
 @ray.remote(num_cpus=1)
 class Other:
@@ -348,13 +218,13 @@ def main():
     print("taken", flush=True)
     with paceline.Pool(backend=Ray(cluster.address)) as pool:
         assert "pool_size=2" in repr(pool)
-        future = pool.map_async(nap, range(200))
+        future = pool.map_async(tasks.nap, range(200))
         at_work(future, 20)
         cluster.kill_node(cluster.nodes[0])
         assert future.result(30) == list(range(200))
         print("node", flush=True)
-        future = pool.map_async(nap, range(5000))
-        waiting = [pool.submit(nap, number) for number in range(5)]
+        future = pool.map_async(tasks.nap, range(5000))
+        waiting = [pool.submit(tasks.nap, number) for number in range(5)]
         at_work(future, 20)
         cluster.kill_head()
         began = time.monotonic()
@@ -367,7 +237,7 @@ def main():
             else:
                 raise AssertionError("it was not lost")
         try:
-            pool.submit(nap, 1)
+            pool.submit(tasks.nap, 1)
         except paceline.ClusterLost:
             pass
         else:
