@@ -1,5 +1,6 @@
 """Remote tracebacks read like local ones: what Python prints for the same call at home is the oracle."""
 
+import copyreg
 import linecache
 import re
 import sys
@@ -120,6 +121,25 @@ def test_traceback_of_endless_recursion_is_abridged_as_at_home(pool):
     assert "in recurse\n    return recurse(x + 1)\n" in text
     assert re.search(r"\[Previous line repeated \d+ more times\]", text)
     assert text.count("\n") < 30
+
+
+def raised_again(args, traceback):
+    return RecursionError(*args).with_traceback(traceback)
+
+
+def recurse_where_tracebacks_are_pickled(_):
+    def endlessly():
+        return endlessly()
+
+    # As `tblib` does, and whoever imports it (Dask, for one).
+    copyreg.pickle(RecursionError, lambda error: (raised_again, (error.args, error.__traceback__)))
+    return endlessly()
+
+
+def test_traceback_is_never_sent_as_an_object(pool):
+    with pytest.raises(RecursionError) as caught:
+        pool.apply(recurse_where_tracebacks_are_pickled, (1,))
+    assert "in endlessly" in str(caught.value.__cause__)
 
 
 def test_notes_and_members_of_groups_survive_as_objects(pool):

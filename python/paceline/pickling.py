@@ -397,9 +397,18 @@ def pack_exception(exc: BaseException, details: Details | None = None) -> bytes:
     try:
         from paceline.tracebacks import traceback_text
 
-        body, shell, reason = _exception_bytes(exc)
+        text = traceback_text(exc)
+        # The text says it all. A library that has taught tracebacks to be pickled (tblib) would send each frame as
+        # well, and would fail on those of a recursion.
+        traceback = exc.__traceback__
+        # Past `__setattr__`, which frozen dataclasses close.
+        BaseException.with_traceback(exc, None)
+        try:
+            body, shell, reason = _exception_bytes(exc)
+        finally:
+            BaseException.with_traceback(exc, traceback)
         notes = [str(note) for note in getattr(exc, "__notes__", ())]
-        described = (type_name(exc), _text(exc), traceback_text(exc))
+        described = (type_name(exc), _text(exc), text)
         return _pickle.dumps((body, shell, reason, *described, notes, details), _PROTOCOL)
     except Exception as error:
         reason = f"describing it failed with {type_name(error)}"
