@@ -2,6 +2,7 @@
 
 import doctest
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -200,6 +201,23 @@ def test_error_in_a_managed_parallel_leaves_it_usable():
             with pytest.raises(ZeroDivisionError):
                 parallel(delayed(divmod)(1, n) for n in (1, 0, 1))
             assert parallel(squares(4)) == [0, 1, 4, 9]
+
+
+def test_batches_that_an_aborted_run_has_not_sent_are_not_left_for_the_next():
+    class Cut:
+        """Of `joblib.Parallel`, what it has cut into batches."""
+
+        _ready_batches = queue.Queue()
+
+    backend = adapter.PacelineBackend()
+    backend.configure(2, parallel=Cut)
+    for batch in range(3):
+        Cut._ready_batches.put(batch)
+    backend.abort_everything(ensure_ready=True)
+    assert Cut._ready_batches.empty()
+    backend.terminate()
+    # It is joblib's own name for them.
+    assert isinstance(Parallel()._ready_batches, queue.Queue)
 
 
 def test_argument_that_cannot_be_pickled_is_named():

@@ -145,6 +145,10 @@ class PacelineBackend(ParallelBackendBase):  # type: ignore[misc]
         if run is not None:
             run.abort()
         if ensure_ready and self._again is not None:
+            # What joblib had put into batches and not sent, it would take for the beginning of the next run.
+            waiting = getattr(self.parallel, "_ready_batches", None)
+            while waiting is not None and not waiting.empty():
+                waiting.get()
             self._again()
 
 
