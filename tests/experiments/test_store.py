@@ -331,3 +331,10 @@ def test_reading_a_store_unpickles_nothing_unasked(path):
     assert store.results()["result_n"] == [0, 1]
     assert len(store.results(every_attempt=True)) == 2
     assert exp.run(workers=1)["result_n"] == [0, 1]
+
+
+def test_status_of_a_run_that_has_only_begun_is_that_nothing_is_there(tmp_path):
+    exp = paceline.Experiment(abs, tmp_path / "results.db")
+    exp.add_grid(x=range(3))
+    (tmp_path / "results.db").touch()
+    assert str(exp.status()) == "3 cells: 3 missing"

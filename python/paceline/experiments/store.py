@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from paceline.experiments.cells import Cell
 
-__all__ = ["Attempt", "Known", "Reader", "Writer"]
+__all__ = ["Attempt", "Known", "Reader", "Writer", "is_new_store"]
 
 # "pace", in the header of the file, says whose it is; the other number is the version of what follows.
 APPLICATION_ID = 0x70616365
@@ -97,7 +97,7 @@ class Reader:
     @classmethod
     def open(cls, path: str) -> Reader:
         """Raises `StoreError` for what is no store, or cannot be read."""
-        if _is_new(path):
+        if is_new_store(path):
             raise StoreError(f"there is no store at `{path}`\nhint: a run makes it, at the `store=` of its experiment")
         with told(path, "read"):
             connection = _connect_to_read(path)
@@ -177,7 +177,7 @@ class Writer(Reader):
             super().__init__(None, sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
             self._make(name)
             return
-        is_new = _is_new(path)
+        is_new = is_new_store(path)
         self._lock = RunLock(path)
         try:
             with told(path, "written"):
@@ -349,7 +349,7 @@ def _in_plain_words(path: str | None, what: str, error: sqlite3.Error) -> StoreE
     return StoreError(f"{where} cannot be {what}: {error}" + (f"\n{_FULL_HINT}" if what == "written" else ""))
 
 
-def _is_new(path: str) -> bool:
+def is_new_store(path: str) -> bool:
     """Whether a store is still to be made there. Raises `StoreError` if there is something else, or cannot be one."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
