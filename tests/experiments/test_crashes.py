@@ -1,5 +1,6 @@
 """Runs that are killed or interrupted at any moment: what had ended is safe and never runs again, nothing is left."""
 
+import contextlib
 import os
 import random
 import signal
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np  # noqa: F401 - the threads that it starts are not those of a test.
+import psutil
 import pytest
 
 import paceline
@@ -29,7 +31,9 @@ def kill_everything(program):
     """The program and all that belong to it, at once."""
     os.killpg(program.pid, signal.SIGKILL)
     for process in program.survivors():
-        process.kill()
+        # A worker whose program is gone may be ending by itself.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     program.close()
     program.wait_until_nothing_is_left(5.0)
 
