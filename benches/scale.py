@@ -40,7 +40,7 @@ WANTED = 0.9
 SLEEP_S = 0.02
 
 TASKS = 10**9
-TASK_S = (0.001, 0.1, 10.0)
+TASK_S = (0.001, 0.01, 0.1, 1.0)
 WORKERS = (100, 1_000, 10_000)
 DRIVERS = (1, 4, 16)
 OF_EACH_HOST = 32
@@ -109,7 +109,7 @@ def seconds(call: Any) -> float:
 
 def costs_of(engine: str, *, quick: bool) -> Costs:
     """Measures them on two workers of this machine."""
-    chunks, tasks, large = (200, 20_000, 20) if quick else (3_000, 400_000, 200)
+    chunks, tasks, large = (100, 20_000, 20) if quick else (500, 100_000, 50)
     with cluster(engine, 1, 2) as backend, paceline.Pool(2 if engine == "processes" else None, backend=backend) as pool:
         pool.map(nothing, range(chunks), chunksize=1)
         chunk = median(seconds(lambda: pool.map(nothing, range(chunks), chunksize=1)) for _ in range(3)) / chunks
@@ -152,8 +152,8 @@ def checked(costs: dict[str, Costs], *, quick: bool) -> list[Checked]:
     for engine in costs:
         if engine == "processes":
             continue
-        for hosts, workers, chunk in ((1, 8, 1), (1, 32, 1), (1, 32, 8), (1, 32, 32)):
-            tasks = min(20_000, int((1 if quick else 6) / SLEEP_S * hosts * workers))
+        for hosts, workers, chunk in ((1, 32, 1), (1, 32, 32)):
+            tasks = min(1_000, int((1 if quick else 6) / SLEEP_S * hosts * workers))
             cases.append((engine, hosts, workers, chunk, tasks))
     played = simulated(
         Case(costs[engine], 1, hosts, workers, tasks, SLEEP_S, chunk, 2 * workers)
@@ -300,7 +300,9 @@ def page(found: dict[str, Any], costs: dict[str, Costs], checks: list[Checked], 
         table(measured_heads, costs_rows(costs)),
         said(f"""Whether the simulation below can be believed: workers that sleep ({1e3 * SLEEP_S:g} ms each,
             exponentially distributed) need no CPUs, so there can be more of them than the machine has. The share of
-            their time for which they were in tasks:"""),
+            their time for which they were in tasks, in runs of a second or some seconds. What hosts of 32 processes
+            need themselves of these few CPUs is in the measured figures, and not in the model; where the two differ much,
+            the model is not to be trusted for such hosts:"""),
         table(checked_heads, believed),
         "## Simulated",
         said("""By `make sim-scale`, in virtual time, with the costs above. Several drivers share the hosts among

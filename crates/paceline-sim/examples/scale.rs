@@ -120,7 +120,8 @@ struct World {
 
 impl World {
     fn new(case: Case, tasks: u64) -> Self {
-        let each = tasks / case.drivers as u64;
+        // Each driver has its part of the tasks, as large as its part of the hosts.
+        let share = |driver: usize| (case.hosts - driver).div_ceil(case.drivers) as u64 * tasks / case.hosts as u64;
         Self {
             case,
             chance: Chance(1),
@@ -128,7 +129,7 @@ impl World {
             hosts: (0..case.hosts).map(|_| Host { idle: case.workers, chunks: Vec::new(), oldest: 0 }).collect(),
             free_at: vec![0.0; case.drivers],
             busy: 0.0,
-            left: vec![each; case.drivers],
+            left: (0..case.drivers).map(share).collect(),
             in_tasks: 0.0,
         }
     }
