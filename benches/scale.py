@@ -301,8 +301,8 @@ def page(found: dict[str, Any], costs: dict[str, Costs], checks: list[Checked], 
         said(f"""Whether the simulation below can be believed: workers that sleep ({1e3 * SLEEP_S:g} ms each,
             exponentially distributed) need no CPUs, so there can be more of them than the machine has. The share of
             their time for which they were in tasks, in runs of a second or some seconds. What hosts of 32 processes
-            need themselves of these few CPUs is in the measured figures, and not in the model; where the two differ much,
-            the model is not to be trusted for such hosts:"""),
+            need themselves of these few CPUs is in the measured figures, and not in the model; where the two differ
+            much, the model is not to be trusted for such hosts:"""),
         table(checked_heads, believed),
         "## Simulated",
         said("""By `make sim-scale`, in virtual time, with the costs above. Several drivers share the hosts among
