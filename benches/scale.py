@@ -38,6 +38,7 @@ MEGABYTE = 1_000_000
 # Enough: more of a driver's efforts buy little.
 WANTED = 0.9
 SLEEP_S = 0.02
+NAPS = 1_000
 
 TASKS = 10**9
 TASK_S = (0.001, 0.01, 0.1, 1.0)
@@ -115,8 +116,7 @@ def costs_of(engine: str, *, quick: bool) -> Costs:
         chunk = median(seconds(lambda: pool.map(nothing, range(chunks), chunksize=1)) for _ in range(3)) / chunks
         alone = median(seconds(lambda: pool.apply(nothing, (None,))) for _ in range(50))
         task = median(seconds(lambda: pool.map(nothing, range(tasks), chunksize=tasks // 10)) for _ in range(3)) / tasks
-        data = [bytes(MEGABYTE)] * large
-        pool.map(len, data[:4], chunksize=1)
+        pool.map(len, [bytes(MEGABYTE)] * 4, chunksize=1)
         sent = seconds(
             lambda: pool.map(len, [bytes(MEGABYTE - 1) + bytes([n % 256]) for n in range(large)], chunksize=1)
         )
@@ -138,23 +138,20 @@ def measured_share(engine: str, hosts: int, workers: int, chunk: int, tasks: int
     """The share of its time that each of the workers slept, as it was told to."""
     everybody = hosts * workers
     asleep = sum(map(nap_s, range(tasks)))
-    with cluster(engine, hosts, workers) as backend:
-        count = everybody if engine == "processes" else None
-        with paceline.Pool(count, backend=backend) as pool:
-            pool.map(nothing, range(8 * everybody), chunksize=1)
-            took = seconds(lambda: pool.map(nap, range(tasks), chunksize=chunk))
+    with cluster(engine, hosts, workers) as backend, paceline.Pool(backend=backend) as pool:
+        pool.map(nothing, range(8 * everybody), chunksize=1)
+        took = seconds(lambda: pool.map(nap, range(tasks), chunksize=chunk))
     return asleep / (everybody * took)
 
 
-def checked(costs: dict[str, Costs], *, quick: bool) -> list[Checked]:
+def checked(costs: dict[str, Costs]) -> list[Checked]:
     """Drivers that saturate, and such that do not, on workers that sleep and so need no CPUs of their own."""
     cases = []
     for engine in costs:
         if engine == "processes":
             continue
         for hosts, workers, chunk in ((1, 32, 1), (1, 32, 32)):
-            tasks = min(1_000, int((1 if quick else 6) / SLEEP_S * hosts * workers))
-            cases.append((engine, hosts, workers, chunk, tasks))
+            cases.append((engine, hosts, workers, chunk, NAPS))
     played = simulated(
         Case(costs[engine], 1, hosts, workers, tasks, SLEEP_S, chunk, 2 * workers)
         for engine, hosts, workers, chunk, tasks in cases
@@ -361,7 +358,7 @@ def main() -> None:
         about = kept["facts"]
     else:
         costs = {engine: costs_of(engine, quick=options.quick) for engine in ENGINES}
-        checks = checked(costs, quick=options.quick)
+        checks = checked(costs)
         about = facts()
         print(json.dumps({engine: vars(cost) for engine, cost in costs.items()}, indent=1))
         print(*checks, sep="\n")
