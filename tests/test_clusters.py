@@ -34,9 +34,12 @@ def pool(cluster):
         yield pool
 
 
-def test_pool_has_as_many_workers_as_the_cluster_has_threads(pool):
+def test_pool_has_as_many_workers_as_the_cluster_has_threads(pool, gate):
     assert repr(pool) == "<paceline.Pool state=RUN pool_size=2>"
-    assert len(set(pool.map(tasks.pid, range(50), chunksize=1))) == 2
+    mapped = pool.map_async(partial(tasks.through, gate.path), range(50), chunksize=1)
+    assert gate.wait_for_arrival() != gate.wait_for_arrival(), "two workers run a task each at the same time"
+    gate.let_through(50)
+    assert mapped.get(WAIT_S) == list(range(50))
 
 
 # -- the same numbers, chunks, options ---------------------------------------------------------------------------------
