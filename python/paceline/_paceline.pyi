@@ -366,6 +366,7 @@ class LocalEngine:
         initargs: tuple[Any, ...] | None = None,
         carrier: Any = None,
         capacity: int | None = None,
+        chunk_cost_ns: int = 0,
     ) -> LocalEngine:
         """Starts nothing yet: `start_thread(body, number)` is called when there is work for one more thread.
 
@@ -374,7 +375,8 @@ class LocalEngine:
 
         With a `carrier`, the threads hand on what they take: it is called with a list of chunks, and returns what became
         of each (see `paceline.clusters.carrier`); its `announce`, `terminate` and `close` are called as the names say.
-        `capacity` is how many workers the engine is said to have then.
+        `capacity` is how many workers the engine is said to have then, and `chunk_cost_ns` what it costs this process
+        to hand on a chunk, whatever is in it.
         """
     def submit(
         self,

@@ -156,12 +156,14 @@ def open_local_engine(
     seed: int | None = None,
     carrier: Any = None,
     capacity: int | None = None,
+    chunk_cost_s: float = 0.0,
 ) -> LocalEngine:
     """Opens an engine of at most `workers` threads of this process; each is started when there is work for it.
 
     The names of the threads are `prefix`, an underscore and a number. Without a prefix there are no threads: every call
     is made by the thread that submits it, before `submit` returns. With a `carrier` (of `paceline.clusters`), the
-    threads run nothing themselves, but hand on what they take; `capacity` is how many workers it is said to have then.
+    threads run nothing themselves, but hand on what they take; `capacity` is how many workers it is said to have then,
+    and `chunk_cost_s` how long this process is at it when a chunk is handed on, which the size of chunks depends on.
     Raises `TypeError` for an initializer that cannot be called.
     """
     if initializer is not None and not callable(initializer):
@@ -175,6 +177,7 @@ def open_local_engine(
         initargs=tuple(initargs),
         carrier=carrier,
         capacity=capacity,
+        chunk_cost_ns=round(chunk_cost_s * 1e9),
     )
 
 

@@ -231,7 +231,7 @@ impl LocalEngine {
     #[new]
     #[pyo3(signature = (
         *, workers, future_type, seed, start_thread = None, initializer = None, initargs = None, carrier = None,
-        capacity = None
+        capacity = None, chunk_cost_ns = 0
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -243,6 +243,7 @@ impl LocalEngine {
         initargs: Option<Bound<'_, PyTuple>>,
         carrier: Option<Py<PyAny>>,
         capacity: Option<u16>,
+        chunk_cost_ns: u64,
     ) -> PyResult<Self> {
         if workers == 0 {
             return Err(PyValueError::new_err("a pool has at least 1 worker"));
@@ -250,7 +251,7 @@ impl LocalEngine {
         let py = future_type.py();
         let initargs = initargs.unwrap_or_else(|| PyTuple::empty(py)).unbind();
         let shown = capacity.unwrap_or(workers);
-        let pace = if carrier.is_some() { carry::pace(shown) } else { Pace::HERE };
+        let pace = if carrier.is_some() { carry::pace(shown, chunk_cost_ns) } else { Pace::HERE };
         let pool = Local::at_pace(workers, pace);
         let carrier = carrier.map(Carrier::new);
         Ok(Self {

@@ -55,6 +55,8 @@ class Cluster(ABC):
 
     # What users call it: the `backend`.
     name: str
+    # How long a chunk keeps this program busy, whatever is in it, as measured (docs/scale.md).
+    chunk_cost_s: float
 
     @abstractmethod
     def open(self) -> None:

@@ -40,6 +40,7 @@ class Dask(Cluster):
     """
 
     name = "dask"
+    chunk_cost_s = 0.0045
 
     def __init__(self, where: Client | Any | str | None = None) -> None:
         self._where = where

@@ -79,4 +79,5 @@ def open_cluster_engine(
         seed=seed,
         carrier=carrier,
         capacity=min(shown, _MOST_WORKERS),
+        chunk_cost_s=cluster.chunk_cost_s,
     )

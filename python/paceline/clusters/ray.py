@@ -56,6 +56,7 @@ class Ray(Cluster):
     """
 
     name = "ray"
+    chunk_cost_s = 0.001
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address

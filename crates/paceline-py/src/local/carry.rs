@@ -17,13 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// To send a chunk costs some milliseconds of waiting, so that its work has to be many times as much.
 const CHUNK_NS: u64 = 400_000_000;
-/// It costs about a millisecond of this process, which can send no more than a thousand of them a second, however many
-/// workers wait: so there is that much work in a chunk for each of them, and a fifth of that rate is enough for all.
-const CHUNK_OF_EACH_NS: u64 = 5_000_000;
+/// A program that sends chunks all the time keeps up with its workers if each has this many times as much work as it costs
+/// the program, times the number of workers; then a fifth of what it can do is enough for all.
+const COSTS_OF_EACH: u64 = 5;
 
-/// How much is sent at a time to so many workers.
-pub(super) fn pace(workers: u16) -> Pace {
-    Pace { chunk_ns: CHUNK_NS.max(u64::from(workers) * CHUNK_OF_EACH_NS), growth: 8, least_ns: 20_000_000 }
+/// How much is sent at a time to so many workers, if a chunk costs the program so much, whatever is in it.
+pub(super) fn pace(workers: u16, chunk_cost_ns: u64) -> Pace {
+    let of_each_ns = chunk_cost_ns.saturating_mul(COSTS_OF_EACH);
+    Pace { chunk_ns: CHUNK_NS.max(of_each_ns.saturating_mul(workers.into())), growth: 8, least_ns: 20_000_000 }
 }
 
 /// Single calls travel together as long as their work is less than this: each is told of only when all have ended.
