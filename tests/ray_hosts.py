@@ -77,15 +77,19 @@ def signal_handler_kept(number):
 
 
 class RayCluster:
-    """A head and other nodes, with one CPU each; all of them end with this process."""
+    """A head and other nodes, with one CPU each; all of them end with this process.
 
-    def __init__(self, nodes=1):
+    With a `client_port` the head serves clients of Ray's there, too.
+    """
+
+    def __init__(self, nodes=1, client_port=None):
         need("ray")
         from ray.cluster_utils import Cluster
 
         with surroundings():
             small = {"include_dashboard": False, "object_store_memory": 100 << 20}
-            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **small})
+            head = {"num_cpus": 1, "ray_client_server_port": client_port, **small}
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
             self.nodes = [self._cluster.add_node(num_cpus=1, wait=False, **small) for _ in range(nodes)]
             self._cluster.wait_for_nodes()
 
@@ -117,6 +121,19 @@ def kill_all(started):
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def forget_ended_head():
+    """Ray has the address of this machine's last head in a file, also of one that was killed, and would go there."""
+    from ray._private.utils import get_ray_address_file, read_ray_address
+
+    from paceline.clusters.ray_address import knock
+
+    if (address := read_ray_address()) is not None:
+        try:
+            knock(address)
+        except OSError:
+            Path(get_ray_address_file(None)).unlink(missing_ok=True)
 
 
 def marked(mark):

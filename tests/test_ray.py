@@ -17,9 +17,9 @@ import pytest
 
 import paceline
 import tasks
-from cluster_hosts import at_work
+from cluster_hosts import at_work, need
 from program import Program
-from ray_hosts import MARK, marked, surroundings, wait_until_none_is_marked
+from ray_hosts import MARK, forget_ended_head, marked, surroundings, wait_until_none_is_marked
 
 WAIT_S = 30
 
@@ -148,6 +148,7 @@ def run(tmp_path):
         finally:
             for process in marked(mark):
                 process.kill()
+            forget_ended_head()
         return out, err
 
     return run
@@ -190,7 +191,7 @@ LOSSES = """
 import os, time
 import paceline, ray
 from paceline.clusters import Ray, ray as ours
-from cluster_hosts import at_work
+from cluster_hosts import at_work, need
 from ray_hosts import RayCluster
 import tasks
 
@@ -256,13 +257,22 @@ def test_nodes_that_are_taken_are_told_one_that_dies_loses_nothing_and_a_head_th
 
 
 ABROAD = """
+import functools, os
 import paceline
 from paceline.clusters import Ray
-for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
+from ray._private import services
+
+# Of a cluster that has ended without a word; and no other is running on this machine.
+os.makedirs("ray")
+with open("ray/ray_current_cluster", "w") as file:
+    file.write("127.0.0.1:9")
+os.environ["RAY_TMPDIR"] = os.getcwd()
+services.find_gcs_addresses = functools.cache(set)
+for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "auto"):
     try:
         paceline.Pool(backend=Ray(address))
     except (paceline.ClusterError, ImportError) as error:
-        assert address in str(error), error
+        assert address.replace("auto", ":9: ") in str(error), error
         assert isinstance(error, paceline.ClusterError) or "paceline[ray]" in str(error)
     else:
         raise AssertionError
@@ -295,3 +305,65 @@ ray.shutdown()
 
 def test_node_without_paceline_is_told_plainly_and_the_users_own_connection_is_left_alone(run):
     run(WITHOUT)
+
+
+CLIENTS = """
+import os, subprocess, sys
+from cluster_hosts import free_port
+from ray_hosts import RayCluster
+
+port = free_port()
+cluster = RayCluster(client_port=port)
+for script, address in (("client.py", f"ray://127.0.0.1:{port}"), ("other.py", cluster.address)):
+    subprocess.run([sys.executable, script, address], check=True)
+os.write(1, b"end")
+"""
+
+CLIENT = """
+import sys, time
+import paceline, tasks
+
+factor = 3
+with paceline.Pool(backend=sys.argv[1]) as pool:
+    assert "pool_size=2" in repr(pool), pool
+    assert pool.map(lambda n: n * factor, range(1000)) == [n * factor for n in range(1000)]
+    assert pool.map(len, [bytes(3_000_000)] * 3) == [3_000_000] * 3
+    assert len(pool.apply(bytes, (3_000_000,))) == 3_000_000
+    words = paceline.share([str(n) for n in range(5000)])
+    assert pool.starmap(list.__getitem__, [(words, n) for n in range(20)]) == [str(n) for n in range(20)]
+    try:
+        pool.options(timeout=0.2, grace=0.1).submit(time.sleep, 30).result(20)
+    except paceline.TaskTimeout:
+        pass
+    else:
+        raise AssertionError
+    died = [pool.submit(tasks.die_on, 1, n) for n in range(3)]
+    assert [type(one.exception(20)).__name__ for one in died] == ["NoneType", "WorkerDied", "NoneType"]
+    left = pool.map_async(tasks.nap, range(100_000))
+    pool.terminate()
+    assert left.cancelled()
+"""
+
+# What a Ray of another version would say when it is connected to.
+OTHER = """
+import sys
+import ray
+ray.__version__ = "2.0.0"
+import paceline
+from paceline.clusters import Ray
+try:
+    paceline.Pool(backend=Ray(sys.argv[1]))
+except paceline.ClusterMismatch as error:
+    assert f"the cluster of Ray's at {sys.argv[1]} is of other versions" in str(error), error
+    assert "2.0.0" in str(error) and "hint: " in str(error), error
+else:
+    raise AssertionError
+"""
+
+
+def test_client_of_ray_serves_a_program_and_one_of_another_version_is_told_so(run, tmp_path):
+    need("grpc")
+    (tmp_path / "client.py").write_text(CLIENT)
+    (tmp_path / "other.py").write_text(OTHER)
+    out, err = run(CLIENTS)
+    assert out.endswith("end"), err

@@ -75,6 +75,17 @@ def start_locally() -> None:
             os.environ[usage] = before
 
 
+def _left_behind() -> str | None:
+    """Where Ray believes that there is a cluster on this machine, also if it has ended; none if it does not say."""
+    try:
+        from ray._private.services import canonicalize_bootstrap_address
+
+        found: str | None = canonicalize_bootstrap_address("auto")
+    except Exception:  # There is none, or it is looked for in another way.
+        return None
+    return found
+
+
 def reach(address: str | None) -> None:
     """Connects to a cluster. Raises `ClusterError`."""
     import logging
@@ -83,6 +94,8 @@ def reach(address: str | None) -> None:
 
     where = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
+        if where == "auto":
+            where = _left_behind() or where
         if ":" in where:
             # Ray itself would try for a minute, and then end this process.
             knock(where.partition("://")[2] or where)
