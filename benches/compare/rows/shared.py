@@ -98,7 +98,7 @@ def by_ray() -> Iterator[Way]:
     def calls(shared: Any) -> list[Any]:
         return [task.remote(shared) for _ in range(COUNT)]
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     task = ray.remote(read)
     yield lambda array, after: list(ray.get(calls(ray.put(array))))
     ray.shutdown()
