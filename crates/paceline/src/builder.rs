@@ -3,7 +3,7 @@
 use crate::codec::{Arguments, Gather};
 use crate::errors::BuildError;
 use crate::init;
-use crate::job::Ringer;
+use crate::job::{Ringer, Teller};
 use crate::output;
 use crate::panics::catch;
 use crate::pool::{Crew, Inner, Pool};
@@ -316,6 +316,7 @@ impl Builder {
         }
         let initializer = self.set_up.map(|set_up| set_up.bytes).transpose()?;
         let setup = postcard::to_stdvec(&Setup { seed, initializer });
+        let teller = Teller::default();
         let options = Options {
             workers,
             chunks_per_worker: self.tasks_per_worker,
@@ -327,14 +328,14 @@ impl Builder {
             prefix_output: false,
             start: StartMethod::Spawn(init::command()),
             stopped_looks: STOPPED_LOOKS,
-            announce: Box::new(Ringer),
+            announce: Box::new(Ringer(teller.clone())),
         };
         output::pass_on();
         let engine = Engine::open(options).map_err(|error| match error {
             OpenError::WorkerCount => BuildError::Workers { asked: workers.into(), most: MOST_PROCESSES },
             OpenError::System(errno) => BuildError::System(errno.to_string()),
         })?;
-        Ok(Processes::new(engine))
+        Ok(Processes::new(engine, teller))
     }
 
     fn open_threads(self, workers: u16, seed: u64, is_serial: bool) -> Result<Arc<Threads>, BuildError> {

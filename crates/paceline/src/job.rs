@@ -10,9 +10,9 @@ use paceline_engine::{
     Announce, Attachment, Engine, Loss, Outcome, Part, PartContent, Pending, RecordBytes, ShownFailure, Stage, Trouble,
     Waited, kind, now_ns,
 };
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 /// What is to be done when a job has ended, by whoever ends it.
@@ -20,16 +20,6 @@ pub(crate) type Bell = Box<dyn FnOnce() + Send>;
 
 /// A wait goes on without a look at the clock for so long.
 const SLICE_NS: u64 = 1_000_000_000;
-
-thread_local! {
-    /// This thread tells of ends, and must not wait for what it does itself.
-    static TELLS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether the caller is about something that a bell has called.
-pub(crate) fn is_telling() -> bool {
-    TELLS.get()
-}
 
 /// Rings a bell, if one was attached.
 pub(crate) fn tell(attachment: Option<Attachment>) {
@@ -42,16 +32,26 @@ pub(crate) fn tell(attachment: Option<Attachment>) {
 
 /// Rings a bell. One that panics, which the panic has told of, harms nobody.
 pub(crate) fn ring(bell: Bell) {
-    let before = TELLS.replace(true);
     let _ = catch_unwind(AssertUnwindSafe(bell));
-    TELLS.set(before);
+}
+
+/// On which thread an engine tells of ends, once it has.
+#[derive(Clone, Default)]
+pub(crate) struct Teller(Arc<OnceLock<ThreadId>>);
+
+impl Teller {
+    /// Whether the thread that asks is that one, which must not wait for what it does itself.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.0.get() == Some(&std::thread::current().id())
+    }
 }
 
 /// Rings the bells of jobs that have ended.
-pub(crate) struct Ringer;
+pub(crate) struct Ringer(pub(crate) Teller);
 
 impl Announce for Ringer {
     fn announce(&self, ended: &mut dyn Iterator<Item = Arc<Pending>>) {
+        self.0.0.get_or_init(|| std::thread::current().id());
         ended.for_each(|pending| tell(pending.take_attachment()));
     }
 

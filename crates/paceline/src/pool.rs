@@ -3,7 +3,6 @@
 use crate::builder::{Builder, CallOptions, Retry, nanoseconds};
 use crate::errors::TaskError;
 use crate::imap::Imap;
-use crate::job::is_telling;
 use crate::output;
 use crate::report::Report;
 use crate::result::AsyncResult;
@@ -57,6 +56,14 @@ const SLICE: Duration = Duration::from_secs(3600);
 const ENDING: Duration = Duration::from_secs(10);
 
 impl Inner {
+    /// Whether this thread is one of those that have to end before the pool has: it cannot wait for itself.
+    fn is_waited_for(&self) -> bool {
+        match &self.crew {
+            Crew::Processes(processes) => processes.teller.is_this_thread(),
+            Crew::Threads(threads) => threads.has_this_thread(),
+        }
+    }
+
     fn join(&self, patience: Duration) -> bool {
         match &self.crew {
             Crew::Processes(processes) => {
@@ -79,8 +86,8 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.terminate();
-        // A callback that holds the last handle runs on the thread that would have to end first.
-        if !is_telling() {
+        // A callback or a task that holds the last handle runs on a thread that would have to end first.
+        if !self.is_waited_for() {
             self.join(ENDING);
         }
     }
@@ -278,10 +285,11 @@ impl Pool {
         self.inner.terminate();
     }
 
-    /// Closes the pool, and waits until every call has been made, every callback has run, and no worker is left.
+    /// Closes the pool, and waits until every call has been made, every callback has run, and no worker is left. In a
+    /// callback or on a thread of the pool's own, which would wait for itself, it closes the pool and does not wait.
     pub fn join(&self) {
         self.close();
-        while !is_telling() && !self.inner.join(SLICE) {}
+        while !self.inner.is_waited_for() && !self.inner.join(SLICE) {}
     }
 
     /// How many workers there are to be.

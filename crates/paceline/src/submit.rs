@@ -5,7 +5,7 @@ use crate::builder::CallOptions;
 use crate::calls::{Calls, Patience, Slot};
 use crate::codec::Gather;
 use crate::errors::SubmitError;
-use crate::job::{Called, Job, Source, Ticket};
+use crate::job::{Called, Job, Source, Teller, Ticket};
 use crate::pool::{Crew, Inner};
 use crate::registry::{Codec, Known, Registry};
 use crate::task::Task;
@@ -90,6 +90,7 @@ impl Inner {
 /// Worker processes, and which functions they were told of.
 pub(crate) struct Processes {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) teller: Teller,
     functions: Mutex<HashMap<(usize, Lenience), Arc<Function>>>,
 }
 
@@ -106,8 +107,8 @@ const COUNTED_FROM: usize = 4 << 10;
 const SLICE_NS: u64 = 1_000_000_000;
 
 impl Processes {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine), functions: Mutex::default() }
+    pub(crate) fn new(engine: Engine, teller: Teller) -> Self {
+        Self { engine: Arc::new(engine), teller, functions: Mutex::default() }
     }
 
     /// The function, of which workers are told by its first call.

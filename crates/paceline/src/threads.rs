@@ -185,11 +185,13 @@ impl Threads {
         see_to(self.pool.terminate());
     }
 
-    /// Waits until every thread has ended; whether they have. A thread of the pool does not wait for itself.
+    /// Whether the thread that asks is one of the pool's.
+    pub(crate) fn has_this_thread(&self) -> bool {
+        WORKS_FOR.get() == std::ptr::from_ref(self) as usize
+    }
+
+    /// Waits until every thread has ended; whether they have. No thread of the pool may wait for itself.
     pub(crate) fn join(&self, patience: Duration) -> bool {
-        if WORKS_FOR.get() == std::ptr::from_ref(self) as usize {
-            return false;
-        }
         let have_left = self.pool.join(patience);
         if have_left {
             let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,8 +1,8 @@
 //! Workers come and go with their pools, and nothing is left behind.
 
-use crate::pools::{eventually, lives, on_every_backend, processes, threads};
+use crate::pools::{DEADLINE, eventually, lives, on_every_backend, processes, threads};
 use crate::tasks::{nothing, pid, sleep, spin, square};
-use paceline::{Backend, Pool, TaskError};
+use paceline::{Backend, Pool, SubmitError, TaskError};
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -88,6 +88,32 @@ fn pool_of_threads_is_dropped_by_one_of_its_own_tasks() {
     drop(pool);
     drop(gate);
     assert_eq!(result.get(), Ok(()));
+}
+
+#[test]
+fn task_that_joins_its_own_pool_of_threads_closes_it_and_waits_for_nothing() {
+    let pool = threads();
+    let inner = pool.clone();
+    let joined = pool.apply_async(move || inner.join(), ());
+    assert!(joined.wait_timeout(DEADLINE), "it waits for itself");
+    assert_eq!(pool.apply(square, (1,)), Err(TaskError::NotSubmitted(SubmitError::Closed)));
+    pool.join();
+}
+
+#[test]
+fn callback_waits_for_another_pool_and_not_for_its_own() {
+    for (one, other) in [(processes(), threads()), (threads(), processes()), (processes(), processes())] {
+        let (sender, receiver) = channel();
+        let own = one.clone();
+        one.apply_async(nothing, ()).callback(move |_| {
+            let slow = other.apply_async(sleep, (100,));
+            other.join();
+            let have_left = other.pids().is_empty();
+            own.join();
+            sender.send((have_left, slow.get())).unwrap();
+        });
+        assert_eq!(receiver.recv_timeout(DEADLINE), Ok((true, Ok(100))));
+    }
 }
 
 #[test]
