@@ -98,14 +98,15 @@ impl Threads {
     }
 
     fn run_here(&self, job: &Arc<LocalJob>) -> Result<(), SubmitError> {
-        if self.is_serial && self.book.get().is_none() {
+        // What is broken stays so, and is not set up again.
+        if self.is_serial && self.book.get().is_none() && self.failure.get().is_none() {
             self.set_up();
         }
         self.pool.submit_to_caller(job).map_err(|refusal| self.refusal(refusal))?;
-        let book = self.book.get_or_init(|| self.pool.enter(thread_id()));
         if job.items() == 0 {
             tell(self.pool.complete(job));
         } else {
+            let book = self.book.get_or_init(|| self.pool.enter(thread_id()));
             let items = 0..job.items();
             self.run(&Chunk { job: Arc::clone(job), items }, book, now_ns());
         }

@@ -4,6 +4,7 @@ use crate::pools::{DEADLINE, eventually, lives, on_every_backend, processes, thr
 use crate::tasks::{nothing, pid, sleep, spin, square};
 use paceline::{Backend, Pool, SubmitError, TaskError};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -114,6 +115,30 @@ fn callback_waits_for_another_pool_and_not_for_its_own() {
         });
         assert_eq!(receiver.recv_timeout(DEADLINE), Ok((true, Ok(100))));
     }
+}
+
+#[test]
+fn call_of_nothing_makes_the_caller_no_thread_of_the_pool() {
+    let pool = threads();
+    assert_eq!(pool.map(square, Vec::new()), Ok(vec![]));
+    assert_eq!(pool.pids(), Vec::<i32>::new());
+}
+
+static SET_UPS: AtomicUsize = AtomicUsize::new(0);
+
+#[paceline::task]
+fn refuse() -> Result<(), String> {
+    SET_UPS.fetch_add(1, Ordering::Relaxed);
+    Err("not today".to_owned())
+}
+
+#[test]
+fn caller_that_cannot_be_set_up_is_not_set_up_again() {
+    let pool = Pool::builder().backend(Backend::Serial).initializer(refuse, ()).build().unwrap();
+    for _ in 0..3 {
+        assert!(pool.apply(square, (1,)).unwrap_err().to_string().contains("not today"));
+    }
+    assert_eq!(SET_UPS.load(Ordering::Relaxed), 1);
 }
 
 #[test]
