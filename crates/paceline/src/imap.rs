@@ -77,7 +77,11 @@ impl<R> Jobs<R> {
                 if let Some(number) = ended.pop() {
                     return out.remove(&number);
                 }
-                wait_for(any, ended);
+                if wait_for(any, ended) == Waited::TimedOut {
+                    // There is no limit, so this is a fork of the process that has the workers, and nothing ends here.
+                    let number = *out.keys().next()?;
+                    return out.remove(&number);
+                }
             },
         }
     }

@@ -193,6 +193,10 @@ impl Threads {
 
     /// Waits until every thread has ended; whether they have. No thread of the pool may wait for itself.
     pub(crate) fn join(&self, patience: Duration) -> bool {
+        if self.pool.is_foreign() {
+            // None of them exists in this process, which is a fork of theirs.
+            return true;
+        }
         let have_left = self.pool.join(patience);
         if have_left {
             let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));

@@ -3,10 +3,12 @@
 use crate::pools::{DEADLINE, eventually, lives, on_every_backend, processes, threads};
 use crate::tasks::{nothing, pid, sleep, spin, square};
 use paceline::{Backend, Pool, SubmitError, TaskError};
+use rustix::process::WaitOptions;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn dropped_pool_leaves_no_process_behind_whatever_it_runs() {
@@ -139,6 +141,56 @@ fn caller_that_cannot_be_set_up_is_not_set_up_again() {
         assert!(pool.apply(square, (1,)).unwrap_err().to_string().contains("not today"));
     }
     assert_eq!(SET_UPS.load(Ordering::Relaxed), 1);
+}
+
+unsafe extern "C" {
+    fn fork() -> i32;
+    fn _exit(code: i32) -> !;
+}
+
+/// Has a forked child of this process do something; whether it did, in time.
+fn in_fork(act: impl FnOnce()) -> bool {
+    // SAFETY: the child's locks may be held by threads that it does not have, but for those of the C library. What it does
+    // is tried here, and it never returns.
+    let child = unsafe { fork() };
+    if child == 0 {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        // SAFETY: nothing has to be ended in order.
+        unsafe { _exit(i32::from(done.is_err())) };
+    }
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some((_, status)) = rustix::process::waitpid(Some(child), WaitOptions::NOHANG).unwrap() {
+            return status.exit_status() == Some(0);
+        }
+        if Instant::now() > end {
+            rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+            rustix::process::waitpid(Some(child), WaitOptions::empty()).unwrap();
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn fork_is_told_that_it_has_no_workers_and_waits_for_none() {
+    let of_threads = threads();
+    let threads_to_join = of_threads.clone();
+    for pool in [processes(), of_threads] {
+        let mut unordered = pool.imap_unordered(sleep, [1, 400, 400]);
+        assert_eq!(unordered.next(), Some(Ok(1)));
+        // Nothing ends, and so no lock is held, while the child is made.
+        let unordered = Cell::new(Some(unordered));
+        assert!(in_fork(|| {
+            assert_eq!(pool.apply(square, (1,)), Err(TaskError::NotSubmitted(SubmitError::Forked)));
+            let outcomes: Vec<_> = unordered.take().unwrap().collect();
+            assert_eq!(outcomes, [Err(TaskError::Cancelled), Err(TaskError::Cancelled)]);
+            threads_to_join.join();
+        }));
+        // Here everything goes on.
+        assert_eq!(unordered.take().unwrap().collect::<Vec<_>>(), [Ok(400), Ok(400)]);
+    }
 }
 
 #[test]
