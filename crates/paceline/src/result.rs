@@ -199,8 +199,10 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
         set(&waker);
         self.waker = Some(Arc::clone(&waker));
         let ring = move || {
-            if let Some(waker) = waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                waker.wake();
+            // Not under the lock: whoever is woken may have locks of its own, and hold them while it polls.
+            let woken = waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(woken) = woken {
+                woken.wake();
             }
         };
         if self.ticket.attach(Box::new(ring)).is_err() { Poll::Ready(self.take()) } else { Poll::Pending }

@@ -1,13 +1,14 @@
 //! Results that are not waited for at once: asked, awaited under any runtime, answered by callbacks.
 
-use crate::pools::{DEADLINE, on_every_backend, processes, threads};
-use crate::tasks::{fussy, half, sleep, square};
+use crate::pools::{DEADLINE, eventually, on_every_backend, processes, threads};
+use crate::tasks::{await_file, fussy, half, sleep, square};
 use paceline::{AsyncResult, TaskError};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread::{Thread, park_timeout};
 use std::time::Duration;
 
@@ -103,6 +104,61 @@ fn future_that_moves_to_another_task_wakes_that_one() {
     let mut slow = Box::pin(pool.apply_async(sleep, (100,)));
     assert!(slow.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     assert_eq!(block_on(slow), Ok(100));
+}
+
+/// Its clone is made while the future's lock is to be taken, its call when the result is there.
+struct Crossing {
+    polling: Mutex<()>,
+    is_called: AtomicBool,
+}
+
+impl Wake for Crossing {
+    fn wake(self: Arc<Self>) {
+        self.is_called.store(true, Ordering::SeqCst);
+        // As a runtime does that polls where it is woken.
+        drop(self.polling.lock());
+    }
+}
+
+/// A waker that does something when it is cloned, which is between a look at the result and the note of who is to be woken.
+fn on_clone(act: &dyn Fn(), poll: impl FnOnce(&mut Context<'_>)) {
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: the waker that is cloned lives no longer than `act`, to which this points.
+        unsafe { (*data.cast::<&dyn Fn()>())() };
+        RawWaker::new(std::ptr::null(), &IDLE)
+    }
+    unsafe fn idle(_: *const ()) {}
+    static IDLE: RawWakerVTable = RawWakerVTable::new(|_| RawWaker::new(std::ptr::null(), &IDLE), idle, idle, idle);
+    static ACTING: RawWakerVTable = RawWakerVTable::new(clone, idle, idle, idle);
+    // SAFETY: every function takes what is given to it, from any thread.
+    let waker = unsafe { Waker::from_raw(RawWaker::new((&raw const act).cast(), &ACTING)) };
+    poll(&mut Context::from_waker(&waker));
+}
+
+#[test]
+fn waker_that_waits_for_who_polls_holds_nobody_up() {
+    for pool in [processes(), threads()] {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = folder.path().join("gate");
+        let mut result = Box::pin(pool.apply_async(await_file, (gate.to_string_lossy().into_owned(),)));
+        let crossing = Arc::new(Crossing { polling: Mutex::new(()), is_called: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&crossing));
+        let (sender, receiver) = channel();
+        let poller = std::thread::spawn(move || {
+            let polling = crossing.polling.lock().unwrap();
+            assert!(result.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            // The result comes, and its waker is called, while the next poll is between its look and its note.
+            let let_end = || {
+                std::fs::write(&gate, "").unwrap();
+                eventually("the waker is called", || crossing.is_called.load(Ordering::SeqCst));
+            };
+            on_clone(&let_end, |context| assert_eq!(result.as_mut().poll(context), Poll::Ready(Ok(()))));
+            drop(polling);
+            sender.send(()).unwrap();
+        });
+        receiver.recv_timeout(DEADLINE + DEADLINE).expect("the poll and the waker wait for each other");
+        poller.join().unwrap();
+    }
 }
 
 #[test]
