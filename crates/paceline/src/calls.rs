@@ -70,7 +70,8 @@ impl<F: Task<A, Output = R>, A: Send + 'static, R: Send + 'static> Calls<F, A, R
         let codec = self.codec.filter(|_| self.patience.retries > 0)?;
         let mut scratch = Vec::new();
         let mut gather = Gather::new(&mut scratch);
-        (codec.encode)(arguments, &mut gather).ok()?;
+        // What cannot be copied, or panics when it is, is run once.
+        catch(|| (codec.encode)(arguments, &mut gather)).ok()?.ok()?;
         let bytes = gather.parts().concat();
         Some((codec, bytes))
     }
@@ -91,7 +92,8 @@ impl<F: Task<A, Output = R>, A: Send + 'static, R: Send + 'static> Work for Call
                 if !self.may_pass(&result) || !threads.pool.rest_before_retry(backoff) {
                     break;
                 }
-                let Ok(arguments) = (codec.decode_arguments)(&mut Reader::own(&bytes)) else { break };
+                let copied = catch(|| (codec.decode_arguments)(&mut Reader::own(&bytes)));
+                let Ok(Ok(arguments)) = copied else { break };
                 result = self.attempt(arguments, number, place, attempt, threads.seed);
                 backoff = backoff.saturating_mul(2);
             }

@@ -9,5 +9,6 @@ mod payloads;
 mod pools;
 mod results;
 mod tasks;
+mod values;
 
 paceline::init_before_main!();
