@@ -7,6 +7,7 @@ use paceline_engine::local::{Bed, Book, Chunk, Ended, Job, Local, Next, Refusal,
 use paceline_engine::now_ns;
 use std::cell::Cell;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -133,7 +134,11 @@ impl Threads {
         let mut now = now_ns();
         loop {
             match self.pool.next(&bed) {
-                Next::Run(chunk) => now = self.run(&chunk, &book, now),
+                Next::Run(chunk) => {
+                    now = self.run(&chunk, &book, now);
+                    // Results that nobody waits for end here, and one that panics then has told so.
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(chunk)));
+                }
                 Next::Rest => {
                     self.pool.rest(&bed);
                     now = now_ns();

@@ -5,6 +5,7 @@ use crate::pools::{DEADLINE, processes};
 use crate::tasks::square;
 use paceline::{Backend, Pool, Retry, TaskError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::mpsc::channel;
 
 const WRITTEN: u8 = 1;
 const READ: u8 = 2;
@@ -55,5 +56,30 @@ fn arguments_that_panic_when_they_are_copied_run_once_on_threads() {
         assert!(result.wait_timeout(DEADLINE), "it hangs: {number}");
         assert_eq!(result.get(), Ok(number));
     }
+}
+
+/// Panics when it is dropped.
+struct Clingy;
+
+impl Drop for Clingy {
+    fn drop(&mut self) {
+        panic!("it panics when it is dropped, on purpose");
+    }
+}
+
+#[test]
+fn result_that_panics_when_it_is_dropped_costs_no_thread() {
+    let pool = Pool::builder().workers(1).backend(Backend::Threads).build().unwrap();
+    // All are sent before the first has ended, so that no thread is started for the others.
+    let (gate, opened) = channel::<()>();
+    let first = move |opened: std::sync::mpsc::Receiver<()>| {
+        opened.recv().unwrap_err();
+        Clingy
+    };
+    drop(pool.apply_async(first, (opened,)));
+    let next = pool.apply_async(square, (4,));
+    drop(gate);
+    assert!(next.wait_timeout(DEADLINE), "its thread is gone");
+    assert_eq!(next.get(), Ok(16));
 }
 
