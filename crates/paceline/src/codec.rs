@@ -5,6 +5,7 @@
 //! which by the type alone.
 
 use crate::plain::{self, Plain};
+use crate::whole::Whole;
 use paceline_engine::{Foreign, Input};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -84,6 +85,9 @@ impl<'a> Gather<'a> {
     }
 }
 
+/// What is wrong when bytes are left.
+const UNEVEN: &str = "`Serialize` writes more of it than `Deserialize` reads";
+
 /// The bytes of a length.
 const LENGTH: usize = 8;
 
@@ -129,6 +133,15 @@ impl<'a> Reader<'a> {
         Some(Self { rest: self.take(length)?, own })
     }
 
+    /// A value that is all there is.
+    ///
+    /// # Errors
+    /// When its bytes are not its own, or more are left: its two sides do not agree, and it would be another value.
+    pub(crate) fn whole<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let value = read(self)?;
+        if self.rest.is_empty() { Ok(value) } else { Err(UNEVEN.to_owned()) }
+    }
+
     /// A value in postcard's format.
     pub(crate) fn parse<T: DeserializeOwned>(&mut self) -> Result<T, Refusal> {
         let parsed = if let Some(own) = self.own {
@@ -138,9 +151,30 @@ impl<'a> Reader<'a> {
             let copy = self.rest.to_vec().map_err(|error| error.to_string())?;
             postcard::take_from_bytes(&copy).map(|(value, rest)| (value, copy.len() - rest.len()))
         };
-        let (value, length) = parsed.map_err(|error| error.to_string())?;
+        let (value, length) = parsed.map_err(refusal)?;
         self.take(length);
         Ok(value)
+    }
+}
+
+/// What postcard says, and where it is too short, what is behind it.
+fn refusal(error: postcard::Error) -> Refusal {
+    match error {
+        // What was said is lost.
+        postcard::Error::SerdeSerCustom => {
+            "`Serialize` refuses it, or leaves out a field of it (`#[serde(skip_serializing_if)]`), which would not be \
+             missed where it is read"
+                .to_owned()
+        }
+        postcard::Error::WontImplement | postcard::Error::NotYetImplemented => {
+            "its type can be read only where values say what they are, as in JSON (`#[serde(untagged)]`, \
+             `#[serde(flatten)]`, `serde_json::Value`)"
+                .to_owned()
+        }
+        postcard::Error::DeserializeUnexpectedEnd => {
+            "`Deserialize` reads more of it than `Serialize` has written".to_owned()
+        }
+        error => error.to_string(),
     }
 }
 
@@ -170,7 +204,7 @@ pub(crate) fn encode<'a, T: Serialize + 'static>(value: &'a T, to: &mut Gather<'
     if plain::encode(value, to) {
         return Ok(());
     }
-    postcard::serialize_with_flavor(value, ToVec(to.bytes)).map_err(|error| error.to_string())
+    postcard::serialize_with_flavor(&Whole(value), ToVec(to.bytes)).map_err(refusal)
 }
 
 /// Reads a value.

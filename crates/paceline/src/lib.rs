@@ -3,9 +3,9 @@
 // Owns what a Rust program calls. Never schedules, moves bytes or watches workers itself: the engine below does.
 //
 // The map: `builder`, `pool`, `result`, `imap` and `report` are what users hold, `errors` what they are told; `task`,
-// `registry` and the macro of `paceline-macros` say what can be called; `submit` is the way of a call to its workers, `codec` and
-// `plain` make bytes of values; `init` and `worker` are the other process, `threads` and `calls` the way without one; `job` is
-// what both have in common.
+// `registry` and the macro of `paceline-macros` say what can be called; `submit` is the way of a call to its workers, `codec`,
+// `plain` and `whole` make bytes of values; `init` and `worker` are the other process, `threads` and `calls` the way without
+// one; `job` is what both have in common.
 
 mod builder;
 mod calls;
@@ -27,6 +27,7 @@ mod result;
 mod submit;
 mod task;
 mod threads;
+mod whole;
 mod worker;
 
 pub use builder::{Backend, Builder, Retry};

@@ -69,7 +69,7 @@ where
     let codec =
         Codec::<A, F::Output> { encode: A::encode, decode_arguments: A::decode, decode: decode::<F::Output>, failure };
     let perform: Perform = Box::new(move |input, scratch, tell| {
-        let returned = catch(|| A::decode(input).map(|arguments| function.call(arguments)));
+        let returned = catch(|| input.whole(A::decode).map(|arguments| function.call(arguments)));
         match returned {
             Ok(Ok(result)) => {
                 let mut gather = Gather::new(scratch);

@@ -83,3 +83,73 @@ fn result_that_panics_when_it_is_dropped_costs_no_thread() {
     assert_eq!(next.get(), Ok(16));
 }
 
+/// Writes a number that it does not read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Uneven {
+    #[serde(skip_deserializing)]
+    note: u8,
+    number: u8,
+}
+
+#[paceline::task]
+fn number_of(uneven: Uneven) -> u8 {
+    uneven.number
+}
+
+#[paceline::task]
+fn uneven(number: u8) -> Uneven {
+    Uneven { note: 7, number }
+}
+
+#[test]
+fn value_that_reads_less_than_it_writes_is_refused_and_is_no_other_value() {
+    let pool = processes();
+    for error in [
+        pool.apply(number_of, (Uneven { note: 7, number: 1 },)).unwrap_err(),
+        pool.apply(uneven, (1,)).map(|_| ()).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("`Serialize` writes more"), "{error}");
+    }
+}
+
+/// Leaves out what it does not have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sparing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<u8>,
+    number: u8,
+    text: String,
+}
+
+#[paceline::task]
+fn sparing(values: Vec<Sparing>) -> Sparing {
+    values.into_iter().next_back().unwrap()
+}
+
+#[test]
+fn value_that_leaves_out_a_field_is_refused_and_is_no_other_value() {
+    let pool = processes();
+    let value = |extra| Sparing { extra, number: 1, text: "A\0".to_owned() };
+    assert_eq!(pool.apply(sparing, (vec![value(Some(1))],)), Ok(value(Some(1))));
+    // Without its first field, these bytes are those of another value.
+    let error = pool.apply(sparing, (vec![value(Some(1)), value(None)],)).unwrap_err();
+    assert!(error.to_string().contains("skip_serializing_if"), "{error}");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u8),
+    Text(String),
+}
+
+#[paceline::task]
+fn same(either: Either) -> Either {
+    either
+}
+
+#[test]
+fn type_that_has_to_be_told_what_comes_is_refused_with_the_reason() {
+    let error = processes().apply(same, (Either::Number(1),)).unwrap_err();
+    assert!(error.to_string().contains("#[serde(untagged)]"), "{error}");
+}
