@@ -4,6 +4,7 @@
 use crate::calls::Results;
 use crate::codec::{Reader, Refusal};
 use crate::errors::{BrokenPool, Death, SubmitError, TaskError, TaskName};
+use crate::panics::message;
 use crate::threads::{LocalJob, Threads};
 use crate::worker::Said;
 use paceline_engine::{
@@ -230,6 +231,11 @@ fn read_record<R>(
         other => Reader::foreign(other.foreign()),
     };
     let unreadable = |reason| TaskError::NotSerialisable { task: called.task(place), reason };
+    // A panic here, which has told of itself, would take the results of other items with it.
+    let decode = |reader: &mut Reader<'_>| {
+        let read = catch_unwind(AssertUnwindSafe(|| reader.whole(decode)));
+        read.unwrap_or_else(|panic| Err(format!("`Deserialize` panicked: {}", message(&*panic))))
+    };
     match kind {
         kind::DONE => decode(&mut reader).map_err(unreadable),
         kind::STOPPED => Err(TaskError::TimedOut { task: called.task(place), limit: called.limit }),

@@ -40,6 +40,20 @@ fn touchy(number: u8) -> Touchy {
 }
 
 #[test]
+fn panic_of_a_result_that_is_read_is_the_error_of_its_item_alone() {
+    let pool = processes();
+    let error = pool.apply(touchy, (READ,)).unwrap_err();
+    assert!(matches!(error, TaskError::NotSerialisable { .. }), "{error}");
+    assert!(error.to_string().contains("it is not to be read"), "{error}");
+    let outcomes: Vec<_> = pool.with_chunk_size(3).imap(touchy, [0, READ, 3, 4]).collect();
+    assert!(outcomes[1].is_err());
+    assert_eq!([&outcomes[0], &outcomes[2], &outcomes[3]], [&Ok(Touchy(0)), &Ok(Touchy(3)), &Ok(Touchy(4))]);
+    let (sender, receiver) = channel();
+    pool.apply_async(touchy, (READ,)).callback(move |result| sender.send(result).unwrap());
+    assert!(receiver.recv_timeout(DEADLINE).expect("the callback is called").is_err());
+}
+
+#[test]
 fn panics_of_arguments_and_of_results_in_a_worker_cost_their_task_alone() {
     let pool = processes();
     assert!(matches!(pool.apply(touch, (Touchy(READ),)), Err(TaskError::Panicked { .. })));
