@@ -79,7 +79,7 @@ impl Called {
     }
 
     pub(crate) fn task(&self, place: u32) -> TaskName {
-        TaskName { function: self.name().into(), index: self.base.map(|base| (base + place) as usize) }
+        TaskName { function: self.name().into(), index: self.base.map(|base| base as usize + place as usize) }
     }
 }
 
@@ -259,4 +259,15 @@ fn lost(called: &Called, place: u32, loss: &Loss) -> TaskError {
 /// The moment after so long.
 pub(crate) fn deadline(patience: Duration) -> u64 {
     now_ns().saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_of_an_endless_input_may_go_beyond_the_largest_place() {
+        let called = Called { function: "f", name: None, items: 2, base: Some(u32::MAX), limit: Duration::ZERO };
+        assert_eq!(called.task(1).index, Some(1 << 32));
+    }
 }
