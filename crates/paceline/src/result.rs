@@ -149,6 +149,9 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Has the result given to a function when there is one: on a thread of the pool's, or at once in this one if there is.
     /// [`join`](crate::Pool::join) waits for that. A panic of the function is printed, and harms nobody.
     ///
+    /// The function holds up the other callbacks, and those who await results: it is not to block on a future of the
+    /// pool, which this same thread would have to wake.
+    ///
     /// ```
     /// use paceline::{Backend, Pool};
     /// use std::sync::mpsc::channel;
