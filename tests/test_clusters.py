@@ -10,6 +10,7 @@ import random
 import time
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -249,6 +250,28 @@ def test_terminated_pool_ends_what_runs_on_the_hosts(cluster, gate):
         pool.join()
     assert running.cancelled()
     deadline = time.monotonic() + WAIT_S
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Sooner than a pool ends that has had nothing to do.
+SOON_S = 10
+
+
+@pytest.mark.parametrize("end", ["close", "terminate"])
+def test_pool_that_its_own_callback_ends_leaves_nothing_on_the_hosts(cluster, end):
+    pool = paceline.Pool(1, backend=cluster)
+    ended = SimpleQueue()
+
+    def end_it(pid):
+        getattr(pool, end)()
+        pool.join()
+        ended.put(pid)
+
+    pool.apply_async(os.getpid, callback=end_it)
+    pid = ended.get(timeout=WAIT_S)
+    deadline = time.monotonic() + SOON_S
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -14,7 +14,7 @@ import sys
 from _pickle import dumps, loads
 from os import urandom
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from time import monotonic_ns
 
 from paceline.clusters.cluster import HostDied, RunCancelled
@@ -268,7 +268,9 @@ class Carrier:
             self._is_closed = True
         if self._announcer is not None:
             self._announcements.put(None)
-            self._announcer.join()
+            # A callback may be what ends the pool.
+            if self._announcer is not current_thread():
+                self._announcer.join()
         self._functions.forget()
         try:
             if not self._is_lost:
