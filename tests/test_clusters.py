@@ -277,6 +277,21 @@ def test_pool_that_its_own_callback_ends_leaves_nothing_on_the_hosts(cluster, en
         time.sleep(0.01)
 
 
+def test_chunk_that_comes_after_the_end_of_its_pool_does_not_open_it_again():
+    from paceline.clusters.carrier import opening_of
+    from paceline.clusters.host import _Unwanted, end_pool, run_chunk
+    from paceline.clusters.parcel import Reply, pack, unpack
+
+    def chunk(key):
+        return pack((key, opening_of(None, (), {}), [], []))
+
+    # One that has not ended is opened by its first chunk.
+    assert Reply(*unpack(run_chunk(chunk("test-of-late-chunks"), 1), "this test")).broken is None
+    end_pool("test-of-late-chunks", True)
+    with pytest.raises(_Unwanted):
+        run_chunk(chunk("test-of-late-chunks"), 1)
+
+
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 

@@ -130,6 +130,9 @@ _MOST_KEPT = 64
 # -- the pools of this process -----------------------------------------------------------------------------------------
 
 _pools: dict[str, _Pool] = {}
+# Those that their clients have ended, the latest last: a chunk that was on its way then must not open its pool again.
+_ended: dict[str, None] = {}
+_MOST_ENDED = 1024
 _changed = Condition()
 _janitor: Thread | None = None
 
@@ -137,6 +140,8 @@ _janitor: Thread | None = None
 def _enter(key: str, workers: int, opening: bytes) -> _Pool:
     global _janitor
     with _changed:
+        if key in _ended:
+            raise _Unwanted
         pool = _pools.get(key)
         if pool is None:
             pool = _pools[key] = _Pool(key, workers, opening)
@@ -174,10 +179,19 @@ def _clear_up() -> None:
 
 
 def end_pool(key: str, at_once: bool) -> None:
-    """Ends the local pool of that pool of a client, if there is one here; waits for that, but not for long.
+    """Ends the local pool of that pool of a client, which has ended; waits for that, but not for long.
 
     It may be the engine's own loop that calls this, and must not be held up.
     """
+    with _changed:
+        _ended[key] = None
+        if len(_ended) > _MOST_ENDED:
+            del _ended[next(iter(_ended))]
+    _drop_pool(key, at_once)
+
+
+def _drop_pool(key: str, at_once: bool) -> None:
+    """Ends the local pool, if there is one here; the next chunk opens it again."""
     with _changed:
         pool = _pools.pop(key, None)
         _changed.notify_all()
@@ -214,10 +228,10 @@ def run_chunk(
     except _Unwanted:
         for future in begun:
             future.cancel(force=True)
-        end_pool(key, at_once=True)
+        _drop_pool(key, at_once=True)
         raise
     except WorkerStartError as error:
-        end_pool(key, at_once=True)
+        _drop_pool(key, at_once=True)
         broken = dumps((error.reason, error.last_words, error.remote_traceback), 5)
         return pack(Reply(gethostname(), came_ns, monotonic_ns(), [], broken))
     finally:
