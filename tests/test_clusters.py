@@ -482,6 +482,13 @@ def test_program_that_ends_waits_for_what_it_has_submitted(tmp_path):
     program.wait_until_nothing_is_left(5.0)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:8786/", "127.0.0.1:", "127.0.0.1:port", "::1", "tls://far:8786"])
+def test_what_is_no_address_of_a_scheduler_is_told_plainly(address):
+    pytest.importorskip("distributed")
+    with pytest.raises(ValueError, match=r"is no address of a scheduler of Dask's: .*\nhint: it is like 'dask://host"):
+        paceline.Pool(backend=f"dask://{address}")
+
+
 def test_scheduler_that_is_not_there_is_told_plainly():
     pytest.importorskip("distributed")
     import dask

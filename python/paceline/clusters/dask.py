@@ -159,7 +159,7 @@ class Dask(Cluster):
 def _knock(address: str) -> None:
     """Waits for the scheduler, as long as Dask is told to; a client that finds none would leave threads behind.
 
-    Raises `OSError` if there is none.
+    Raises `OSError` if there is none, and `ValueError` for what is no address.
     """
     from socket import create_connection
     from time import monotonic, sleep
@@ -170,7 +170,13 @@ def _knock(address: str) -> None:
 
     patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect", "30s"))
     deadline = monotonic() + patience
-    host = get_address_host_port(address, strict=True)
+    try:
+        host = get_address_host_port(address, strict=True)
+    except ValueError as error:
+        raise ValueError(
+            f"{address!r} is no address of a scheduler of Dask's: {error}\n"
+            "hint: it is like 'dask://host:8786', or 'dask://[::1]:8786'"
+        ) from error
     while True:
         try:
             create_connection(host, timeout=patience).close()
