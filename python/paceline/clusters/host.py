@@ -224,7 +224,9 @@ def run_chunk(
         pool = _enter(key, workers, opening)
         shared = laid_out(key, tokens, shares) if tokens else {}
         begun.extend(pool.begin(part, shared) for part in parts)
-        answers = [_answer(_outcomes(future, wanted)) for future in begun]
+        answers = [
+            _answer(_outcomes(future, len(part.inputs), wanted)) for part, future in zip(parts, begun, strict=True)
+        ]
     except _Unwanted:
         for future in begun:
             future.cancel(force=True)
@@ -240,7 +242,7 @@ def run_chunk(
     return pack(Reply(gethostname(), came_ns, monotonic_ns(), answers))
 
 
-def _outcomes(future: Any, wanted: Callable[[], bool] | None) -> list[Any]:
+def _outcomes(future: Any, inputs: int, wanted: Callable[[], bool] | None) -> list[Any]:
     """What each call has told, or the exception that stands for it."""
     while not future.wait(_LOOK_S):
         if wanted is not None and not wanted():
@@ -249,7 +251,8 @@ def _outcomes(future: Any, wanted: Callable[[], bool] | None) -> list[Any]:
     if error is not None:
         if isinstance(error, WorkerStartError):
             raise error
-        return [error]
+        # All of it has failed, as when the pool was ended.
+        return [error] * inputs
     told = future.result()
     return [outcome for _, _, outcome in told] if isinstance(told, list) else [told]
 

@@ -66,18 +66,18 @@ def open_cluster_engine(
         carrier = Carrier(cluster, opening)
         slots = cluster.slots()
         carrier.check()
+        shown = slots if workers is None else workers
+        lanes = 2 * slots if shown >= slots else shown
+        return open_local_engine(
+            min(lanes, _MOST_LANES),
+            None,
+            (),
+            prefix="paceline-lane",
+            seed=seed,
+            carrier=carrier,
+            capacity=min(shown, _MOST_WORKERS),
+            chunk_cost_s=cluster.chunk_cost_s,
+        )
     except BaseException:
         cluster.close()
         raise
-    shown = slots if workers is None else workers
-    lanes = 2 * slots if shown >= slots else shown
-    return open_local_engine(
-        min(lanes, _MOST_LANES),
-        None,
-        (),
-        prefix="paceline-lane",
-        seed=seed,
-        carrier=carrier,
-        capacity=min(shown, _MOST_WORKERS),
-        chunk_cost_s=cluster.chunk_cost_s,
-    )

@@ -334,7 +334,7 @@ class _Connection:
                 return
             self._hosts.remove(host)
             self._changed.notify_all()
-        self.orders.put(self._add_hosts)
+        self.orders.put(partial(self._replace, host))
 
     # -- the keeper ----------------------------------------------------------------------------------------------------
 
@@ -380,6 +380,11 @@ class _Connection:
                 reach(self.address)
         # A client reaches nothing but its server; whether that is there is known to one that the user has made alone.
         self._head = head() if not is_client() else self.address and self.address.partition("://")[2]
+
+    def _replace(self, host: _Host) -> None:
+        """Has another actor started where this one is no more, or has failed in a way that makes it useless."""
+        _kill(host)
+        self._add_hosts()
 
     def _add_hosts(self) -> None:
         """Has an actor started on each node that has none."""
@@ -444,17 +449,12 @@ class _Connection:
         self._disconnect()
 
     def _close(self) -> None:
-        import ray
-
         with self._changed:
             hosts = list(self._hosts)
             self._hosts.clear()
             self._loss = "the connection to Ray is closed\nhint: open a new pool"
         for host in hosts:
-            try:
-                ray.kill(host.actor)
-            except Exception:  # It is gone already.
-                pass
+            _kill(host)
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -580,6 +580,15 @@ class _Run(Run):
         host, number = self._host, self._number
         if host is not None:
             self._connection.orders.put(partial(_forget, host, number))
+
+
+def _kill(host: _Host) -> None:
+    import ray
+
+    try:
+        ray.kill(host.actor)
+    except Exception:  # It is gone already.
+        pass
 
 
 def _forget(host: _Host, number: int) -> None:
