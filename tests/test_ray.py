@@ -191,7 +191,7 @@ LOSSES = """
 import os, time
 import paceline, ray
 from paceline.clusters import Ray, ray as ours
-from cluster_hosts import at_work, need
+from cluster_hosts import at_work
 from ray_hosts import RayCluster
 import tasks
 
