@@ -148,7 +148,6 @@ def measured_share(engine: str, hosts: int, workers: int, chunk: int, tasks: int
         # Workers that still start would be taken for idle ones.
         while len(set(pool.map(pid_after_nap, range(4 * everybody), chunksize=1))) < everybody:
             pass
-        pool.map(nothing, range(8 * everybody), chunksize=1)
         took = seconds(lambda: pool.map(nap, range(tasks), chunksize=chunk))
     return asleep / (everybody * took)
 
@@ -306,9 +305,9 @@ def page(found: dict[str, Any], costs: dict[str, Costs], checks: list[Checked], 
         table(measured_heads, costs_rows(costs)),
         said(f"""Whether the simulation below can be believed: workers that sleep ({1e3 * SLEEP_S:g} ms each,
             exponentially distributed) need no CPUs, so there can be more of them than the machine has. The share of
-            their time for which they were in tasks, in runs of 6 s or more. What hosts of 32 processes
-            need themselves of these few CPUs is in the measured figures, and not in the model; where the two differ
-            much, the model is not to be trusted for such hosts:"""),
+            their time for which they were in tasks, in runs of 6 s or more. What hosts of 32 processes need themselves
+            of these few CPUs is in the measured figures, and not in the model; where the two differ much, the model is
+            not to be trusted for such hosts:"""),
         table(checked_heads, believed),
         "## Simulated",
         said("""By `make sim-scale`, in virtual time, with the costs above. Several drivers share the hosts among

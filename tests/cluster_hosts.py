@@ -49,6 +49,14 @@ def at_work(future, done):
         time.sleep(0.01)
 
 
+def wait_until_gone(pids, timeout_s):
+    """Fails if one of these processes stays."""
+    deadline = time.monotonic() + timeout_s
+    while left := [pid for pid in pids if psutil.pid_exists(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+
+
 class DaskCluster:
     """A scheduler of Dask's, and hosts: each a nanny with a worker process, which it starts again when that dies."""
 

@@ -12,7 +12,7 @@ import pytest
 
 import paceline
 import tasks
-from cluster_hosts import DaskCluster, at_work
+from cluster_hosts import DaskCluster, at_work, wait_until_gone
 from program import Program
 
 WAIT_S = 30
@@ -108,10 +108,7 @@ def test_client_that_dies_leaves_nothing_running_on_the_hosts(cluster, client, g
     workers = [gate.wait_for_arrival() for _ in range(2)]
     os.kill(program.pid, signal.SIGKILL)
     program.finish()
-    deadline = time.monotonic() + WAIT_S
-    while any(map(psutil.pid_exists, workers)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until_gone(workers, WAIT_S)
     assert not any(client.run(pools_there).values())
 
 

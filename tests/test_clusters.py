@@ -9,14 +9,13 @@ import os
 import random
 import time
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 import paceline
 import tasks
-from cluster_hosts import need
+from cluster_hosts import need, wait_until_gone
 from paceline.backends import chosen_backend
 from program import Program
 
@@ -249,10 +248,7 @@ def test_terminated_pool_ends_what_runs_on_the_hosts(cluster, gate):
         pool.terminate()
         pool.join()
     assert running.cancelled()
-    deadline = time.monotonic() + WAIT_S
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone([pid], WAIT_S)
 
 
 # Sooner than a pool ends that has had nothing to do.
@@ -270,11 +266,7 @@ def test_pool_that_its_own_callback_ends_leaves_nothing_on_the_hosts(cluster, en
         ended.put(pid)
 
     pool.apply_async(os.getpid, callback=end_it)
-    pid = ended.get(timeout=WAIT_S)
-    deadline = time.monotonic() + SOON_S
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_gone([ended.get(timeout=WAIT_S)], SOON_S)
 
 
 def test_chunk_that_comes_after_the_end_of_its_pool_does_not_open_it_again():
