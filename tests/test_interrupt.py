@@ -82,30 +82,32 @@ def terminal(tmp_path):
 
 
 WAITS = {
-    "result": "pool.submit(time.sleep, 60).result()",
-    "get": "pool.apply_async(time.sleep, (60,)).get(50)",
-    "apply": "pool.apply(time.sleep, (60,))",
-    "map": "pool.map(time.sleep, [60] * 10)",
-    "imap": "next(pool.imap(time.sleep, [60] * 10))",
-    "unordered": "next(pool.imap_unordered(time.sleep, [60] * 10))",
-    "map_reduce": "pool.map_reduce(time.sleep, max, [60] * 10)",
-    "reduction": "from paceline.compat.pyrallel import MapReduce as M; m = M(2, time.sleep, max); "
-    "m.start(); m.add_task(60); m.task_done(); m.join()",
-    "processor": "from paceline.compat.pyrallel import ParallelProcessor as P; p = P(2, time.sleep); "
-    "p.start(); p.add_task(60); p.task_done(); p.join()",
-    "wait": "concurrent.futures.wait([pool.submit(time.sleep, 60)])",
-    "join": "pool.submit(time.sleep, 60); pool.close(); pool.join()",
+    "result": "pool.submit(hold, 0).result()",
+    "get": "pool.apply_async(hold, (0,)).get(50)",
+    "apply": "pool.apply(hold, (0,))",
+    "map": "pool.map(hold, range(10))",
+    "imap": "next(pool.imap(hold, range(10)))",
+    "unordered": "next(pool.imap_unordered(hold, range(10)))",
+    "map_reduce": "pool.map_reduce(hold, max, range(10))",
+    "reduction": "m = MapReduce(2, hold, max); m.start(); m.add_task(0); m.task_done(); m.join()",
+    "processor": "p = ParallelProcessor(2, hold); p.start(); p.add_task(0); p.task_done(); p.join()",
+    "wait": "concurrent.futures.wait([pool.submit(hold, 0)])",
+    "join": "pool.submit(hold, 0); pool.close(); pool.join()",
 }
 
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_ctrl_c_ends_a_wait_with_one_traceback_and_no_process_left(terminal, wait):
+    # The task says when to press: what is interrupted before is not the wait, and handlers within have tracebacks, too.
     one = terminal(
-        "import concurrent.futures, time\n"
+        "import concurrent.futures, os, time\n"
         "import paceline\n"
+        "from paceline.compat.pyrallel import MapReduce, ParallelProcessor\n"
+        "def hold(_):\n"
+        "    os.write(1, b'waiting\\n')\n"
+        "    time.sleep(60)\n"
         "with paceline.Pool(2) as pool:\n"
         "    pool.map(abs, range(10))\n"
-        "    print('waiting', flush=True)\n"
         f"    {WAITS[wait]}\n"
     )
     one.read_until("waiting\n")
