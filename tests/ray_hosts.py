@@ -55,10 +55,20 @@ def local_ray(cpus=2):
 
 @contextlib.contextmanager
 def surroundings():
-    """What Ray's processes get from this one: where the modules of the tests are, and that nothing is told abroad."""
+    """What Ray's processes get from this one: where the modules of the tests are, and that nothing is told abroad.
+
+    Its workers would stand back behind whatever else runs here, so that other tests could starve them. And what starts
+    a server for each client of Ray's forks beside threads of gRPC, whose handlers then abort one start in ten
+    (ray-project/ray#63202).
+    """
     before = dict(os.environ)
     path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
-    os.environ.update(PYTHONPATH=path, RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(
+        PYTHONPATH=path,
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_worker_niceness="0",
+        GRPC_ENABLE_FORK_SUPPORT="0",
+    )
     try:
         yield
     finally:

@@ -7,9 +7,11 @@ it, is a program of its own.
 
 import os
 import signal
+import socket
 import threading
 import time
 import uuid
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import psutil
@@ -126,6 +128,28 @@ def test_second_cluster_of_a_process_is_refused(ray):
     assert 'hint: `backend="ray"` takes the connection that there is' in str(caught.value)
     with paceline.Pool(backend=type(ray)("auto")) as pool:
         assert pool.apply(abs, (-1,)) == 1
+
+
+@pytest.mark.parametrize(("failures", "tries"), [(1, 2), (9, 2)])
+def test_client_whose_server_does_not_come_up_tries_once_more(monkeypatch, failures, tries):
+    import ray as ray_itself
+
+    from paceline.clusters.ray_address import reach
+
+    tried = []
+
+    def init(**options):
+        tried.append(options)
+        if len(tried) <= failures:
+            raise ConnectionAbortedError("Starting Ray client server failed")
+
+    # Ray's own fault cannot be had when it is wanted.
+    monkeypatch.setattr(ray_itself, "init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        told = nullcontext() if failures < tries else pytest.raises(paceline.ClusterError, match="client server failed")
+        with told:
+            reach(f"ray://127.0.0.1:{server.getsockname()[1]}")
+    assert len(tried) == tries
 
 
 # -- programs ----------------------------------------------------------------------------------------------------------

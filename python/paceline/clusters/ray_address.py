@@ -99,7 +99,12 @@ def reach(address: str | None) -> None:
         if ":" in where:
             # Ray itself would try for a minute, and then end this process.
             knock(where.partition("://")[2] or where)
-        ray.init(address=address, logging_level=logging.ERROR)
+        try:
+            ray.init(address=address, logging_level=logging.ERROR)
+        except ConnectionAbortedError:
+            # What serves this client has not come up, which is luck: it is forked beside threads of gRPC
+            # (ray-project/ray#63202).
+            ray.init(address=address, logging_level=logging.ERROR)
     except ImportError as error:
         raise ImportError(f"an address such as {where!r} needs `ray[client]`\n{_HINT}") from error
     except Exception as error:
