@@ -338,3 +338,8 @@ def test_status_of_a_run_that_has_only_begun_is_that_nothing_is_there(tmp_path):
     exp.add_grid(x=range(3))
     (tmp_path / "results.db").touch()
     assert str(exp.status()) == "3 cells: 3 missing"
+    # A moment later there is what makes it an SQLite file, but no table.
+    connection = sqlite3.connect(tmp_path / "results.db")
+    connection.execute("PRAGMA journal_mode = WAL")
+    assert str(exp.status()) == "3 cells: 3 missing"
+    connection.close()

@@ -280,14 +280,14 @@ class Experiment:
         3 cells: 2 ok, 1 error
         """
         from paceline.experiments.results import Status
-        from paceline.experiments.store import Reader, is_new_store
+        from paceline.experiments.store import Reader
 
         cells = self.cells()
         known: dict[str, Known] = {}
-        # A run that has only begun may have made the file, and nothing in it.
-        is_there = self.store is not None and os.path.exists(self.store) and not is_new_store(self.store)
-        if self._memory is not None or is_there:
-            reader = self._memory or Reader.open(str(self.store))
+        reader: Reader | None = self._memory
+        if reader is None and self.store is not None and os.path.exists(self.store):
+            reader = Reader.find(self.store)
+        if reader is not None:
             with reader:
                 by_number = reader.known()
                 keys = reader.ask("SELECT key, id FROM cells")

@@ -99,6 +99,19 @@ class Reader:
         """Raises `StoreError` for what is no store, or cannot be read."""
         if is_new_store(path):
             raise StoreError(f"there is no store at `{path}`\nhint: a run makes it, at the `store=` of its experiment")
+        reader = cls.find(path)
+        if reader is None:
+            raise StoreError(f"the store at `{path}` is empty: the run that made it was ended before it began")
+        return reader
+
+    @classmethod
+    def find(cls, path: str) -> Reader | None:
+        """None where there is no store yet: a run that has only begun may have made the file, and nothing in it.
+
+        Raises `StoreError` for what is no store, or cannot be read.
+        """
+        if is_new_store(path):
+            return None
         with told(path, "read"):
             connection = _connect_to_read(path)
             try:
@@ -108,7 +121,7 @@ class Reader:
                 connection.close()
                 raise
         connection.close()
-        raise StoreError(f"the store at `{path}` is empty: the run that made it was ended before it began")
+        return None
 
     def close(self) -> None:
         self._connection.close()
@@ -390,11 +403,13 @@ def _connect_to_read(path: str) -> sqlite3.Connection:
 
 def _checked(connection: sqlite3.Connection, path: str) -> bool:
     """Whether there is a store in the file, or nothing yet. Raises `StoreError` for another's, and a newer one's."""
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    is_empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    # By one statement, which sees all of what a run that makes it has written, or nothing.
+    owner, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
     if owner != APPLICATION_ID:
-        if is_empty and owner == 0 and version == 0:
+        if tables == 0 and owner == 0 and version == 0:
             return False
         raise StoreError(
             f"`{path}` is an SQLite file, but no store of Paceline's\nhint: it was left as it is; name another file"
