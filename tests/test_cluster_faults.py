@@ -150,6 +150,19 @@ def test_other_versions_are_told_when_the_pool_is_opened(dask, monkeypatch):
         paceline.Pool(backend=dask)
 
 
+def test_pool_that_cannot_be_opened_leaves_no_client_behind(dask, monkeypatch):
+    from paceline.clusters import parcel
+
+    def clients():
+        return dask._where.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.clients))
+
+    before = clients()
+    monkeypatch.setattr(parcel, "versions", lambda: ("3.9", "0.0.1"))
+    with pytest.raises(paceline.ClusterMismatch):
+        paceline.Pool(backend=type(dask)(dask._where.scheduler.address))
+    assert clients() == before
+
+
 def test_worker_of_other_versions_that_comes_later_is_told_by_the_calls(dask, monkeypatch):
     from paceline.clusters import parcel
 

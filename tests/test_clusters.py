@@ -284,6 +284,23 @@ def test_chunk_that_comes_after_the_end_of_its_pool_does_not_open_it_again():
         run_chunk(chunk("test-of-late-chunks"), 1)
 
 
+def end_local_pools():
+    from paceline.clusters import host
+
+    for key in list(host._pools):
+        host._drop_pool(key, at_once=True)
+
+
+def test_chunk_whose_local_pool_is_ended_is_run_again(cluster, gate):
+    with paceline.Pool(1, backend=cluster) as pool:
+        mapped = pool.map_async(partial(tasks.through, gate.path), range(3), chunksize=3)
+        first = gate.wait_for_arrival()
+        cluster.everywhere(end_local_pools)
+        assert gate.wait_for_arrival() != first
+        gate.let_through(3)
+        assert mapped.get(WAIT_S) == [0, 1, 2]
+
+
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 

@@ -243,7 +243,7 @@ def run_chunk(
 
 
 def _outcomes(future: Any, inputs: int, wanted: Callable[[], bool] | None) -> list[Any]:
-    """What each call has told, or the exception that stands for it."""
+    """What each call has told, or the exception that stands for it. Raises `CancelledError` if their pool has ended."""
     while not future.wait(_LOOK_S):
         if wanted is not None and not wanted():
             raise _Unwanted
@@ -251,7 +251,7 @@ def _outcomes(future: Any, inputs: int, wanted: Callable[[], bool] | None) -> li
     if error is not None:
         if isinstance(error, WorkerStartError):
             raise error
-        # All of it has failed, as when the pool was ended.
+        # That of the one call, or of all that could not be made.
         return [error] * inputs
     told = future.result()
     return [outcome for _, _, outcome in told] if isinstance(told, list) else [told]
