@@ -112,17 +112,20 @@ def test_signal_dumps():
     program = Program(
         "-c",
         textwrap.dedent("""
-        import os, signal, paceline, time
+        import os, signal, paceline
         paceline.dump_on_signal(signal.SIGUSR1)
+        # Workers that are forked have the pipes.
+        came, come = os.pipe()
+        told, tell = os.pipe()
         def work(_):
-            os.kill(os.getppid(), 0)
-            time.sleep(0.5)
+            os.write(come, b"!")
+            os.read(told, 1)
             return 7
-        with paceline.Pool(1) as pool:
+        with paceline.Pool(1, start_method="fork") as pool:
             future = pool.submit(work, 0)
-            while not future.running():
-                time.sleep(0.01)
+            os.read(came, 1)
             os.kill(os.getpid(), signal.SIGUSR1)
+            os.write(tell, b"!")
             print(future.result())
         """),
     )
