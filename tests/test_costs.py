@@ -49,7 +49,7 @@ def test_random_numbers_of_tasks_do_not_depend_on_the_order(backend):
 
 
 def test_time_limits_and_reports_know_the_items_of_another_order():
-    with Pool(2, timeout=0.2) as pool:
+    with Pool(2, timeout=0.5) as pool:
         outcomes = pool.map(time.sleep, [0, 30, 0, 0.01], cost=[1, 2, 9, 5], on_error="return")
         report = pool.report()
     assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "TaskTimeout", "NoneType", "NoneType"]

@@ -124,7 +124,7 @@ def resist(item):
 @promise("a call that is over its `timeout` ends, even if it resists, and costs no other")
 def _(make, request):
     with make(2) as pool:
-        results = pool.options(timeout=0.2, grace=0.1).map(resist, range(4), on_error="return")
+        results = pool.options(timeout=0.5, grace=0.1).map(resist, range(4), on_error="return")
     return [type(result) for result in results] == [int, int, paceline.TaskTimeout, int]
 
 
