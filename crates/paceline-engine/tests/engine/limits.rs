@@ -1,8 +1,7 @@
 //! What is over its limits is asked to stop, and ended if it does not; what may pass is run again.
 
-use crate::pool::{Choice, Pool, eventually, item};
+use crate::pool::{Choice, Gate, Pool, absent, eventually, item};
 use paceline_engine::{FailureWatch, Label, Outcome, Pending, RetryOn, Sizing, Stage, Terms};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,13 +23,6 @@ impl Pool {
     fn told(&self, pending: &Arc<Pending>) -> Vec<String> {
         self.answers(pending).into_iter().map(|answer| answer.unwrap_or("died".into())).collect()
     }
-}
-
-/// A file that is not there.
-fn absent(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("paceline-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    path
 }
 
 fn limit(timeout_ms: u64, grace_ms: u64) -> Terms {
@@ -88,8 +80,7 @@ fn running_job_that_is_stopped_ends_and_what_it_left_does_not_disturb() {
     let pool = Pool::open(1);
     let pid = pool.run("pid");
     for (steps, keeps_worker) in [("nap 20000", true), ("hang", false)] {
-        let job = pool.submit_under(limit(0, 200), steps);
-        eventually("it has begun", || pool.engine.is_running(&job));
+        let job = pool.begin(limit(0, 200), steps);
         assert!(pool.engine.stop(&job));
         pool.wait(&job);
         assert!(matches!(job.take_outcome(), Some(Outcome::Cancelled)));
@@ -129,18 +120,17 @@ fn only_what_may_pass_is_run_again() {
 #[test]
 fn failures_that_are_final_are_shown_before_the_job_ends() {
     let pool = Pool::open(1);
-    let (trip, gate) = (absent("shown"), absent("gate"));
-    let (trips, waits) = (format!("trip {}; echo up", trip.display()), format!("await {}; echo b", gate.display()));
+    let (trip, gate) = (absent("shown"), Gate::new());
+    let (trips, waits) = (format!("trip {}; echo up", trip.display()), format!("{}; echo b", gate.step()));
     let steps = ["echo a", "fail", &trips, "exit 3", &waits];
     let terms = Terms { retries: 1, retry_on: RetryOn { death: false, ..RetryOn::default() }, ..Terms::default() };
     let job = pool.submit_chunks(&steps, 2, terms, FailureWatch::Everybody);
     eventually("both failures are shown", || pool.announced.shown().len() == 2);
     assert!(!job.is_done());
-    std::fs::write(&gate, "").unwrap();
+    gate.open();
     assert_eq!(pool.told(&job), ["a", "kind 1: ", "up", "died", "b"]);
     assert_eq!(pool.announced.shown(), [1, 3]);
     std::fs::remove_file(trip).unwrap();
-    std::fs::remove_file(gate).unwrap();
     pool.finish();
 }
 

@@ -7,6 +7,8 @@ use paceline_engine::{
     ShownFailure, Sizing, StartMethod, SubmitError, Terms, Tokens, Waited, kind, now_ns,
 };
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -132,6 +134,16 @@ impl Pool {
         pending
     }
 
+    /// Submits steps that a worker is at when this returns: a job counts as running as soon as a worker has claimed it,
+    /// and one that dies before it begins with it costs it nothing.
+    pub(crate) fn begin(&self, terms: Terms, steps: &str) -> Arc<Pending> {
+        let begun = absent("begun");
+        let job = self.submit_under(terms, &format!("once {}; {steps}", begun.display()));
+        eventually("it has begun", || begun.exists());
+        std::fs::remove_file(begun).unwrap();
+        job
+    }
+
     pub(crate) fn submit_many(&self, items: &[String], sizing: Sizing) -> Arc<Pending> {
         let (mut input, mut ends) = (Vec::new(), Vec::new());
         for steps in items {
@@ -229,6 +241,39 @@ fn pass_on_what_workers_say() {
                 }
             }
         });
+    }
+}
+
+/// A path where there is nothing.
+pub(crate) fn absent(name: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("paceline-{name}-{}-{number}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+/// What holds up tasks until the test lets them through.
+pub(crate) struct Gate(PathBuf);
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self(absent("gate"))
+    }
+
+    /// The step that waits.
+    pub(crate) fn step(&self) -> String {
+        format!("await {}", self.0.display())
+    }
+
+    pub(crate) fn open(&self) {
+        std::fs::write(&self.0, "").unwrap();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

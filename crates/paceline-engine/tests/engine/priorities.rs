@@ -1,6 +1,6 @@
 //! What is urgent goes first, whatever was submitted before it.
 
-use crate::pool::Pool;
+use crate::pool::{Gate, Pool};
 use paceline_engine::{Outcome, Pending, Sizing, Terms};
 use std::sync::Arc;
 
@@ -8,30 +8,16 @@ impl Pool {
     fn submit_urgent(&self, priority: i16, steps: &str) -> Arc<Pending> {
         self.submit_under(Terms { priority, ..Terms::default() }, steps)
     }
-
-    /// Keeps the only worker busy until the path exists.
-    fn hold(&self, path: &str) -> Arc<Pending> {
-        let held = self.submit(&format!("await {path}"));
-        crate::pool::eventually("the worker is held", || self.engine.is_running(&held));
-        held
-    }
-}
-
-/// A place that exists only when the test makes it.
-fn gate(name: &str) -> String {
-    let path = std::env::temp_dir().join(format!("paceline-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    path.to_str().unwrap().to_owned()
 }
 
 #[test]
 fn urgent_task_goes_before_all_that_no_worker_has_claimed() {
-    let (pool, gate) = (Pool::open(1), gate("urgent"));
-    let held = pool.hold(&gate);
+    let (pool, gate) = (Pool::open(1), Gate::new());
+    let held = pool.begin(Terms::default(), &gate.step());
     let others: Vec<_> = (0..3_000).map(|_| pool.submit("turn")).collect();
     let urgent = [1, 5, 5, -1].map(|priority| pool.submit_urgent(priority, "turn"));
     let map = pool.submit_many(&vec!["turn".to_owned(); 500], Sizing::Measured);
-    std::fs::write(&gate, "").unwrap();
+    gate.open();
     // The worker tells itself in which order it ran them: who waits may be late to look.
     let turn = |job: &Arc<Pending>| pool.answer(job).parse::<u64>().unwrap();
     let (last, first) = (turn(&urgent[3]), [1, 2, 0].map(|place| turn(&urgent[place])));
@@ -42,7 +28,6 @@ fn urgent_task_goes_before_all_that_no_worker_has_claimed() {
     assert!(others.iter().filter(|turn| **turn < first[0]).count() < 7);
     assert_eq!(last, 1 + 3_000 + 3 + 500, "what is less urgent than all others goes last");
     assert!(held.is_done() && map.is_done());
-    std::fs::remove_file(&gate).unwrap();
     pool.finish();
 }
 
@@ -62,9 +47,9 @@ fn tasks_in_random_priorities_are_answered_each_with_its_own() {
 
 #[test]
 fn pool_closed_with_a_cancel_runs_only_what_has_begun() {
-    let (pool, gate) = (Pool::open(1), gate("closing"));
-    let held = pool.hold(&gate);
-    let items = ["echo first".to_owned(), format!("await {gate}"), "echo last".to_owned()];
+    let (pool, gate) = (Pool::open(1), Gate::new());
+    let held = pool.begin(Terms::default(), &gate.step());
+    let items = ["echo first".to_owned(), gate.step(), "echo last".to_owned()];
     let map = pool.submit_many(&items, Sizing::Fixed(1));
     let waiting: Vec<_> = (0..3_000).map(|_| pool.submit("echo")).collect();
     pool.engine.close(false);
@@ -72,8 +57,7 @@ fn pool_closed_with_a_cancel_runs_only_what_has_begun() {
     pool.engine.close(true);
     assert!(waiting.iter().chain([&map]).all(|job| matches!(job.take_outcome(), Some(Outcome::Cancelled))));
     assert!(!held.is_done());
-    std::fs::write(&gate, "").unwrap();
+    gate.open();
     assert_eq!(pool.answer(&held), "");
-    std::fs::remove_file(&gate).unwrap();
     pool.finish();
 }

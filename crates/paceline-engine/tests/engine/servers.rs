@@ -1,7 +1,7 @@
 //! Fork servers and parents that are killed.
 
-use crate::pool::{Pool, eventually, is_alone, kill, lives, parent_of, within};
-use paceline_engine::Death;
+use crate::pool::{Gate, Pool, eventually, is_alone, kill, lives, parent_of, within};
+use paceline_engine::{Death, Terms};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,10 +15,11 @@ fn killed_fork_server_is_replaced_and_its_workers_go_on() {
     let pids = pool.await_workers(2);
     let server = parent_of(pids[0]);
     assert_eq!(parent_of(pids[1]), server);
-    let running = [pool.submit("sleep 200; echo one"), pool.submit("sleep 200; echo two")];
-    eventually("both have begun", || running.iter().all(|job| pool.engine.is_running(job)));
+    let gate = Gate::new();
+    let running = ["one", "two"].map(|name| pool.begin(Terms::default(), &format!("{}; echo {name}", gate.step())));
     kill(server, 9);
     eventually("the server is gone", || !lives(server));
+    gate.open();
     assert_eq!(running.map(|job| pool.answer(&job)), ["one", "two"]);
     // Nobody can say any more how they end, but that they do is noticed.
     let death = pool.death("signal 9");

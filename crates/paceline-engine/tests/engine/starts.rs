@@ -1,8 +1,8 @@
 //! The ways in which workers come into being, beside the usual one.
 
-use crate::pool::{Choice, DEADLINE, Pool, eventually, is_alone, kill, lives, parent_of};
+use crate::pool::{Choice, DEADLINE, Gate, Pool, eventually, is_alone, kill, lives, parent_of};
 use crate::worker_program::{forked_server, spawn_command};
-use paceline_engine::{ForkServerCommand, Outcome, StartMethod};
+use paceline_engine::{ForkServerCommand, Outcome, StartMethod, Terms};
 
 fn us() -> i32 {
     std::process::id().cast_signed()
@@ -137,10 +137,11 @@ fn lost_fork_of_this_process_breaks_its_pool_once_a_worker_is_missing() {
     assert_eq!(pool.run("echo yes"), "yes");
     let worker = pool.await_workers(1)[0];
     let server = parent_of(worker);
-    let running = pool.submit("sleep 100; echo done");
-    eventually("it has begun", || pool.engine.is_running(&running));
+    let gate = Gate::new();
+    let running = pool.begin(Terms::default(), &format!("{}; echo done", gate.step()));
     kill(server, 9);
     eventually("the server is gone", || !lives(server));
+    gate.open();
     assert_eq!(pool.answer(&running), "done", "a worker goes on without its server");
     pool.answers(&pool.submit("exit 1"));
     eventually("the pool is broken", || !pool.engine.is_accepting());

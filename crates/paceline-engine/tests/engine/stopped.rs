@@ -1,8 +1,8 @@
 //! Fork servers and workers that somebody stops, and never continues.
 
-use crate::pool::{Pool, eventually, is_alone, kill, lives, parent_of};
+use crate::pool::{Gate, Pool, eventually, is_alone, kill, lives, parent_of};
 use crate::worker_program::{forked_server, spawn_command};
-use paceline_engine::StartMethod;
+use paceline_engine::{StartMethod, Terms};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -67,8 +67,7 @@ fn stopped_fork_server_keeps_no_pool_from_ending() {
 #[test]
 fn stopped_worker_costs_its_task_and_is_replaced() {
     let pool = Pool::start(1, StartMethod::Spawn(spawn_command()));
-    let job = pool.submit("sleep 60000");
-    eventually("it has begun", || pool.engine.is_running(&job));
+    let job = pool.begin(Terms::default(), "sleep 60000");
     let worker = pool.await_workers(1)[0];
     stop(worker);
     let death = pool.answers(&job).pop().unwrap().unwrap_err();
@@ -89,13 +88,14 @@ fn stopped_worker_keeps_no_pool_from_ending() {
 #[test]
 fn worker_that_is_continued_in_time_goes_on() {
     let pool = Pool::open(1);
-    let job = pool.submit("sleep 300; echo done");
-    eventually("it has begun", || pool.engine.is_running(&job));
+    let gate = Gate::new();
+    let job = pool.begin(Terms::default(), &format!("{}; echo done", gate.step()));
     let worker = pool.await_workers(1)[0];
     for _ in 0..4 {
         stop(worker);
         kill(worker, CONTINUE);
     }
+    gate.open();
     assert_eq!(pool.answer(&job), "done");
     assert_eq!(pool.engine.pids(), [worker]);
     pool.finish();
