@@ -1,6 +1,6 @@
 //! Those who have asked are told of what happens: everything, once, in order, and to the end.
 
-use crate::pool::{Choice, DEADLINE, Pool, eventually};
+use crate::pool::{Choice, DEADLINE, Pool, absent, eventually};
 use paceline_engine::{Fate, Happening, RetryOn, Sizing, Subscription, Terms, WorkerExit};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn workers_are_told_before_what_they_do_and_after_it() {
 fn item_lost_with_its_worker_is_told_lost_and_then_run_again() {
     let pool = Pool::open(1);
     let subscription = pool.engine.subscribe().unwrap();
-    let path = std::env::temp_dir().join(format!("paceline-events-{}", std::process::id()));
+    let path = absent("events");
     let terms = Terms { retries: 2, ..Terms::default() };
     let job = pool.submit_under(terms, &format!("trip {}; signal 9", path.display()));
     assert!(pool.answers(&job)[0].is_err());

@@ -1,6 +1,6 @@
 //! Whoever looks at a pool while it runs is told the same few things, whatever there has been.
 
-use crate::pool::{Pool, eventually};
+use crate::pool::{Pool, absent, eventually};
 use paceline_engine::{Fate, Outcome, Sizing, Terms, now_ns};
 
 #[test]
@@ -51,8 +51,7 @@ fn what_is_run_again_has_no_outcome_meanwhile() {
     let pool = Pool::open(1);
     pool.run("echo");
     let terms = Terms { retries: 1, ..Terms::default() };
-    let tripped = std::env::temp_dir().join(format!("paceline-glance-{}", std::process::id()));
-    let _ = std::fs::remove_file(&tripped);
+    let tripped = absent("glance");
     let steps = format!("trip {}; echo", tripped.display());
     for steps in [steps.as_str(), "signal 9"] {
         pool.wait(&pool.submit_under(terms, steps));
