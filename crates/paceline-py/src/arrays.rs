@@ -2,11 +2,11 @@
 //! that numpy has built in, in this machine's byte order, as they lie one after the other; all else is pickled.
 
 use crate::gather::Owner;
+use crate::intern::intern;
+use once_cell::race::OnceBox;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyFloat, PyInt, PyModule, PyString, PyTuple, PyType};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
@@ -27,23 +27,23 @@ struct Numpy {
     kinds: Vec<(Py<PyAny>, Py<PyAny>)>,
 }
 
-static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
+static NUMPY: OnceBox<Numpy> = OnceBox::new();
 
 fn numpy(py: Python<'_>) -> PyResult<&Numpy> {
-    NUMPY.get_or_try_init(py, || {
+    NUMPY.get_or_try_init(|| {
         let numpy = PyModule::import(py, "numpy")?;
         let kind = |name: &&str| {
             let dtype = numpy.getattr("dtype")?.call1((*name,))?;
             Ok((dtype.clone().unbind(), dtype.getattr("type")?.unbind()))
         };
         let kinds = KINDS.iter().map(kind).collect::<PyResult<_>>()?;
-        Ok(Numpy { array: numpy.getattr("ndarray")?.cast_into::<PyType>()?.unbind(), kinds })
+        Ok(Box::new(Numpy { array: numpy.getattr("ndarray")?.cast_into::<PyType>()?.unbind(), kinds }))
     })
 }
 
 /// What is known of numpy, if a class may be one of its own. Nothing of a program without numpy is asked for anything.
 fn numpy_of(py: Python<'_>, class: *mut ffi::PyTypeObject) -> Option<&Numpy> {
-    if let Some(numpy) = NUMPY.get(py) {
+    if let Some(numpy) = NUMPY.get() {
         return Some(numpy);
     }
     // SAFETY: a class that has an instance lives, and so does its name.

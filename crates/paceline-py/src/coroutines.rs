@@ -2,10 +2,10 @@
 //! `paceline.loop`.
 
 use crate::current::{self, Place, Task};
+use crate::intern::intern;
 use crate::stops;
 use paceline_engine::Call;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyTuple};
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -4,8 +4,9 @@
 //! A plain call is told by the thread it runs on: telling a thread what it begins costs two stores. Coroutines take
 //! turns on one thread, so each carries a [`Task`] in its context, as do threads that it starts with that context.
 
+use crate::intern::intern;
+use once_cell::race::OnceBox;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use std::cell::{Cell, RefCell};
 
@@ -182,11 +183,11 @@ pub(crate) fn begin_again_in_context(py: Python<'_>, attempt: u16) -> PyResult<(
 /// Changes what the coroutine that calls this knows of its task, if it is one.
 fn renew_in_context(py: Python<'_>, change: impl FnOnce(&Task) -> (u64, Place)) -> PyResult<()> {
     let variable = variable(py)?;
-    let known = variable.call_method1(pyo3::intern!(py, "get"), (py.None(),))?;
+    let known = variable.call_method1(intern!(py, "get"), (py.None(),))?;
     if let Ok(known) = known.cast::<Task>() {
         let (item, place) = change(known.get());
         let again = Task::create(py, known.get().seed, item, place)?;
-        variable.call_method1(pyo3::intern!(py, "set"), (again,))?;
+        variable.call_method1(intern!(py, "set"), (again,))?;
     }
     Ok(())
 }
@@ -228,10 +229,10 @@ pub(crate) fn within<R>(seed: u128, item: u64, call: impl FnOnce() -> R) -> R {
 
 /// The variable by which a coroutine knows its task.
 pub(crate) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let made = VARIABLE.get_or_try_init(py, || {
+    static VARIABLE: OnceBox<Py<PyAny>> = OnceBox::new();
+    let made = VARIABLE.get_or_try_init(|| {
         let class = PyModule::import(py, "_contextvars")?.getattr("ContextVar")?;
-        Ok::<_, PyErr>(class.call1(("paceline_task",))?.unbind())
+        Ok::<_, PyErr>(Box::new(class.call1(("paceline_task",))?.unbind()))
     });
     Ok(made?.bind(py))
 }
@@ -240,7 +241,7 @@ pub(crate) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 pub(crate) fn forget(py: Python<'_>) -> PyResult<()> {
     end_item();
     drop(MADE.take());
-    variable(py)?.call_method1(pyo3::intern!(py, "set"), (py.None(),))?;
+    variable(py)?.call_method1(intern!(py, "set"), (py.None(),))?;
     Ok(())
 }
 
@@ -249,7 +250,7 @@ pub(crate) fn forget(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let (item, run, seed) = read();
     if item == NONE {
-        let task = variable(py)?.call_method1(pyo3::intern!(py, "get"), (py.None(),))?;
+        let task = variable(py)?.call_method1(intern!(py, "get"), (py.None(),))?;
         return Ok((!task.is_none()).then_some(task));
     }
     let made = MADE.with_borrow(|made| made.as_ref().filter(|made| made.0 == run).map(|made| made.1.clone_ref(py)));

@@ -8,6 +8,7 @@ use crate::functions::{FindError, Functions, Style};
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::gather::Gather;
 use crate::history::{Chronicle, Glanced, Told, ToldThreads, chronicle, show_glance, tell, told_of_threads};
+use crate::intern::intern;
 use crate::job::{Called, Job, Sent, ToFutures};
 use crate::machine::usable_cpus;
 use crate::outcome::{OnError, errors, start_error};
@@ -19,14 +20,13 @@ use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
 use crate::transport::{Handed, Transport};
 use crate::worker::forked_server;
+use once_cell::race::OnceBox;
 use paceline_engine::{
     FailureWatch, Input, Label, Mark, OpenError, Options, Pending, Running, STOPPED_LOOKS, Share, Sizing, StartMethod,
     SubmitError, TOKEN_KINDS, default_memory_budget, now_ns,
 };
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyTuple, PyType};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,7 @@ pub(crate) struct Engine {
     native: Arc<paceline_engine::Engine>,
     /// Gives the class of futures; importing it takes long, and is done while the first workers start.
     future_type: Py<PyAny>,
-    future_class: PyOnceLock<Py<PyType>>,
+    future_class: OnceBox<Py<PyType>>,
     workers: u16,
     memory_limit: u64,
     functions: Functions,
@@ -102,9 +102,9 @@ const SCRATCH_KEPT: usize = 1 << 20;
 
 impl Engine {
     fn future_class<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Bound<'py, PyType>> {
-        let class = self
-            .future_class
-            .get_or_try_init(py, || Ok::<_, PyErr>(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind()));
+        let class = self.future_class.get_or_try_init(|| {
+            Ok::<_, PyErr>(Box::new(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind()))
+        });
         Ok(class?.bind(py))
     }
 
@@ -264,7 +264,7 @@ impl Engine {
         Ok(Self {
             native: Arc::new(engine),
             future_type: future_type.unbind(),
-            future_class: PyOnceLock::new(),
+            future_class: OnceBox::new(),
             workers,
             memory_limit,
             functions: Functions::new(py)?,

@@ -2,11 +2,12 @@
 //! waits while it holds the interpreter.
 
 use crate::future::Wait;
+use crate::intern::intern;
 use paceline_engine::{Fate, Happening, Items, Subscription, WorkerExit, now_ns};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
-use pyo3::{IntoPyObjectExt, ffi, intern};
+use pyo3::{IntoPyObjectExt, ffi};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! Owns what an engine's workers have been told of: each function is pickled once as long as that gives the same bytes,
 //! and sent once for each content. Never calls one.
 
+use crate::intern::intern;
 use crate::pickle::names;
 use crate::shared::take_named;
 use paceline_engine::{Engine, Function, Share, SubmitError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyList, PyModule};
 use pyo3::{PyTraverseError, PyVisit};

@@ -6,13 +6,13 @@
 //! on.
 
 use crate::history::Chronicle;
+use crate::intern::intern;
 use crate::job::{Job, Room};
 use crate::outcome::{Decoded, cancelled};
+use once_cell::race::OnceBox;
 use paceline_engine::{Target, Waited, now_ns};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -95,9 +95,9 @@ pub(crate) fn foreign() -> PyErr {
 impl TaskFuture {
     /// A future of the class that the Python side gives, for a submitted job.
     pub(crate) fn create<'py>(class: &Bound<'py, PyType>, job: Job) -> PyResult<Bound<'py, Self>> {
-        static NO_ARGUMENTS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static NO_ARGUMENTS: OnceBox<Py<PyAny>> = OnceBox::new();
         let py = class.py();
-        let nothing = NO_ARGUMENTS.get_or_init(py, || pyo3::types::PyTuple::empty(py).into_any().unbind());
+        let nothing = NO_ARGUMENTS.get_or_init(|| Box::new(pyo3::types::PyTuple::empty(py).into_any().unbind()));
         // `__init__` of the standard future would build what is to be built late, so only `__new__` is called.
         // SAFETY: the class is a subclass of ours, whose `__new__` takes no arguments.
         let future = unsafe {

@@ -3,12 +3,14 @@
 //! Owns how Python objects become bytes and back, the native halves of futures and engines, and the Python side of a
 //! worker. Never loops, schedules or waits while it holds the interpreter.
 //!
-//! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a future is
-//! of; `functions` knows what the workers have been told of; `current` what a thread knows of its task; `codec`, `arrays` and
-//! `pickle` make bytes of objects, which `gather` puts together; `buffers` are the large parts of those, `shared` what is sent once for many calls; `outcome` makes objects of answers; `worker` is the other side, `coroutines` what it
-//! has under way, `voice` how it is heard, `output` who hears it. `terms` are those of a call, `flight` says how many bytes
-//! may be under way. `history` and `events` tell what has happened, `transport` what handing over arguments took. `machine`
-//! counts the CPUs, `command` says how the fork server is started. `local` is the pool of threads, which needs none of the
+//! The map: `engine` and `future` are what callers hold, `stream` orders futures by their end, `job` is what a
+//! future is of; `functions` knows what the workers have been told of; `current` what a thread knows of its task;
+//! `codec`, `arrays` and `pickle` make bytes of objects, which `gather` puts together; `buffers` are the large
+//! parts of those, `shared` what is sent once for many calls; `outcome` makes objects of answers; `worker` is the
+//! other side, `coroutines` what it has under way, `voice` how it is heard, `output` who hears it. `intern` has the
+//! names that Python has only once. `terms` are those of a call, `flight` says how many bytes may be under way.
+//! `history` and `events` tell what has happened, `transport` what handing over arguments took. `machine` counts
+//! the CPUs, `command` says how the fork server is started. `local` is the pool of threads, which needs none of the
 //! bytes.
 
 mod arrays;
@@ -24,6 +26,7 @@ mod functions;
 mod future;
 mod gather;
 mod history;
+mod intern;
 mod job;
 mod local;
 mod machine;

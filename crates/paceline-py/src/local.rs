@@ -17,18 +17,19 @@ use self::work::{Call, Handling, Map, Slot, copy_context, gather};
 use crate::current;
 use crate::future::{TaskFuture, Wait, foreign};
 use crate::history::{Chronicle, Told, chronicle, tell};
+use crate::intern::intern;
 use crate::job::announce;
 use crate::outcome::{OnError, errors};
 use crate::shared;
 use crate::stream::{Entry, Stream};
 use crate::terms::Terms;
+use once_cell::race::OnceBox;
 use paceline_engine::local::{Book, Chunk, Ended, Local, Pace, Refusal};
 use paceline_engine::{Sizing, now_ns};
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyRuntimeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
-use pyo3::{ffi, intern};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -83,7 +84,7 @@ fn see_to(py: Python<'_>, ended: impl IntoIterator<Item = Ended<Work>>) {
 pub(crate) struct LocalEngine {
     threads: Arc<Threads>,
     future_type: Py<PyAny>,
-    future_class: PyOnceLock<Py<PyType>>,
+    future_class: OnceBox<Py<PyType>>,
     workers: u16,
     /// Starts a thread, given what it is to run and its number, and returns it; none if there are no threads.
     start_thread: Option<Py<PyAny>>,
@@ -97,9 +98,9 @@ type Shown<'a, 'py> = (Option<&'a Bound<'py, Stream>>, Option<&'a Bound<'py, PyA
 
 impl LocalEngine {
     fn future_class<'a, 'py>(&'a self, py: Python<'py>) -> PyResult<&'a Bound<'py, PyType>> {
-        let class = self
-            .future_class
-            .get_or_try_init(py, || Ok::<_, PyErr>(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind()));
+        let class = self.future_class.get_or_try_init(|| {
+            Ok::<_, PyErr>(Box::new(self.future_type.bind(py).call0()?.cast_into::<PyType>()?.unbind()))
+        });
         Ok(class?.bind(py))
     }
 
@@ -257,7 +258,7 @@ impl LocalEngine {
         Ok(Self {
             threads: Arc::new(Threads { pool, seed, failure: OnceLock::new(), carrier }),
             future_type: future_type.unbind(),
-            future_class: PyOnceLock::new(),
+            future_class: OnceBox::new(),
             workers: shown,
             start_thread,
             initializer: Mutex::new(initializer.map(|initializer| (initializer, initargs))),

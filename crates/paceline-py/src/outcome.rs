@@ -3,15 +3,15 @@
 
 use crate::codec::{Decoder, bytes_object, decode_apart, decode_shared};
 use crate::functions::{Style, name_of};
+use crate::intern::intern;
 use crate::job::Called;
 use crate::pickle::names;
+use once_cell::race::OnceBox;
 use paceline_engine::{
     Answer, Breakdown, Loss, Outcome, Part, PartContent, Parts, RecordBytes, ShownFailure, Trouble, kind,
 };
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyModule, PyString};
 
 /// What a future turns out to hold.
@@ -342,14 +342,16 @@ fn decode_value<'py>(bytes: &RecordBytes<'_>, loads: &Bound<'py, PyAny>) -> PyRe
 
 /// The module `paceline.errors`.
 pub(crate) fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = ERRORS.get_or_try_init(py, || PyModule::import(py, "paceline.errors").map(Bound::unbind))?;
+    static ERRORS: OnceBox<Py<PyModule>> = OnceBox::new();
+    let module =
+        ERRORS.get_or_try_init(|| PyModule::import(py, "paceline.errors").map(|module| Box::new(module.unbind())))?;
     Ok(module.bind(py))
 }
 
 fn failures_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static FAILURES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = FAILURES.get_or_try_init(py, || PyModule::import(py, "paceline.failures").map(Bound::unbind))?;
+    static FAILURES: OnceBox<Py<PyModule>> = OnceBox::new();
+    let module = FAILURES
+        .get_or_try_init(|| PyModule::import(py, "paceline.failures").map(|module| Box::new(module.unbind())))?;
     Ok(module.bind(py))
 }
 

@@ -7,14 +7,14 @@ use crate::codec::{self, Elsewhere, Nowhere};
 use crate::engine::{LONG_COPY, refusal};
 use crate::flight::wait_for_room;
 use crate::gather::Gather;
+use crate::intern::intern;
 use crate::outcome::errors;
 use crate::shared::{answering, take_named};
 use crate::transport::Pickled;
+use once_cell::race::OnceBox;
 use paceline_engine::{Engine, Foreign, Placed, Share, Span, coarse_ns};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBytes, PyList, PyModule, PyString, PyTuple};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,18 +39,18 @@ pub(crate) struct Names {
 /// # Errors
 /// What importing them raises.
 pub(crate) fn names(py: Python<'_>) -> PyResult<&Names> {
-    static NAMES: PyOnceLock<Names> = PyOnceLock::new();
-    NAMES.get_or_try_init(py, || {
+    static NAMES: OnceBox<Names> = OnceBox::new();
+    NAMES.get_or_try_init(|| {
         // The C module alone: importing `pickle` costs milliseconds.
         let pickle = PyModule::import(py, "_pickle")?;
-        Ok(Names {
+        Ok(Box::new(Names {
             dumps: pickle.getattr("dumps")?.unbind(),
             loads: pickle.getattr("loads")?.unbind(),
             protocol: PROTOCOL.into_pyobject(py)?.into_any().unbind(),
             taker: Py::new(py, BufferTaker)?,
             taker_name: PyTuple::new(py, ["buffer_callback"])?.unbind(),
             pickling: PyModule::import(py, "paceline.pickling")?.unbind(),
-        })
+        }))
     })
 }
 

@@ -6,11 +6,11 @@
 
 use crate::arrays::{self, View};
 use crate::buffers::{self, Buffer, as_buffer};
+use crate::intern::intern;
 use crate::pickle::{load, names, plain_or_by_value};
 use paceline_engine::{Foreign, Name, OpenShare, Share, has_memory, page_faults};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
 use rustix::io::Errno;

@@ -1,11 +1,11 @@
 //! Owns the order of ends: futures handed out, or those who wait for them told, as they end. Never submits anything.
 
 use crate::future::{TaskFuture, Wait, wait};
+use crate::intern::intern;
 use crate::job::{AnyRoom, WeakRoom};
 use crate::local::Threads;
 use paceline_engine::Engine;
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 //! code of the user's: a size is read off where the interpreter or numpy keep it, or it is not known.
 
 use crate::arrays;
-use pyo3::intern;
+use crate::intern::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple, PyType};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,7 +2,7 @@
 //! which task they come from, records go to the parent. Never knows who listens.
 
 use crate::current::current_item;
-use pyo3::intern;
+use crate::intern::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use std::collections::VecDeque;

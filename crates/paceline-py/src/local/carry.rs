@@ -4,11 +4,11 @@
 
 use super::work::{Map, Slot, Work, gather, leaves_out, name_of, note_failure};
 use super::{Job, Threads, see_to};
+use crate::intern::intern;
 use crate::job::announce;
 use crate::outcome::{Decoded, errors};
 use paceline_engine::local::{Book, Carried, Chunk, Pace};
 use paceline_engine::{Attachment, Failed};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 use std::collections::HashMap;

@@ -6,12 +6,12 @@ use super::work::{Call, Map, Slot, Work, copy_of, gather, in_context, leaves_out
 use super::{Job, Threads};
 use crate::coroutines::run_to_end;
 use crate::current;
+use crate::intern::intern;
 use crate::job::announce;
 use crate::outcome::{Decoded, errors};
 use paceline_engine::local::{Bed, Book, Chunk, Next, Spell};
 use paceline_engine::now_ns;
 use pyo3::exceptions::PyKeyboardInterrupt;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use std::cell::Cell;

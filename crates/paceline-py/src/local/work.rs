@@ -3,9 +3,9 @@
 
 use super::Job;
 use crate::functions::Style;
+use crate::intern::intern;
 use crate::outcome::{Decoded, Label, OnError, given_up, show_error};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFunction, PyList, PyString, PyTuple};
 use std::ops::Range;
