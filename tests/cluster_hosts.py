@@ -4,7 +4,9 @@ Owns how they are started and ended, and why a test is skipped where the engine 
 """
 
 import contextlib
+import functools
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -66,19 +68,32 @@ class DaskCluster:
         path = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, "PYTHONPATH": path, **settings}
         self.hosts = []
-        # Chosen here, so that the hosts can be started at the same time; they try until it answers.
-        self.address = f"tcp://127.0.0.1:{free_port()}"
-        port = self.address.rpartition(":")[2]
-        self.scheduler = self._start("dask_scheduler", "--port", port, "--host", "127.0.0.1", "--no-dashboard")
+        # Hosts can be started at the same time: they wait for the file. A port that is free now may be taken by another
+        # process before the scheduler has it, and that may even be a Dask.
+        self._place = Path(self._folder.name) / "scheduler.json"
+        self.scheduler = self._start("dask_scheduler", "--port", "0", *self._where())
         for _ in range(hosts):
             self.add_host(threads)
 
     def add_host(self, threads=1):
         """Starts one more."""
-        options = ["--nthreads", str(threads), "--host", "127.0.0.1", "--no-dashboard", "--death-timeout", "20"]
-        host = self._start("dask_worker", self.address, *options, "--local-directory", self._folder.name)
+        options = ["--nthreads", str(threads), "--death-timeout", "20", "--local-directory", self._folder.name]
+        host = self._start("dask_worker", *options, *self._where())
         self.hosts.append(host)
         return host
+
+    def _where(self):
+        return ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(self._place)]
+
+    @functools.cached_property
+    def address(self):
+        """Of the scheduler, once it is there."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                return json.loads(self._place.read_text())["address"]
+            assert time.monotonic() < deadline, "the scheduler does not start"
+            time.sleep(0.01)
 
     def _start(self, command, *options):
         with (Path(self._folder.name) / f"{command}.log").open("ab") as log:
