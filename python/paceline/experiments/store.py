@@ -97,12 +97,12 @@ class Reader:
     @classmethod
     def open(cls, path: str) -> Reader:
         """Raises `StoreError` for what is no store, or cannot be read."""
+        reader = cls.find(path)
+        if reader is not None:
+            return reader
         if is_new_store(path):
             raise StoreError(f"there is no store at `{path}`\nhint: a run makes it, at the `store=` of its experiment")
-        reader = cls.find(path)
-        if reader is None:
-            raise StoreError(f"the store at `{path}` is empty: the run that made it was ended before it began")
-        return reader
+        raise StoreError(f"the store at `{path}` is empty: the run that made it was ended before it began")
 
     @classmethod
     def find(cls, path: str) -> Reader | None:
