@@ -1,6 +1,6 @@
 //! Nothing is left behind, and nothing is done when there is nothing to do.
 
-use crate::pool::{Choice, Pool, is_alone, kill, parent_of, within};
+use crate::pool::{Choice, Pool, eventually, is_alone, kill, parent_of};
 use paceline_engine::OpenError;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,8 +23,12 @@ fn pool_that_has_ended_leaves_no_descriptor_thread_or_process() {
         let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
         (entries("/proc/self/fd"), entries("/proc/self/task"), entries(&format!("/proc/{server}/fd")), children)
     };
-    std::thread::sleep(Duration::from_millis(100));
-    let before = count();
+    let mut before = count();
+    eventually("the first has left", || {
+        std::thread::sleep(Duration::from_millis(100));
+        let earlier = std::mem::replace(&mut before, count());
+        before == earlier && before.3.is_empty()
+    });
     for round in 0..10 {
         let pool = Pool::open(3);
         pool.await_workers(3);
@@ -37,7 +41,7 @@ fn pool_that_has_ended_leaves_no_descriptor_thread_or_process() {
         }
         pool.finish();
         drop(jobs);
-        within(Duration::from_secs(2), "all is as before", || count() == before);
+        eventually("all is as before", || count() == before);
     }
 }
 

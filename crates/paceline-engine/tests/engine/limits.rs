@@ -70,7 +70,7 @@ fn task_that_does_not_stop_is_ended_with_its_worker() {
 fn limit_is_for_each_item_and_the_others_of_its_chunk_have_their_answers() {
     let pool = Pool::open(1);
     let steps = ["burn 20; echo a", "nap 20000", "burn 20; echo b", "hang", "burn 20; echo c"];
-    let told = pool.told(&pool.submit_chunks(&steps, 5, limit(300, 100), FailureWatch::Nobody));
+    let told = pool.told(&pool.submit_chunks(&steps, 5, limit(2_000, 1_000), FailureWatch::Nobody));
     assert_eq!(told, ["a", "kind 3: 1", "b", "died", "c"]);
     pool.finish();
 }
@@ -80,7 +80,7 @@ fn running_job_that_is_stopped_ends_and_what_it_left_does_not_disturb() {
     let pool = Pool::open(1);
     let pid = pool.run("pid");
     for (steps, keeps_worker) in [("nap 20000", true), ("hang", false)] {
-        let job = pool.begin(limit(0, 200), steps);
+        let job = pool.begin(limit(0, 2_000), steps);
         assert!(pool.engine.stop(&job));
         pool.wait(&job);
         assert!(matches!(job.take_outcome(), Some(Outcome::Cancelled)));

@@ -1,7 +1,7 @@
 //! Calls that linger: many at a time in one worker, each answered when it ends.
 
-use crate::pool::{Choice, Pool, eventually, item, kill};
-use crate::worker_program::{LINGERS, MOST_LINGERING};
+use crate::pool::{Choice, Gate, Pool, eventually, item, kill};
+use crate::worker_program::{LINGERS, MOST_LINGERING, begun};
 use paceline_engine::{Function, Pending, Sizing, Terms};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,11 @@ impl Files {
 
     fn make(&self, number: usize) {
         std::fs::write(Path::new(&self.path(number)), "").unwrap();
+    }
+
+    /// Waits until a worker is at the call that waits for a file.
+    fn await_begun(&self, number: usize) {
+        eventually("the call has begun", || Path::new(&begun(&self.path(number))).exists());
     }
 }
 
@@ -87,7 +92,7 @@ fn worker_with_too_much_memory_takes_no_more_while_its_calls_go_on() {
     let calls = [0, 1].map(|number| linger(&pool, &lingers, &files.path(number)));
     // It is some milliseconds before there is another look.
     assert_eq!(pool.run("sleep 20; eat 150; pid"), pid);
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_secs(1));
     let late = linger(&pool, &lingers, &files.path(2));
     files.make(2);
     files.make(1);
@@ -110,12 +115,11 @@ fn worker_with_room_takes_what_a_busy_one_was_woken_for() {
     let calls: Vec<_> = (0..MOST_LINGERING - 1).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
     for _ in 0..5 {
         // Whoever takes it is busy, with calls under way or without; the other is there for the next.
-        let busy = pool.submit(&format!("once {0};sleep 300", files.path(100)));
-        eventually("somebody is busy", || Path::new(&files.path(100)).exists());
+        let gate = Gate::new();
+        let busy = pool.begin(Terms::default(), &gate.step());
         assert_eq!(pool.run("echo other"), "other");
-        assert!(!busy.is_done(), "it was the other that answered");
+        gate.open();
         pool.wait(&busy);
-        std::fs::remove_file(files.path(100)).unwrap();
     }
     (0..MOST_LINGERING - 1).for_each(|number| files.make(number));
     for call in &calls {
@@ -165,7 +169,8 @@ fn worker_that_is_killed_loses_the_calls_it_had_under_way_and_no_other() {
     let lingers = pool.engine.register(LINGERS, "work").unwrap();
     let pid = pool.run("pid").parse().unwrap();
     let calls: Vec<_> = (0..=MOST_LINGERING).map(|number| linger(&pool, &lingers, &files.path(number))).collect();
-    // When this one has ended, the others are under way, and perhaps the last.
+    (0..MOST_LINGERING).for_each(|number| files.await_begun(number));
+    // When this one has ended, the last is under way, or about to be.
     files.make(0);
     pool.wait(&calls[0]);
     kill(pid, libc::SIGKILL);

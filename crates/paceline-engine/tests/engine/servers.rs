@@ -51,6 +51,8 @@ fn fork_server_killed_at_any_moment_hangs_nothing() {
             // One that was running in a worker whose birth nobody had told of may be lost with it.
             pool.answers(job);
         }
+        // So may be one that such a worker takes now, until its birth is known to have failed.
+        pool.await_workers(2);
         assert_eq!(pool.run("echo alive"), "alive", "round {round}");
         pool.finish();
         first.answers(&first.submit("exit 1"));

@@ -149,7 +149,8 @@ fn several_threads_share_a_stream() {
 #[test]
 fn ends_are_announced_in_their_order_though_nobody_waits() {
     let pool = Pool::open(1);
-    let running = pool.submit("sleep 300");
+    let gate = Gate::new();
+    let running = pool.submit(&gate.step());
     let jobs: Vec<_> = (0..3_000u64)
         .map(|number| {
             let job = pool.submit("echo");
@@ -160,6 +161,7 @@ fn ends_are_announced_in_their_order_though_nobody_waits() {
             job
         })
         .collect();
+    gate.open();
     eventually("all are announced", || pool.announced.numbers().len() == jobs.len());
     assert_eq!(pool.announced.numbers(), (0..3_000).collect::<Vec<_>>());
     let attachment = pool.engine.announce(&jobs[0], Box::new(7u64)).unwrap_err();
@@ -172,8 +174,10 @@ fn ends_are_announced_in_their_order_though_nobody_waits() {
 fn backlog_is_worked_off_though_nobody_waits() {
     let pool = Pool::open(2);
     let items: Vec<_> = (0..10_000).map(|number| format!("echo {number}")).collect();
-    let jobs = [pool.submit_many(&items, Sizing::Fixed(1)), pool.submit("echo last")];
+    let gate = Gate::new();
+    let jobs = [pool.submit_many(&items, Sizing::Fixed(1)), pool.submit(&format!("{}; echo last", gate.step()))];
     pool.engine.announce(&jobs[1], Box::new(1u64)).map_err(drop).unwrap();
+    gate.open();
     eventually("the last is announced", || pool.announced.numbers() == [1]);
     pool.finish();
 }
@@ -181,10 +185,12 @@ fn backlog_is_worked_off_though_nobody_waits() {
 #[test]
 fn announcer_that_panics_stops_nothing() {
     let pool = Pool::open(1);
+    let gate = Gate::new();
     for number in [1, PANIC, 2] {
-        let job = pool.submit("sleep 20");
+        let job = pool.submit(&gate.step());
         pool.engine.announce(&job, Box::new(number)).map_err(drop).unwrap();
     }
+    gate.open();
     eventually("the others are announced", || pool.announced.numbers() == [1, 2]);
     assert_eq!(pool.run("echo alive"), "alive");
     pool.finish();

@@ -103,8 +103,14 @@ fn be(served: Served) -> i32 {
     }
 }
 
-/// The bytes of a function whose calls linger: an item of it is the path of a file, and ends when that is there.
+/// The bytes of a function whose calls linger: an item of it is the path of a file, and ends when that is there. That it
+/// has begun is told by another file, at [`begun`].
 pub(crate) const LINGERS: &[u8] = b"lingers";
+
+/// The file that is there when a call that lingers has begun.
+pub(crate) fn begun(file: &str) -> String {
+    format!("{file}.begun")
+}
 
 /// How many calls may linger at once.
 pub(crate) const MOST_LINGERING: usize = 4;
@@ -161,7 +167,10 @@ impl Run for TestRun {
     }
 
     fn begin(&mut self, number: usize, call: &Call<'_>) {
-        let files = items(call).into_iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect();
+        let files: Vec<_> = items(call).into_iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect();
+        for file in &files {
+            std::fs::write(begun(file), "").unwrap();
+        }
         self.lingering.push((number, files));
         assert!(self.lingering.len() <= MOST_LINGERING);
     }
