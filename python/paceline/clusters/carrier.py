@@ -146,6 +146,9 @@ class Carrier:
             run = self._begin(parcel, parts[0].name, places)
             try:
                 reply = Reply(*unpack(run.wait(), "a worker of the cluster"))
+                answers = reply.answers
+                if answers is None:
+                    raise HostDied(f"the one on {reply.host}, which had its own workers ended")
             except HostDied as death:
                 died.append(str(death))
                 deaths += death.deaths
@@ -164,10 +167,7 @@ class Carrier:
         if reply.broken is not None:
             raise WorkerStartError(*loads(reply.broken))
         ahead_ns = self._clock_ahead(reply, sent_ns, monotonic_ns())
-        return [
-            self._taken_in(part, answer, reply.host, ahead_ns)
-            for part, answer in zip(parts, reply.answers, strict=True)
-        ]
+        return [self._taken_in(part, answer, reply.host, ahead_ns) for part, answer in zip(parts, answers, strict=True)]
 
     def _begin(self, parcel: bytes, name: str, places: list[Any]) -> Run:
         with self._lock:

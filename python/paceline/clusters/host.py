@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from _pickle import dumps, loads
+from concurrent.futures import CancelledError
 from socket import gethostname
 from threading import Condition, Thread
 from time import monotonic, monotonic_ns
@@ -236,6 +237,9 @@ def run_chunk(
         _drop_pool(key, at_once=True)
         broken = dumps((error.reason, error.last_words, error.remote_traceback), 5)
         return pack(Reply(gethostname(), came_ns, monotonic_ns(), [], broken))
+    except CancelledError:
+        # The pool was ended, and not because anybody here wanted that.
+        return pack(Reply(gethostname(), came_ns, monotonic_ns(), None))
     finally:
         if pool is not None:
             _leave(pool)

@@ -87,13 +87,14 @@ class Answer(NamedTuple):
 class Reply(NamedTuple):
     """What became of a parcel: where it was run, when (by the host's clock) it came and left, and the answers.
 
-    `broken`, the pickled exception, is what is there instead if the workers of the host cannot be set up.
+    There are none if the workers of the host were ended meanwhile. `broken`, the pickled exception, is what is there
+    instead if they cannot be set up.
     """
 
     host: str
     came_ns: int
     left_ns: int
-    answers: list[Answer]
+    answers: list[Answer] | None
     broken: bytes | None = None
 
 

@@ -12,7 +12,6 @@ that have come later, and gets chunks when it is there.
 from __future__ import annotations
 
 import os
-from concurrent.futures import CancelledError
 from functools import partial
 from itertools import count
 from pickle import PickleBuffer
@@ -562,9 +561,7 @@ class _Run(Run):
 
         connection, host = self._connection, self._host
         if isinstance(error, RayTaskError):
-            cause = _cause(error)
-            # The host has ended its local pool, and not because anybody here wanted that.
-            return HostDied("one that had its workers ended") if isinstance(cause, CancelledError) else cause
+            return _cause(error)
         if connection._loss is not None:  # noqa: SLF001 - of this file.
             return ClusterLost(connection._loss)  # noqa: SLF001
         if host is not None and isinstance(error, RayError):
