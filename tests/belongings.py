@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE_S = 5.0
+PATIENCE_S = 15.0
 
 # Threads of libraries, which have them at some moment after the import, and keep them: Arrow's allocator, and gRPC, by
 # which Ray's processes talk.

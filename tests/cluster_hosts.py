@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def need(engine):

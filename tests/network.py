@@ -74,7 +74,7 @@ class Host:
             return
         with contextlib.suppress(subprocess.CalledProcessError):
             self.unplug()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while pids := self.pids():
             assert time.monotonic() < deadline, f"{pids} do not end"
             for pid in pids:

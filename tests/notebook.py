@@ -68,7 +68,7 @@ def main():
     from nbclient import NotebookClient
 
     manager = KernelManager(kernel_name="python3")
-    client = NotebookClient(nbformat.v4.new_notebook(), km=manager, timeout=50, allow_errors=True)
+    client = NotebookClient(nbformat.v4.new_notebook(), km=manager, timeout=150, allow_errors=True)
     client.start_new_kernel()
     client.start_new_kernel_client()
     print(json.dumps(manager.provisioner.process.pid), flush=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-DEADLINE_S = 40
+# Long enough for two clusters of Ray to start, one after the other, on a machine that is busy elsewhere.
+DEADLINE_S = 150
 
 
 class Program:

@@ -10,7 +10,7 @@ import time
 
 import pexpect
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60
 # A sequence, or one character.
 TOKEN = re.compile(r"\x1b\[([?>]?)([\d;]*)([@-~])|\x1b[()][0-9A-B]|\x1b[=>78M]|[\s\S]")
 UNFINISHED = re.compile(r"\x1b(\[[?>]?[\d;]*|[()])?\Z")

@@ -266,7 +266,7 @@ def test_a_child_of_a_task_keeps_the_arguments_that_it_has_inherited(tmp_path, g
         for number in range(6):
             assert pool.apply(np.sum, (np.full(MB, float(number)),)) == number * MB
         gate.let_through()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (tmp_path / "note").exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)

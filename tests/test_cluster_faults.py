@@ -15,7 +15,7 @@ import tasks
 from cluster_hosts import DaskCluster, at_work, wait_until_gone
 from program import Program
 
-WAIT_S = 30
+WAIT_S = 60
 
 pytest.importorskip("distributed", reason="`distributed` is not installed in this Python")
 # Dask imports it sooner or later, and its libraries have threads of their own from then on.

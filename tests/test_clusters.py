@@ -19,7 +19,7 @@ from cluster_hosts import need, wait_until_gone
 from paceline.backends import chosen_backend
 from program import Program
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module", params=["dask", "ray"])

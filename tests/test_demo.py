@@ -15,7 +15,6 @@ import paceline
 from notebook import Notebook
 from paceline import demo
 
-pytestmark = pytest.mark.timeout(180)
 needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")
 needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="there is no matplotlib")
 
@@ -26,7 +25,7 @@ TABLE_ENTRY = re.compile(r"\d+\.\d ± \d+\.\d")
 
 def run_demo(*arguments, **options):
     command = [sys.executable, "-m", "paceline", "demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=170, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=150, **options)
 
 
 def attempts(store):
@@ -87,7 +86,7 @@ def test_evaluation_of_the_demo_is_the_same_by_program_command_line_and_notebook
         ["-m", "paceline", "compare", "commands.db", *compared],
     ):
         ran = subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True, check=False, timeout=100, cwd=tmp_path
+            [sys.executable, *command], capture_output=True, text=True, check=False, timeout=150, cwd=tmp_path
         )
         assert (ran.returncode, ran.stderr) == (0, "")
 

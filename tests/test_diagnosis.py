@@ -19,12 +19,15 @@ from program import Program
 
 
 def report_of(program):
-    """What the program's pool did."""
+    """What the program's pool did, in that of three runs which others on the machine have disturbed the least."""
+    reports = []
     with Pool(2) as pool:
         pool.map(abs, range(10))  # Its workers are there.
-    with Pool(2) as pool:
-        program(pool)
-        return pool.report()
+    for _ in range(3):
+        with Pool(2) as pool:
+            program(pool)
+            reports.append(pool.report())
+    return min(reports, key=lambda report: report.wall_seconds)
 
 
 def kinds(report):

@@ -177,7 +177,7 @@ def main():
     with ProcessPoolExecutor(max_workers=3) as executor:
         number_of = {executor.submit(is_prime, number): number for number in numbers}
         lines = []
-        for future in as_completed(number_of, timeout=60):
+        for future in as_completed(number_of, timeout=150):
             try:
                 lines.append(f"{number_of[future]}: {future.result()}")
             except ValueError as error:

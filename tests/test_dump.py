@@ -29,7 +29,7 @@ def dumped():
 
 
 def wait_until(holds):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 from scipy.stats import kendalltau
 from sklearn.datasets import load_breast_cancer
 
@@ -19,7 +18,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 def run_example(name, *arguments, folder):
     """Runs an example in a folder of its own; the lines that it printed, and what it wrote to stderr."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=50)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=150)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines(), ran.stderr
 
@@ -125,7 +124,6 @@ def test_asyncio_pool_awaits_calls_and_gives_up_on_one(tmp_path):
     assert lines == [*derived_keys(10_000), "gave up on one that took too long", *hashes]
 
 
-@pytest.mark.timeout(100)
 def test_json_to_hdf5_converts_every_file_and_draws_the_most_correlated_pair(tmp_path):
     lines, errors = run_example("json_to_hdf5.py", 60, tmp_path, folder=tmp_path)
     assert "60/60" in errors, "the progress bar ended before the files did"

@@ -13,7 +13,7 @@ import pytest
 import tasks
 from paceline import Future, Pool
 
-WAIT_S = 30
+WAIT_S = 60
 
 # -- alone -------------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from cluster_hosts import need
 from network import Network
 
 # What Dask has in a process once, the fixture of that name has started.
-pytestmark = [pytest.mark.hosts, pytest.mark.timeout(300), pytest.mark.usefixtures("dask")]
+pytestmark = [pytest.mark.hosts, pytest.mark.usefixtures("dask")]
 
 PATIENCE_S = 60.0
 # After so many seconds without a word from a host, Dask takes it for lost.

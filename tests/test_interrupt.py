@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-# What the whole process may take from the signal to its end: 100 ms to notice, the rest for the interpreter to go.
-PATIENCE_S = 2.0
+# What the whole process may take from the signal to its end: 100 ms to notice, the rest for the interpreter to go on a
+# machine that is busy elsewhere. What is interrupted takes a minute.
+PATIENCE_S = 10.0
 
 
 class Terminal:
@@ -38,7 +39,7 @@ class Terminal:
         os.close(slave)
         self.output = ""
 
-    def read_until(self, text, timeout_s=30.0):
+    def read_until(self, text, timeout_s=60.0):
         deadline = time.monotonic() + timeout_s
         while text not in self.output:
             readable, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
@@ -55,7 +56,7 @@ class Terminal:
         """Reads to the end; the exit code and how long it took."""
         began = time.monotonic()
         self.read_until("\0")
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=150)
         return code, time.monotonic() - began
 
     def family(self):
@@ -185,7 +186,7 @@ def test_the_caller_notices_within_a_tenth_of_a_second():
         "    pool.terminate()\n"
         "print(sorted(delays)[2])\n"
     )
-    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=50)
+    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=150)
     assert float(ran.stdout) < 0.1
 
 

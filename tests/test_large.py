@@ -88,7 +88,6 @@ def test_functions_larger_than_a_segment_class_travel_as_well(pool):
     assert pool.map(lambda index: table[index], [0, 199_999]) == [0, 199_999]
 
 
-@pytest.mark.timeout(240)
 def test_a_result_of_three_gibibytes_arrives():
     if psutil.virtual_memory().available < 16 * GB:
         pytest.skip("needs 16 GiB of free memory")

@@ -144,7 +144,7 @@ def run(source, **options):
         [sys.executable, "-W", "error", "-c", source],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
         **options,
     )

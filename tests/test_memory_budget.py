@@ -330,7 +330,7 @@ def test_idle_pool_gives_its_memory_back():
     with Pool(2) as pool:
         assert pool.map(functools.partial(np.multiply, 2.0), [np.ones(8 * ITEM)] * 4, chunksize=1)[0][0] == 2.0
         assert pool.statistics().input_segment_bytes >= 8 * MB
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while (now := pool.statistics()).input_segment_bytes + now.result_segment_bytes > 2 * MB:
             assert time.monotonic() < deadline, now
             time.sleep(0.2)

@@ -176,7 +176,7 @@ def small_group():
 def test_kernel_that_ran_out_of_memory_is_recognised(small_group):
     # In a process of its own: its parts are moved into the group, and end with it.
     command = [sys.executable, "-c", PROGRAM, str(small_group)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert answer.stdout.splitlines() == ["SIGKILL True True", "[0, 1, 3, 4, 5]"], answer.stderr
 
 
@@ -206,7 +206,7 @@ with paceline.Pool(1) as pool:
 
 def test_memory_that_the_group_does_not_have_is_refused_at_the_call(small_group):
     command = [sys.executable, "-c", TOO_LARGE, str(small_group)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert answer.stdout.splitlines() == ["refused"] * 4 + ["1000000.0 0"], answer.stderr
 
 
@@ -223,5 +223,5 @@ with Pool(2, start_method="fork", memory_limit="150MB", max_memory_per_child="15
 
 
 def test_what_a_fork_has_in_common_with_the_program_is_not_its_own():
-    ran = subprocess.run([sys.executable, "-c", INHERITED], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", INHERITED], capture_output=True, text=True, timeout=150, check=False)
     assert ran.stdout.splitlines() == ["True", "MemoryLimitExceeded"], ran.stderr

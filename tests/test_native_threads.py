@@ -116,7 +116,7 @@ def test_a_library_that_was_loaded_before_the_worker_is_limited_too(tmp_path):
         env={**os.environ, "PYTHONPATH": folders},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=True,
     )
     before, within = ran.stdout.splitlines()

@@ -276,7 +276,7 @@ def test_a_program_without_standard_streams_has_its_workers_all_the_same(tmp_pat
     )
     (tmp_path / "script.py").write_text(source)
     command = '"$0" "$1" <&- >&- 2>&-'
-    subprocess.run(["/bin/sh", "-c", command, sys.executable, str(tmp_path / "script.py")], check=True, timeout=40)
+    subprocess.run(["/bin/sh", "-c", command, sys.executable, str(tmp_path / "script.py")], check=True, timeout=150)
     assert (tmp_path / "answer").read_text() == "([1, 2], [None, None])"
 
 

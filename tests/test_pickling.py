@@ -41,7 +41,7 @@ def run_as_main(tmp_path, source):
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=150,
         env={"PYTHONPATH": ":".join(paths)},
     )
     assert answer.returncode == 0, answer.stderr

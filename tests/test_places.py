@@ -133,7 +133,7 @@ def install():
         check=False,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=150,
         env=environment,
     )
     assert (answer.stdout, answer.stderr) == (USED + "[2, 3]\n", "")

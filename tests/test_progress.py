@@ -62,7 +62,7 @@ WAYS = {
 
 def last(seen):
     """What was shown last; of `map_async` that comes from another thread, after the result."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not seen or seen[-1].done < N:
         assert time.monotonic() < deadline, seen
         time.sleep(0.01)

@@ -23,7 +23,7 @@ from cluster_hosts import at_work, need
 from program import Program
 from ray_hosts import MARK, forget_ended_head, marked, surroundings, wait_until_none_is_marked
 
-WAIT_S = 30
+WAIT_S = 60
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="`ray` is not installed in this Python")
 
@@ -168,7 +168,7 @@ def run(tmp_path):
         try:
             got, out, err = program.finish()
             assert got == code, out + err
-            wait_until_none_is_marked(mark, 10.0)
+            wait_until_none_is_marked(mark, 60.0)
         finally:
             for process in marked(mark):
                 process.kill()

@@ -38,7 +38,6 @@ def test_readme_has_examples():
     assert commands()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("source", blocks("python"))
 def test_python_block_runs_as_pasted(source, tmp_path):
     script = tmp_path / "pasted.py"
@@ -57,7 +56,6 @@ def test_make_targets_of_the_readme_are_listed_by_make():
     assert [command for command in named if not re.search(rf"^{command}\b", answer.stdout, re.MULTILINE)] == []
 
 
-@pytest.mark.timeout(180)
 def test_other_commands_run_as_pasted():
     tools = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}

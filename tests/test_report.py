@@ -109,7 +109,7 @@ def eventful():
     with Pool(2, retries=1, retry_on=WorkerDied) as pool:
         pool.map(act, ["work"] * 6 + ["die", "raise"] + ["work"] * 6, on_error="return")
         with pytest.raises(TaskTimeout):
-            pool.options(timeout=0.1).submit(act, "hang").result()
+            pool.options(timeout=1.0).submit(act, "hang").result()
         return pool.report()
 
 

@@ -504,7 +504,7 @@ def test_idle_workers_let_go_after_a_while():
         (pid,) = (process.pid for process in pool._pool)
         del handle
         assert shared_files(pid) > 0
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while shared_files(pid) > 0:
             assert time.monotonic() < deadline
             time.sleep(0.2)

@@ -151,7 +151,7 @@ with paceline.Pool(1) as pool:
 
 
 def test_argument_that_ends_its_worker_does_not_end_the_program():
-    ran = subprocess.run([sys.executable, "-c", BOMB], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", BOMB], capture_output=True, text=True, timeout=150, check=False)
     assert ran.stdout.splitlines() == ["(_exit(3),)", "3 (_exit(3),)"], ran.stderr
 
 
@@ -189,7 +189,7 @@ print("over")
 
 
 def test_code_that_runs_when_a_map_is_let_go_of_may_use_its_pool():
-    ran = subprocess.run([sys.executable, "-c", GUARD], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", GUARD], capture_output=True, text=True, timeout=150, check=False)
     assert ran.stdout == "over\n", ran.stderr
 
 

@@ -10,7 +10,7 @@ import paceline
 import tasks
 from program import run_script
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture

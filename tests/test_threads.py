@@ -19,7 +19,7 @@ import pytest
 import paceline
 import tasks
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture

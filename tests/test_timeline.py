@@ -327,7 +327,7 @@ def drawn(text, tmp_path, script):
     ]
     ran = subprocess.run(
         [BROWSER, *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
-        check=True, capture_output=True, text=True, timeout=50,
+        check=True, capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     return json.loads(html.unescape(re.search(r'data-answer="([^"]*)"', ran.stdout)[1]))
 

@@ -8,8 +8,6 @@ import pytest
 
 from watched import top, watched
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def test_once_prints_programs_pools_workers_and_failures(runtime):
     program = watched(

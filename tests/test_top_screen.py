@@ -13,8 +13,6 @@ from paceline.rendezvous import Place
 from terminal import Terminal
 from watched import command, watched
 
-pytestmark = pytest.mark.timeout(120)
-
 RUNS_ONE = """
     future = pool.submit(stuck)
     while not future.running():

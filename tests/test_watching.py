@@ -18,8 +18,6 @@ import tasks
 from paceline import Pool, monitor, rendezvous, watching
 from watched import connected, look, top, watched
 
-pytestmark = pytest.mark.timeout(120)
-
 is_root = os.geteuid() == 0
 NOBODY = 65534
 
@@ -221,7 +219,7 @@ def test_program_is_watched_until_its_last_executor_has_ended(runtime):
         """,
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (pools := look(program.pid).pools) or not all(pool.closed for pool in pools):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -289,7 +287,7 @@ def test_other_user_is_refused_by_the_mode_and_by_who_he_is(runtime):
                 pass_fds=[folder],
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=150,
                 check=False,
             )
         finally:
@@ -439,7 +437,7 @@ def test_stack_of_a_worker_that_is_stuck_in_native_code(runtime):
     try:
         seen = look(program.pid)
         idle, busy = sorted(seen.pools[0].processes, key=lambda worker: len(worker.tasks))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not any("in stuck" in line for line in monitor.stack(seen, busy.pid)):
             assert time.monotonic() < deadline
         assert not any("in stuck" in line for line in monitor.stack(seen, idle.pid))

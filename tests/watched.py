@@ -57,7 +57,7 @@ def top(runtime, *arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=150,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
     )

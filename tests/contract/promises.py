@@ -16,7 +16,7 @@ import tasks
 
 PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 BEGIN, END = "<!-- promises: written by `make promises` -->\n", "<!-- end of promises -->\n"
-WAIT_S = 30
+WAIT_S = 60
 
 promises = {}
 # Those that would end this very process where calls are not run in another, or wait for ever where they are not run

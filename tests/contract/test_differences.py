@@ -23,7 +23,7 @@ import paceline
 import tasks
 from program import Program
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from backends import EXECUTORS
 
 import tasks
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module", params=EXECUTORS, ids=lambda backend: backend.name)

@@ -60,7 +60,7 @@ def cells_known(store):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -108,14 +108,12 @@ def everything_as_in_a_serial_run(store, log, count, seconds):
     )
 
 
-@pytest.mark.timeout(300)
 def test_run_killed_at_20_random_moments_is_completed_and_nothing_finished_runs_twice(tmp_path):
     lost, stored_at_kills = killed_again_and_again(tmp_path, 200, 0.02, KILLS, 10)
     assert sum(0 < count < 200 for count in stored_at_kills) >= KILLS // 2, "most kills must hit the middle of the run"
     assert lost <= KILLS * WORKERS, "a kill costs the cells that were running, and no more"
 
 
-@pytest.mark.timeout(300)
 def test_run_of_short_cells_killed_at_random_moments_is_completed_as_well(tmp_path):
     _, stored_at_kills = killed_again_and_again(tmp_path, 6000, 0.0, 5, 1200)
     assert any(0 < count < 6000 for count in stored_at_kills)

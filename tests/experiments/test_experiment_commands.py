@@ -13,8 +13,6 @@ import pytest
 import paceline
 from program import Program
 
-pytestmark = pytest.mark.timeout(120)
-
 MODULE = """
 import os, time
 import paceline
@@ -58,7 +56,7 @@ def here(tmp_path):
 
 def run(here, *arguments):
     command = [sys.executable, "-m", "paceline", *arguments]
-    return subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=150)
 
 
 def run_grid(here, *more, algs="svm,forest", reps="0..4"):

@@ -15,7 +15,7 @@ def test_example_runs_as_pasted_and_prints_what_it_says(tmp_path):
     script = tmp_path / "pasted.py"
     script.write_text(source, encoding="utf-8")
     command = [sys.executable, "-W", "error", script]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=150)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines() == re.findall(r"#> (.*)", source)
 

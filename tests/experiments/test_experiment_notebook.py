@@ -8,8 +8,6 @@ import pytest
 import paceline
 from notebook import Notebook
 
-pytestmark = pytest.mark.timeout(150)
-
 
 @pytest.fixture
 def notebook(tmp_path):

@@ -80,7 +80,7 @@ def parquet_column(path, name):
     """Read in a process of its own: Arrow keeps the threads that it reads with."""
     column = f"parquet.read_table({str(path)!r})[{name!r}].to_pylist()"
     program = f"import json; from pyarrow import parquet; print(json.dumps({column}))"
-    return json.loads(subprocess.check_output([sys.executable, "-c", program], timeout=60))
+    return json.loads(subprocess.check_output([sys.executable, "-c", program], timeout=150))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "tex", "md"])

@@ -159,7 +159,8 @@ def stopped(scene, *, limited):
     if scene.moment == WAITING:
         idle_worker_is_stopped(scene)
         return
-    patience_s = None if limited else 1.5
+    # Nobody is let off sooner than after ten seconds; it is less, and enough for the others.
+    patience_s = None if limited else 5.0
     with scene.pool(
         afterwards="works" if scene.moment != SHUTDOWN else None,
         ends="close" if limited else "terminate",
@@ -185,7 +186,7 @@ def idle_worker_is_stopped(scene):
         victim = worker(scene, subject)
         if victim is not None:
             send(victim, signal.SIGSTOP)
-        scene.work(scene.orders(), patience_s=3.0)
+        scene.work(scene.orders(), patience_s=5.0)
         # A worker that was about to claim a task when it was stopped may hold that one.
         pending = scene.tally.pending if scene.tally.pending <= 1 else 0
         scene.expect_outcome(TASKS, lost=1, pending=pending)
