@@ -218,6 +218,17 @@ def test_nothing_is_left_when_the_last_handle_has_gone():
         assert {pid: shared_files(pid) for pid in seen} == dict.fromkeys(seen, 0)
 
 
+def test_function_that_cannot_be_sent_keeps_nothing_that_it_holds(pool):
+    pool.apply(abs, (1,))
+    before = shared_files()
+    kept = functools.partial(total, paceline.share(np.ones(BIG)), threading.Lock())
+    with pytest.raises(ArgumentNotPicklable):
+        pool.submit(kept)
+    del kept
+    gc.collect()
+    assert shared_files() == before
+
+
 def test_task_may_keep_an_array_for_longer_than_it_is_shared(pool):
     def keep(array):
         import builtins

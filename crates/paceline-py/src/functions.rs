@@ -112,13 +112,14 @@ impl Functions {
         }
         let pickling = names(py)?.pickling.bind(py);
         let is_coroutine = pickling.call_method1(intern!(py, "gives_coroutine"), (object,))?.is_truthy()?;
-        let described = pickling.call_method1(intern!(py, "dump_function"), (object,))?;
-        let (mut pickle, guard): (Bound<'_, PyBytes>, Bound<'_, PyAny>) = described.extract()?;
+        let described = pickling.call_method1(intern!(py, "dump_function"), (object,));
+        // Also of one that cannot be sent: nobody is to keep what it names.
+        let named = take_named();
+        let (mut pickle, guard): (Bound<'_, PyBytes>, Bound<'_, PyAny>) = described?.extract()?;
         if !search_path(py)?.eq(&self.path)? {
             let module = PyModule::import(py, "paceline.search_path")?;
             pickle = module.call_method1("with_search_path", (pickle,))?.cast_into().map_err(PyErr::from)?;
         }
-        let named = take_named();
         let bytes = pickle.as_bytes().len() as u64 + named.iter().map(|share| share.name().size).sum::<u64>();
         let mut kept = self.kept();
         let kind = if is_coroutine { style as u8 | COROUTINE } else { style as u8 };
