@@ -187,6 +187,11 @@ test-python-%: .venv-%/bin/.native
 test-hosts: build ## clusters of several hosts, of which one is lost; needs root and `ip`, for network namespaces
 	$(BIN)/python -m pytest -m hosts tests/test_hosts.py
 
+.PHONY: test-starved
+test-starved: build ## the engine's and the Python tests while the CPUs are taken away in bursts; needs root; ARGS go to pytest
+	$(BIN)/python tests/starvation.py cargo test --locked -p paceline-engine
+	$(BIN)/python tests/starvation.py $(BIN)/python -m pytest -n $(AT_ONCE) $(ARGS)
+
 .PHONY: wheel-check
 wheel-check: build ## the wheel that users get works in an empty environment, with cloudpickle alone
 	rm -rf target/wheel-check
