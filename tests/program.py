@@ -13,6 +13,9 @@ import psutil
 
 # Long enough for two clusters of Ray to start, one after the other, on a machine that is busy elsewhere.
 DEADLINE_S = 150
+# How a program ends that ends for Ctrl-C, of which a shell says 130 in either case. CPython sends itself the signal at
+# the end if it came in the middle of an `exec` of a text, as when a dataclass is made, though the program caught it.
+INTERRUPTED = {130, -signal.SIGINT}
 
 
 class Program:
