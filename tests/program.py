@@ -13,6 +13,8 @@ import psutil
 
 # Long enough for two clusters of Ray to start, one after the other, on a machine that is busy elsewhere.
 DEADLINE_S = 150
+# What is there after so long stays. How soon all has to go, the fault tests say.
+SETTLED_S = 20.0
 # How a program ends that ends for Ctrl-C, of which a shell says 130 in either case. CPython sends itself the signal at
 # the end if it came in the middle of an `exec` of a text, as when a dataclass is made, though the program caught it.
 INTERRUPTED = {130, -signal.SIGINT}
@@ -66,10 +68,10 @@ class Program:
                     found.append(process)
         return found
 
-    def wait_until_nothing_is_left(self, timeout_s):
-        deadline = time.monotonic() + timeout_s
+    def wait_until_nothing_is_left(self):
+        deadline = time.monotonic() + SETTLED_S
         while survivors := self.survivors():
-            assert time.monotonic() < deadline, f"still there after {timeout_s} s: {survivors}"
+            assert time.monotonic() < deadline, f"still there after {SETTLED_S} s: {survivors}"
             time.sleep(0.005)
 
     def close(self):
@@ -95,5 +97,5 @@ def run_script(folder, source, *arguments, **environment):
     code, out, err = program.finish()
     assert code == 0, err
     assert err == ""
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
     return out

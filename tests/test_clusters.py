@@ -467,7 +467,7 @@ def moves(backend, folder):
     code, out, err = program.finish()
     assert code == 0, err
     assert out.splitlines() == ["8", "[1, 2]", "[3] [4] 4", "[0, 1, 4]", "True"]
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
 
 
 UNENDED = """
@@ -488,7 +488,7 @@ def test_program_that_ends_waits_for_what_it_has_submitted(tmp_path):
     program = Program(str(script))
     code, out, err = program.finish()
     assert (code, out.split(), err) == (0, ["end", "3"], "")
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8786/", "127.0.0.1:", "127.0.0.1:port", "::1", "tls://far:8786"])

@@ -381,7 +381,7 @@ def test_interrupted_command_ends_without_a_traceback(command, tmp_path):
     code, _, errors = program.finish()
     assert code in INTERRUPTED
     assert errors == ""
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
 
 
 def test_command_whose_reader_leaves_ends_quietly():

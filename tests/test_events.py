@@ -525,7 +525,7 @@ def test_program_with_an_open_pool_and_a_stuck_callback_ends(tmp_path):
     program = Program(str(script))
     code, out, err = program.finish()
     assert (code, out, err) == (0, "over\n", "")
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
 
 
 PAGE = Path(__file__).parent.parent / "docs" / "events.md"

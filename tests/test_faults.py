@@ -291,7 +291,7 @@ def test_parent_that_is_killed_leaves_no_process(number):
     program.read_line()
     assert len(program.survivors()) >= 4
     os.kill(program.pid, number)
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
     assert program.finish()[0] == -number
 
 
@@ -299,7 +299,7 @@ def test_parent_that_leaves_by_os_exit_leaves_no_process():
     program = Program("-c", PARENT.format(end="os._exit(3)"))
     program.read_line()
     assert program.finish()[0] == 3
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
 
 
 def test_parent_that_is_killed_leaves_no_process_even_in_native_code():
@@ -312,7 +312,7 @@ def test_parent_that_is_killed_leaves_no_process_even_in_native_code():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(program.pid, signal.SIGKILL)
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
     program.finish()
 
 

@@ -147,7 +147,7 @@ with Pool(2) as pool:
 def test_command_line_program():
     program = Program("-c", "import paceline\nfactor = 3\nprint(paceline.map(lambda x: x * factor, range(3), 2))")
     assert program.finish() == (0, "[0, 3, 6]\n", "")
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
 
 
 def test_program_read_from_standard_input():

@@ -168,7 +168,7 @@ def test_a_daemon_thread_with_a_pool_does_not_hold_up_the_end(tmp_path):
     program = Program(str(tmp_path / "script.py"))
     code, out, err = program.finish()
     assert (code, out, err) == (0, "ready\n", "")
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
 
 
 # -- in forks ----------------------------------------------------------------------------------------------------------
@@ -235,4 +235,4 @@ def test_output_of_a_pool_of_a_forked_process_is_heard_once(tmp_path, before):
     if before:
         expected += ["worker 0", "worker 4"]
     assert sorted(out.splitlines()) == sorted(expected)
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()

@@ -271,7 +271,7 @@ print("leaving")
     program = Program(str(tmp_path / "script.py"), str(Path(__file__).parent), gate.path)
     code, out, _ = program.finish()
     assert (code, out) == (0, "leaving\n")
-    program.wait_until_nothing_is_left(2.0)
+    program.wait_until_nothing_is_left()
 
 
 TESTS = """
@@ -328,4 +328,4 @@ def test_modules_collected_by_pytest(tmp_path):
         code, out, err = program.finish()
         assert code == 0, out + err
         assert "5 passed" in out
-        program.wait_until_nothing_is_left(1.0)
+        program.wait_until_nothing_is_left()

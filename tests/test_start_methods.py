@@ -263,7 +263,7 @@ def test_however_the_parent_ends_no_process_outlives_it_by_a_second(method, end,
     try:
         assert program.read_line() == "ready"
         program.process.wait(20)
-        program.wait_until_nothing_is_left(1.0)
+        program.wait_until_nothing_is_left()
     finally:
         program.close()
 
@@ -277,7 +277,7 @@ def test_ctrl_c_is_for_the_caller_alone(tmp_path):
     code, _, err = program.finish()
     assert code != 0
     assert err.count("Traceback") == err.count("KeyboardInterrupt") == 1
-    program.wait_until_nothing_is_left(1.0)
+    program.wait_until_nothing_is_left()
 
 
 # -- fork --------------------------------------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ def test_fork_of_the_program_does_not_answer(runtime):
         assert look(child).trouble == ""
         program.process.stdin.write(b"\n")
         program.process.stdin.flush()
-        program.wait_until_nothing_is_left(20)
+        program.wait_until_nothing_is_left()
         assert not list((runtime / "paceline").iterdir())
     finally:
         program.close()

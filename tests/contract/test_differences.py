@@ -51,7 +51,7 @@ def run_both(folder, source, *, pool="Pool"):
         program = Program(str(script))
         code, out, err = program.finish()
         assert code == 0, err
-        program.wait_until_nothing_is_left(5.0)
+        program.wait_until_nothing_is_left()
         outputs.append(out.split())
     return outputs
 

@@ -35,7 +35,7 @@ def kill_everything(program):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     program.close()
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
 
 
 def executed(log):
@@ -148,7 +148,7 @@ def test_ctrl_c_stops_cleanly_with_everything_finished_safe_and_says_how_to_go_o
     assert "KeyboardInterrupt" in errors
     assert f"cells of this run have ended, and are safe in `{store}`\n" in errors
     assert "hint: the same run again does what is missing" in errors
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
     status = paceline.open_store(store).status()
     assert status.ok == len(executed(log))
     assert status.ok + status.cancelled + status.missing == 100
@@ -174,7 +174,7 @@ def test_cell_that_ctrl_c_has_stopped_is_noted_and_runs_again(tmp_path):
     program.interrupt()
     _, _, errors = program.finish()
     assert "interrupted: 0 cells of this run have ended" in errors
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
     results = paceline.open_store(store).results()
     assert (results["status"], results["n"]) == (["cancelled"], [0])
     assert str(paceline.open_store(store).status()) == "3 cells: 1 cancelled, 2 missing"

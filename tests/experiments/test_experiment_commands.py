@@ -190,7 +190,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(here):
     assert code in INTERRUPTED
     assert "1 cells of this run have ended, and are safe in `results.db`" in errors
     assert "Traceback" not in errors
-    program.wait_until_nothing_is_left(5.0)
+    program.wait_until_nothing_is_left()
     assert paceline.open_store(here / "results.db").status().ok == 1
 
 

@@ -250,7 +250,7 @@ except paceline.StoreError as error: print(error)
     assert (code, errors) == (0, "")
     assert f"the store at `{path}` cannot be written" in out
     assert "hint: what was stored before is safe" in out
-    ran.wait_until_nothing_is_left(2.0)
+    ran.wait_until_nothing_is_left()
     status = paceline.open_store(path).status()
     assert 10 <= status.ok < 1000
     exp = paceline.Experiment(lambda n: {"text": "x" * 20000, "n": n}, path, name="large")
