@@ -13,6 +13,7 @@ import pytest
 
 import paceline
 from paceline import Pool, PoolClosed, ProcessPoolExecutor, WorkerDied
+from program import Program
 
 MB = 1 << 20
 ITEM = MB // 8
@@ -336,3 +337,29 @@ def test_idle_pool_gives_its_memory_back():
             time.sleep(0.2)
         # And goes on as before.
         assert pool.map(len, [np.ones(8 * ITEM)] * 4) == [8 * ITEM] * 4
+
+
+WAITS_BEFORE_ASYNCIO = """
+import sys
+import paceline
+
+with paceline.Pool(1, memory_budget="4MB") as pool:
+    futures = [pool.submit(len, bytes(3_000_000)) for _ in range(3)]
+    print([future.result() for future in futures])
+assert "asyncio" not in sys.modules
+
+import asyncio
+
+async def main():
+    async with asyncio.timeout(60):
+        print("under way")
+
+asyncio.run(main())
+"""
+
+
+def test_submission_that_waits_does_not_break_an_asyncio_that_is_imported_later(tmp_path):
+    (tmp_path / "script.py").write_text(WAITS_BEFORE_ASYNCIO)
+    code, out, err = Program(str(tmp_path / "script.py")).finish()
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["[3000000, 3000000, 3000000]", "under way"]

@@ -29,7 +29,10 @@ pub(crate) fn wait_for_room(py: Python<'_>, engine: &paceline_engine::Engine, by
 }
 
 fn is_in_event_loop(py: Python<'_>) -> bool {
-    let running = PyModule::import(py, "_asyncio").and_then(|asyncio| asyncio.call_method0("_get_running_loop"));
+    // Nothing is imported: without asyncio there is no loop, and `_asyncio` breaks it if it is there first.
+    let modules = PyModule::import(py, "sys").and_then(|sys| sys.getattr("modules"));
+    let events = modules.and_then(|modules| modules.get_item("asyncio.events"));
+    let running = events.and_then(|events| events.call_method0("_get_running_loop"));
     running.is_ok_and(|running| !running.is_none())
 }
 
